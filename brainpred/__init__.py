@@ -1,0 +1,67 @@
+"""brainpred: decode fMRI into PredNet's representations, and turn them back into movies.
+
+Everything a user needs is here; names are imported when first used, so that ``import brainpred`` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brainpred.decoding.decoder import BrainDecoder
+    from brainpred.features.extract import extract_features
+    from brainpred.models.prednet import PredNet
+    from brainpred.models.prednet_weights import load_prednet
+    from brainpred.numerics.ridge.estimator import BandedRidgeCV
+    from brainpred.recordings.readers import load_recording
+    from brainpred.recordings.recording import Recording
+    from brainpred.studies.decode import DecodeConfig, decode_subject
+    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+    from brainpred.studies.simulate import SimulationConfig, simulate_subject
+
+_HOMES = {
+    "BandedRidgeCV": "brainpred.numerics.ridge.estimator",
+    "BrainDecoder": "brainpred.decoding.decoder",
+    "DecodeConfig": "brainpred.studies.decode",
+    "PredNet": "brainpred.models.prednet",
+    "ReconstructConfig": "brainpred.studies.reconstruct",
+    "Recording": "brainpred.recordings.recording",
+    "SimulationConfig": "brainpred.studies.simulate",
+    "decode_subject": "brainpred.studies.decode",
+    "extract_features": "brainpred.features.extract",
+    "load_prednet": "brainpred.models.prednet_weights",
+    "load_recording": "brainpred.recordings.readers",
+    "reconstruct_subject": "brainpred.studies.reconstruct",
+    "simulate_subject": "brainpred.studies.simulate",
+}
+
+__all__ = [
+    "BandedRidgeCV",
+    "BrainDecoder",
+    "DecodeConfig",
+    "PredNet",
+    "ReconstructConfig",
+    "Recording",
+    "SimulationConfig",
+    "decode_subject",
+    "extract_features",
+    "load_prednet",
+    "load_recording",
+    "reconstruct_subject",
+    "simulate_subject",
+]
+
+try:
+    __version__ = version("brainpred")
+except PackageNotFoundError:
+    __version__ = "0.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'brainpred' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

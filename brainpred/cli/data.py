@@ -1,0 +1,57 @@
+"""Commands about data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainpred.cli.options import Data, Device, Quiet, reporter
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, describe and simulate data sets.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """List the data sets that brainpred knows."""
+    from brainpred.recordings.manifest import load_manifest, manifest_names
+
+    for name in manifest_names():
+        manifest = load_manifest(name)
+        typer.echo(f"{name:<14} {manifest.title} ({', '.join(manifest.subjects)})")
+
+
+@app.command()
+def show(dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")]) -> None:
+    """Show a data set's manifest: licence, citation, how to get it, subjects."""
+    from brainpred.recordings.manifest import load_manifest
+
+    for field, value in load_manifest(dataset).model_dump(exclude_defaults=True).items():
+        typer.echo(f"{field}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def simulate(
+    subject: Annotated[str, typer.Option(help="sim01, sim02, ...")] = "sim01",
+    movie: Annotated[Path | None, typer.Option(help="Movie to show instead of the synthesised one.")] = None,
+    strength: Annotated[float, typer.Option(help="Factor on all signals; 0: a brain that sees nothing.")] = 1.0,
+    runs: Annotated[int, typer.Option(help="Training runs.")] = 6,
+    run_s: Annotated[int, typer.Option(help="Length of a run in seconds.")] = 100,
+    repeats: Annotated[int, typer.Option(help="Presentations of the test clip.")] = 5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make the subject anew.")] = False,
+    device: Device = "auto",
+    data: Data = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a simulated subject (decode does so by itself with the default settings)."""
+    from brainpred.recordings.readers.simulated import subject_folder
+    from brainpred.studies.simulate import SimulationConfig, simulate_subject
+
+    config = SimulationConfig(n_train_runs=runs, run_s=run_s, n_test_repeats=repeats, strength=strength)
+    recording = simulate_subject(
+        subject, config, movie=movie, data=data, overwrite=overwrite, device=device, reporter=reporter(quiet)
+    )
+    scans = sum(run.n_scans for run in recording.runs)
+    typer.echo(f"{recording.label} (simulated): {len(recording.runs)} runs, {scans} scans, {recording.n_voxels} voxels")
+    typer.echo(f"Folder: {subject_folder(subject, data)}")

@@ -1,0 +1,200 @@
+"""The commands of the main job, and the door through which every command goes."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainpred.cli import data, train
+from brainpred.cli.options import Data, Device, Layers, Out, Quiet, Seed, parse_size, reporter, spread_lists
+from brainpred.errors import BrainpredError, ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="brainpred",
+    help="Decode fMRI into the representations of PredNet, and turn them back into movies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
+
+LAYER_COLUMNS = {
+    "layer": "layer",
+    "n_units": "units",
+    "mean_r": "mean r",
+    "mean_ceiling": "ceiling",
+    "mean_pattern_r": "pattern r",
+    "identification_2way": "2-way id.",
+    "identification_nway": "n-way id.",
+}
+PICTURE_COLUMNS = {"picture": "R is", "ssim": "SSIM", "pixel_r": "pixel r", "n_frames": "frames"}
+
+# Typer may bring its own copy of click; this is the error class of the one in use.
+USAGE_ERROR: Any = typer.BadParameter.__base__
+
+Dataset = Annotated[str, typer.Option(help="Data set (see: brainpred data list), or a manifest file.")]
+Subject = Annotated[str, typer.Option(help="Subject, such as sim01.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from brainpred import __version__
+
+        typer.echo(f"brainpred {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Decode fMRI into the representations of PredNet, and turn them back into movies."""
+
+
+@app.command()
+def decode(
+    subject: Subject,
+    dataset: Dataset = "simulated",
+    layers: Layers = None,
+    bands: Annotated[
+        str, typer.Option(help="What shares a regularisation: roi, delay, roi×delay (roi*delay) or none.")
+    ] = "roi",
+    delays: Annotated[list[float] | None, typer.Option(help="Seconds after the stimulus [default: 3 4 5 6].")] = None,
+    features: Annotated[Path | None, typer.Option(help="Decode these features (TSV or HDF5), not PredNet's.")] = None,
+    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    candidates: Annotated[int, typer.Option(help="Band weights to try.")] = 6,
+    device: Device = "auto",
+    out: Out = None,
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Decode a subject's scans: scores, decoded features, brain maps and a report."""
+    from brainpred.decoding.decoder import DEFAULT_DELAYS_S
+    from brainpred.decoding.result import layer_table
+    from brainpred.storage import read_json
+    from brainpred.studies.decode import DecodeConfig, decode_subject, default_folder
+
+    config = DecodeConfig(
+        subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), candidates, device, seed,
+        str(features) if features else None, weights,
+    )  # fmt: skip
+    results = decode_subject(config, out, data=data, reporter=reporter(quiet))
+    folder = out or default_folder(dataset, subject)
+    simulated = bool(read_json(folder / "decode.json")["simulated"])
+    title = f"{dataset}/{subject}" + (" (simulated)" if simulated else "")
+    _print_table(title, layer_table(results, simulated=simulated), LAYER_COLUMNS)
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def reconstruct(
+    subject: Subject,
+    dataset: Dataset = "simulated",
+    layers: Annotated[list[str] | None, typer.Option(help="Layers to swap, all at once [default: R0].")] = None,
+    drive: Annotated[
+        str, typer.Option(help="What the error units see: closed-loop (the brain alone) or stimulus.")
+    ] = "closed-loop",
+    device: Device = "auto",
+    out: Out = None,
+    data: Data = None,
+    quiet: Quiet = False,
+) -> None:
+    """Swap decoded representations into PredNet: movie, film strip and scores beside controls."""
+    from brainpred.studies.decode import default_folder
+    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+
+    config = ReconstructConfig(subject, dataset, tuple(layers or ("R0",)), drive, device)
+    table = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
+    folder = out or default_folder(dataset, subject)
+    _print_table(f"{dataset}/{subject}, {'+'.join(config.layers)} swapped, drive {drive}", table, PICTURE_COLUMNS)
+    typer.echo(f"Movie, film strip and scores: {folder}")
+
+
+@app.command()
+def features(
+    movie: Annotated[Path, typer.Option(help="Movie file, of any format FFmpeg knows.")],
+    tr: Annotated[float, typer.Option(help="Seconds that one row of features averages.")] = 1.0,
+    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH, for weights of your own.")] = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="HDF5 file to write [default: <movie>_features.h5 here].")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a movie into PredNet's R0-R3, averaged over every repetition time (HDF5)."""
+    from brainpred.studies.features import write_movie_features
+
+    file = write_movie_features(
+        movie, out, tr_s=tr, weights=weights, size=parse_size(size), device=device, reporter=reporter(quiet)
+    )
+    for layer, shape in file.shapes.items():
+        typer.echo(f"{layer}: {file.n_scans} x {'x'.join(map(str, shape))}")
+    typer.echo(f"Written: {file.path}")
+
+
+@app.command()
+def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None) -> None:
+    """Build the report page again from saved results."""
+    from brainpred.reporting.page import write_report
+    from brainpred.studies.decode import default_folder
+
+    typer.echo(f"Report: {write_report(out or default_folder(dataset, subject))}")
+
+
+def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str]) -> None:
+    """Print some columns of a table under shorter names, leaving out those that hold nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = table[list(columns)].rename(columns=columns).dropna(axis="columns", how="all")
+    printed = Table(title=title, title_justify="left")
+    for name in shown:
+        printed.add_column(str(name), justify="right" if shown[name].dtype.kind in "fi" else "left")
+    for row in shown.itertuples(index=False):
+        printed.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    Console().print(printed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; ``sys.argv`` by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 the data or the run failed, 2 the command line cannot be used, 130 interrupted.
+    """
+    given = spread_lists(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, prog_name="brainpred", standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except USAGE_ERROR as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("Interrupted. Run the same command again to go on from here.", err=True)
+        code = 130
+    except BrainpredError as error:
+        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        code = 2 if isinstance(error, ConfigError) else 1
+    return int(code or 0)
+
+
+def run() -> None:
+    """Run the command line as a program: the entry point that is installed."""
+    sys.exit(main())

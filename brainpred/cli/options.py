@@ -1,0 +1,70 @@
+"""Options that several commands share, and lists written as ``--layers R0 R1``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainpred.errors import ConfigError
+from brainpred.progress import SILENT, Reporter, RichReporter
+
+__all__ = ["Data", "Device", "Layers", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
+
+LIST_OPTIONS = ("--layers", "--delays", "--movies", "--hold-out")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds one folder a data set (default: $BRAINPRED_DATA, else the cache)."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Layers = Annotated[list[str] | None, typer.Option(help="Layers, such as: --layers R0 R1.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for results (default: results/<dataset>/<subject>).")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
+
+
+def spread_lists(arguments: Sequence[str]) -> list[str]:
+    """Write ``--layers R0 R1`` as ``--layers R0 --layers R1``, which click understands.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Command line.
+
+    Returns
+    -------
+    list of str
+        The same, with the name of a list option before each of its values.
+
+    Examples
+    --------
+    >>> spread_lists(["decode", "--layers", "R0", "R1", "--quiet"])
+    ['decode', '--layers', 'R0', '--layers', 'R1', '--quiet']
+    """
+    spread: list[str] = []
+    current, n_values = "", 0
+    for argument in arguments:
+        if argument.startswith("-"):
+            current, n_values = (argument if argument in LIST_OPTIONS else ""), 0
+        elif current:
+            if n_values:
+                spread.append(current)
+            n_values += 1
+        spread.append(argument)
+    return spread
+
+
+def parse_size(size: str | None) -> tuple[int, int] | None:
+    """Read a frame size such as ``128x160`` (height x width, pixels)."""
+    if size is None:
+        return None
+    parts = size.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise ConfigError(f"A size is HEIGHTxWIDTH in pixels, such as 128x160; received {size!r}.")
+    return int(parts[0]), int(parts[1])
+
+
+def reporter(quiet: bool) -> Reporter:
+    """Give the reporter of a command."""
+    return SILENT if quiet else RichReporter()

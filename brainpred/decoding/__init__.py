@@ -1,0 +1,1 @@
+"""From the BOLD signal to features, with scores."""

@@ -1,0 +1,210 @@
+"""What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5, tabulated as TSV."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainpred.errors import CheckpointError
+from brainpred.storage import atomic_path
+
+__all__ = ["LayerResult", "layer_table", "load_result", "save_result", "saved_key", "unit_table"]
+
+FORMAT = "brainpred-decoded-1"
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """Hold what decoding one layer gave on held-out data.
+
+    Attributes
+    ----------
+    layer : str
+        Name.
+    shape : tuple of int
+        Shape of the units.
+    runs : ndarray of str (n_scans,)
+        Held-out run (or clip, where repeats were averaged) of each scan.
+    true, decoded : ndarray of float32 (n_scans, n_units)
+        Units of the stimulus and as decoded, in the layer's own scale.
+    mean, std : ndarray of float32 (n_units,)
+        Mean and spread in the training runs.
+    r, r2, ceiling : ndarray of float32 (n_units,)
+        Correlation over time, R² of z-scored units, and the highest correlation that the noise of the test
+        scans allows this decoder (NaN without repeats).
+    alphas, cv_r2 : ndarray of float32 (n_units,)
+        Chosen regularisation and its cross-validated R².
+    pattern_r, identification : ndarray of float32 (n_scans,)
+        Correlation over units at each scan; part of other scans that each is told apart from (chance 0.5).
+    nway_correct : ndarray of bool (n_identified,)
+        Whether each scan's pattern was identified among the ``n_patterns`` distinct ones (categories).
+    n_patterns : int
+        Number of distinct patterns; 0 where features vary freely.
+    band_names : tuple of str
+        Bands.
+    band_weights : ndarray of float32 (n_bands,)
+        Mean share γ of each band.
+    contributions : ndarray of float32 (n_voxels,)
+        Held-out contribution of each voxel; see :meth:`brainpred.BandedRidgeCV.feature_contributions`.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    runs: NDArray[np.str_]
+    true: NDArray[np.float32]
+    decoded: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    r: NDArray[np.float32]
+    r2: NDArray[np.float32]
+    ceiling: NDArray[np.float32]
+    alphas: NDArray[np.float32]
+    cv_r2: NDArray[np.float32]
+    pattern_r: NDArray[np.float32]
+    identification: NDArray[np.float32]
+    nway_correct: NDArray[np.bool_]
+    n_patterns: int
+    band_names: tuple[str, ...]
+    band_weights: NDArray[np.float32]
+    contributions: NDArray[np.float32]
+
+
+def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: bool) -> None:
+    """Write a result as HDF5.
+
+    Parameters
+    ----------
+    result : LayerResult
+        What to write.
+    path : Path or str
+        File.
+    key : str
+        Fingerprint of everything the result depends on.
+    simulated : bool
+        Whether the scans were simulated.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, key=key, simulated=simulated, axes="scans, units (C order of shape)")
+        for name, value in asdict(result).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind != "U":
+                file[name] = value
+            elif isinstance(value, np.ndarray):
+                file[name] = value.astype("S")
+            else:
+                file.attrs[name] = value
+
+
+def saved_key(path: Path | str) -> str | None:
+    """Give the fingerprint of a saved result, or None where there is no readable one."""
+    try:
+        with h5py.File(path) as file:
+            return str(file.attrs["key"]) if file.attrs.get("format") == FORMAT else None
+    except (OSError, KeyError):
+        return None
+
+
+def load_result(path: Path | str) -> LayerResult:
+    """Read a result.
+
+    Parameters
+    ----------
+    path : Path or str
+        File that :func:`save_result` wrote.
+
+    Returns
+    -------
+    LayerResult
+        The result.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or of another format.
+    """
+    values = {}
+    try:
+        with h5py.File(path) as file:
+            if file.attrs.get("format") != FORMAT:
+                raise CheckpointError(f"{path} is not a result of brainpred decode.")
+            for field in fields(LayerResult):
+                value = file[field.name][:] if field.name in file else file.attrs[field.name]
+                values[field.name] = value.astype(str) if getattr(value, "dtype", np.dtype(int)).kind == "S" else value
+    except (OSError, KeyError) as error:
+        raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
+    values["shape"] = tuple(int(n) for n in values["shape"])
+    values["band_names"] = tuple(str(name) for name in values["band_names"])
+    values["n_patterns"] = int(values["n_patterns"])
+    return LayerResult(**values)
+
+
+def unit_table(result: LayerResult) -> pd.DataFrame:
+    """Tabulate the scores of every unit.
+
+    Parameters
+    ----------
+    result : LayerResult
+        Scores of one layer.
+
+    Returns
+    -------
+    DataFrame (n_units rows)
+        Layer, unit, its place in the layer (channel, row, column where there are such), r, r2, ceiling,
+        r / ceiling, α and cross-validated R².
+    """
+    n_units = len(result.r)
+    names = {1: ("channel",), 3: ("channel", "row", "column")}.get(
+        len(result.shape), tuple(f"axis{axis}" for axis in range(len(result.shape)))
+    )
+    place = dict(zip(names, np.unravel_index(np.arange(n_units), result.shape), strict=True))
+    normalised = np.divide(
+        result.r, result.ceiling, out=np.full_like(result.r, np.nan), where=np.nan_to_num(result.ceiling) > 0
+    )
+    return pd.DataFrame(
+        {
+            "layer": result.layer, "unit": np.arange(n_units), **place, "r": result.r, "r2": result.r2,
+            "ceiling": result.ceiling, "r_over_ceiling": normalised, "alpha": result.alphas, "cv_r2": result.cv_r2,
+        }
+    )  # fmt: skip
+
+
+def layer_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFrame:
+    """Tabulate the scores of every layer.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer)
+        Means over units (r, R², ceiling) and over scans (pattern r, identification), n-way identification
+        where features have few distinct patterns, and the origin of the scans.
+    """
+
+    def mean(values: NDArray[np.floating]) -> float:
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+    rows = []
+    for result in results:
+        ceiling = mean(result.ceiling)
+        r = mean(result.r)
+        rows.append(
+            {
+                "layer": result.layer, "data": "simulated" if simulated else "measured", "n_units": len(result.r),
+                "n_constant_units": int(np.isnan(result.r).sum()), "n_scans": len(result.runs), "mean_r": r,
+                "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
+                "mean_r2": mean(result.r2), "mean_ceiling": ceiling,
+                "mean_r_over_ceiling": r / ceiling if ceiling > 0 else float("nan"),
+                "mean_pattern_r": mean(result.pattern_r), "identification_2way": mean(result.identification),
+                "nway": result.n_patterns,
+                "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""From movies to features at the pace of the scans."""

@@ -1,0 +1,196 @@
+"""Where the features of a run come from: movies shown to PredNet, or a table that the user brings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainpred.errors import ConfigError, DataError
+from brainpred.features.store import FORMAT, FeatureFile, read_feature_file
+from brainpred.movies.video import probe_video
+from brainpred.numerics.timing import n_whole_scans
+from brainpred.recordings.recording import Recording, Run
+
+__all__ = ["ClipFeatures", "FeatureSource", "TableFeatures", "check_layers", "check_movie_lengths", "load_table"]
+
+
+class FeatureSource(Protocol):
+    """What decoding needs to know of features."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of the units of every layer."""
+        ...
+
+    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
+        """Give a layer's features during a run, (n_scans, n_units)."""
+        ...
+
+
+def check_layers(layers: list[str], source: FeatureSource) -> None:
+    """Raise :class:`ConfigError` unless every layer exists, listing those that do."""
+    unknown = [layer for layer in layers if layer not in source.shapes]
+    if unknown:
+        raise ConfigError(f"Unknown layer {', '.join(unknown)}. These features have: {', '.join(source.shapes)}.")
+
+
+def _check_length(where: str, n_run: int, n_features: int, what: str) -> None:
+    if abs(n_run - n_features) > 1:
+        raise DataError(
+            f"{where}: the scan has {n_run} scans, but {what} fills {n_features}. They may differ by one at the most; "
+            "check that the clip belongs to this run, and the repetition time."
+        )
+
+
+def check_movie_lengths(recording: Recording) -> None:
+    """Compare the length of every run with that of its movie, before anything is computed.
+
+    Parameters
+    ----------
+    recording : Recording
+        The scans.
+
+    Raises
+    ------
+    DataError
+        If a run has no movie, or their lengths differ by more than one scan.
+    """
+    for run in recording.runs:
+        where = f"{recording.label}, run {run.name}"
+        if run.stimulus is None or run.stimulus not in recording.stimuli:
+            raise DataError(f"{where}: no movie is known for it. Bring features of your own with --features FILE.")
+        duration_s = probe_video(recording.stimuli[run.stimulus]).duration_s
+        if np.isfinite(duration_s):
+            clip = f"its movie {recording.stimuli[run.stimulus].name} ({duration_s:.1f} s at TR {recording.tr_s} s)"
+            _check_length(where, run.n_scans, n_whole_scans(duration_s, recording.tr_s), clip)
+
+
+class ClipFeatures:
+    """Give runs the features of the movie clip they showed.
+
+    Parameters
+    ----------
+    files : mapping of str to FeatureFile
+        Feature file of each clip.
+    """
+
+    def __init__(self, files: Mapping[str, FeatureFile]):
+        self._files = dict(files)
+        self.shapes: Mapping[str, tuple[int, ...]] = next(iter(self._files.values())).shapes
+
+    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
+        """Give a layer's features during a run, at most ``run.n_scans`` rows."""
+        file = self._files[run.stimulus or ""]
+        _check_length(f"run {run.name}", run.n_scans, file.n_scans, f"the movie {run.stimulus}")
+        return file.read(layer)[: run.n_scans]
+
+
+class TableFeatures:
+    """Give runs their rows of a table with one row for every scan of the recording.
+
+    Parameters
+    ----------
+    layers : mapping of str to ndarray of float32 (n_scans_in_all, n_units)
+        The table, by layer.
+    recording : Recording
+        The scans that the rows belong to, in order.
+    """
+
+    def __init__(self, layers: Mapping[str, NDArray[np.float32]], recording: Recording):
+        self._layers = dict(layers)
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: values.shape[1:] for name, values in layers.items()}
+        ends = np.cumsum([run.n_scans for run in recording.runs])
+        self._rows = {run.name: slice(end - run.n_scans, end) for run, end in zip(recording.runs, ends, strict=True)}
+
+    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
+        """Give a layer's features during a run, (n_scans, n_units)."""
+        return self._layers[layer][self._rows[run.name]]
+
+
+def load_table(path: Path | str, recording: Recording) -> TableFeatures:
+    """Read features that a user brings, one row for every scan of every run, runs in order.
+
+    Parameters
+    ----------
+    path : Path or str
+        A TSV file with a header (a column ``run``, if there is one, is checked against the recording; all
+        others are units of one layer, ``features``), or an HDF5 file: either one that ``brainpred features``
+        wrote, or one whose two-dimensional data sets (n_scans, n_units) are layers.
+    recording : Recording
+        The scans.
+
+    Returns
+    -------
+    TableFeatures
+        The features.
+
+    Raises
+    ------
+    ConfigError
+        If the file does not exist or its kind is unknown.
+    DataError
+        If it cannot be read, its rows do not match the scans, or a value is not a finite number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"Feature file {path} does not exist.")
+    if path.suffix.lower() in {".h5", ".hdf5", ".hdf"}:
+        layers = _read_hdf5(path)
+    elif path.suffix.lower() in {".tsv", ".txt", ".csv"}:
+        layers = _read_tsv(path, recording)
+    else:
+        raise ConfigError(f"Features must be .tsv, .csv, .h5 or .hdf5, received {path.name}.")
+    expected = sum(run.n_scans for run in recording.runs)
+    for layer, values in layers.items():
+        if len(values) != expected:
+            lengths = ", ".join(f"{run.name} {run.n_scans}" for run in recording.runs)
+            raise DataError(
+                f"{path}: layer {layer} has {len(values)} rows, but {recording.label} has {expected} scans "
+                f"({lengths}). Give one row a scan, runs in this order."
+            )
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{path}: layer {layer} holds {int((~np.isfinite(values)).sum())} values that are no numbers."
+            )
+    return TableFeatures(layers, recording)
+
+
+def _read_hdf5(path: Path) -> dict[str, NDArray[np.float32]]:
+    try:
+        with h5py.File(path) as file:
+            if file.attrs.get("format") == FORMAT:
+                stored = read_feature_file(path)
+                return {layer: stored.read(layer) for layer in stored.shapes}
+            layers = {
+                name: item[:].astype(np.float32)
+                for name, item in file.items()
+                if isinstance(item, h5py.Dataset) and item.ndim == 2
+            }
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read features from {path}: {error}.") from error
+    if not layers:
+        raise DataError(f"{path} holds no two-dimensional data set (n_scans, n_units) at its top level.")
+    return layers
+
+
+def _read_tsv(path: Path, recording: Recording) -> dict[str, NDArray[np.float32]]:
+    try:
+        table = pd.read_csv(path, sep="," if path.suffix.lower() == ".csv" else "\t")
+        runs = table.pop("run") if "run" in table else None
+        values = table.to_numpy(dtype=np.float32)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise DataError(f"Cannot read features from {path}: {error}. Expected numbers under a header line.") from error
+    if not values.size:
+        raise DataError(f"{path} holds no features: expected a header line and one row a scan.")
+    if runs is not None:
+        lengths = runs.groupby(runs.ne(runs.shift()).cumsum()).size().tolist()
+        expected = [run.n_scans for run in recording.runs]
+        if lengths != expected:
+            raise DataError(
+                f"{path}: the column run marks runs of {lengths} scans, but {recording.label} has runs of {expected}."
+            )
+    return {"features": values}

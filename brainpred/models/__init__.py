@@ -1,0 +1,1 @@
+"""The networks, in pure PyTorch, and their weights."""

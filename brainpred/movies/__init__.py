@@ -1,0 +1,1 @@
+"""Movies: reading, writing, synthesising, finding cuts."""

@@ -1,0 +1,1 @@
+"""Pure arrays: ridge regression, scores, ceilings, timing; no files, no models."""

@@ -1,0 +1,1 @@
+"""Banded ridge regression with delays."""

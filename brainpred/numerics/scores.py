@@ -1,0 +1,147 @@
+"""Score predictions: correlation over time and over units, R², identification."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainpred.errors import DataError
+
+__all__ = ["identification_accuracy", "nway_identification", "pattern_correlation", "pearson_correlation", "r2_score"]
+
+
+def _pair(true: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if true.shape != predicted.shape or true.ndim != 2:
+        raise DataError(
+            f"True and predicted values must share one shape (n_samples, n_units), received {true.shape} "
+            f"and {predicted.shape}."
+        )
+    return true, predicted
+
+
+def pearson_correlation(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
+    """Correlate truth and prediction over samples, unit by unit (the "profile" correlation).
+
+    Parameters
+    ----------
+    true, predicted : array_like (n_samples, n_units)
+        Values.
+
+    Returns
+    -------
+    ndarray (n_units,)
+        Pearson's r; NaN where either is constant.
+
+    Examples
+    --------
+    >>> pearson_correlation([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], [[2.0, 1.0], [4.0, 2.0], [6.0, 3.0]])
+    array([ 1., -1.])
+    """
+    checked_true, checked_predicted = _pair(true, predicted)
+    y = checked_true - checked_true.mean(axis=0)
+    y_hat = checked_predicted - checked_predicted.mean(axis=0)
+    norm = np.sqrt(np.sum(y**2, axis=0) * np.sum(y_hat**2, axis=0))
+    return np.divide(np.sum(y * y_hat, axis=0), norm, out=np.full_like(norm, np.nan), where=norm > 0)
+
+
+def pattern_correlation(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
+    """Correlate truth and prediction over units, sample by sample.
+
+    Parameters
+    ----------
+    true, predicted : array_like (n_samples, n_units)
+        Values, best z-scored per unit over time, lest the mean pattern decide.
+
+    Returns
+    -------
+    ndarray (n_samples,)
+        Pearson's r; NaN where either is constant.
+    """
+    true, predicted = _pair(true, predicted)
+    return pearson_correlation(true.T, predicted.T)
+
+
+def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
+    """Give the coefficient of determination of every unit, 1 - Σ (y - ŷ)² / Σ (y - mean y)².
+
+    Parameters
+    ----------
+    true, predicted : array_like (n_samples, n_units)
+        Values.
+
+    Returns
+    -------
+    ndarray (n_units,)
+        R²; NaN where the truth is constant.
+    """
+    true, predicted = _pair(true, predicted)
+    total = np.sum((true - true.mean(axis=0)) ** 2, axis=0)
+    residual = np.sum((true - predicted) ** 2, axis=0)
+    return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=total > 0)
+
+
+def _rows_correlated(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Correlate every row of one array with every row of another."""
+
+    def normalise(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+        rows = rows - rows.mean(axis=1, keepdims=True)
+        norm = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
+
+    return normalise(left) @ normalise(right).T
+
+
+def identification_accuracy(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
+    """Tell how often a sample's prediction is more like its own truth than like another sample's (2-way).
+
+    Parameters
+    ----------
+    true, predicted : array_like (n_samples, n_units)
+        Values; patterns are compared by correlation.
+
+    Returns
+    -------
+    ndarray (n_samples,)
+        Part of the other samples that lose, ties counting half; chance is 0.5.
+    """
+    true, predicted = _pair(true, predicted)
+    if len(true) < 2:
+        raise DataError(f"Identification needs at least 2 samples, received {len(true)}.")
+    similarity = _rows_correlated(np.asarray(predicted, float), np.asarray(true, float))
+    own = np.diag(similarity)[:, None]
+    won = (similarity < own).sum(axis=1) + 0.5 * ((similarity == own).sum(axis=1) - 1)
+    return won / (len(true) - 1)
+
+
+def nway_identification(
+    true: ArrayLike, predicted: ArrayLike, max_candidates: int = 64
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], int]:
+    """Identify which of a few distinct patterns (categories, say) was shown.
+
+    The candidates are the distinct rows of ``true`` that are not constant over units; samples whose truth
+    is constant (rest) are left out.
+
+    Parameters
+    ----------
+    true, predicted : array_like (n_samples, n_units)
+        Values; a prediction is given to the candidate it correlates with most.
+    max_candidates : int
+        With more distinct patterns than this, nothing is identified.
+
+    Returns
+    -------
+    correct : ndarray of bool (n_identified,)
+        Whether each sample was identified.
+    samples : ndarray of int64 (n_identified,)
+        Rows of the samples identified.
+    n_candidates : int
+        Number of candidates; chance is 1 / n_candidates. 0 when nothing can be identified.
+    """
+    true, predicted = _pair(true, predicted)
+    patterns, labels = np.unique(true, axis=0, return_inverse=True)
+    labels = labels.reshape(-1)
+    varied = np.flatnonzero(np.ptp(patterns, axis=1) > 0)
+    if not 2 <= len(varied) <= max_candidates:
+        return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
+    samples = np.flatnonzero(np.isin(labels, varied))
+    similarity = _rows_correlated(np.asarray(predicted[samples], float), np.asarray(patterns[varied], float))
+    return varied[similarity.argmax(axis=1)] == labels[samples], samples, len(varied)

@@ -1,0 +1,90 @@
+"""Bring frames and scans onto one clock."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainpred.errors import DataError
+
+__all__ = ["frame_scans", "n_whole_scans", "zscore_runs"]
+
+
+def n_whole_scans(duration_s: float, tr_s: float) -> int:
+    """Count the scans that a movie fills from beginning to end.
+
+    Parameters
+    ----------
+    duration_s, tr_s : float
+        Length of the movie and repetition time, in seconds.
+
+    Returns
+    -------
+    int
+        Number of whole scans; a movie within 1 % of a scan of being whole counts it.
+
+    Examples
+    --------
+    >>> n_whole_scans(9.99, 2.0), n_whole_scans(9.0, 2.0)
+    (5, 4)
+    """
+    return int(duration_s / tr_s + 0.01)
+
+
+def frame_scans(times_s: ArrayLike, tr_s: float) -> NDArray[np.int64]:
+    """Tell during which scan each frame is shown.
+
+    Parameters
+    ----------
+    times_s : array_like (n_frames,)
+        Presentation times in seconds from the beginning of the run, ascending.
+    tr_s : float
+        Repetition time in seconds.
+
+    Returns
+    -------
+    ndarray of int64 (n_frames,)
+        Scan numbers, from 0.
+
+    Examples
+    --------
+    >>> frame_scans([0.0, 0.9, 1.0, 2.5], 1.0).tolist()
+    [0, 0, 1, 2]
+    """
+    times = np.asarray(times_s, dtype=float)
+    if np.any(np.diff(times) < 0) or tr_s <= 0:
+        raise DataError("Frame times must ascend and tr_s must be positive; the movie's timestamps are damaged.")
+    # Times such as 2.9999999 s, from a clock in fifteenths of a second, belong to the scan at 3 s.
+    return np.floor(times / tr_s + 1e-6).astype(np.int64)
+
+
+def zscore_runs(
+    values: NDArray[np.floating], runs: ArrayLike
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    """Standardise every unit within every run.
+
+    Parameters
+    ----------
+    values : ndarray (n_samples, n_units)
+        Values; left as they are.
+    runs : array_like (n_samples,)
+        Run of each sample.
+
+    Returns
+    -------
+    zscored : ndarray (n_samples, n_units)
+        Mean 0 and standard deviation 1 in every run; 0 where a unit is constant in a run.
+    mean, std : ndarray (n_units,)
+        Mean over runs of the means, and root mean square over runs of the standard deviations.
+    """
+    runs = np.asarray(runs)
+    zscored = np.empty_like(values)
+    means, variances = [], []
+    for run in np.unique(runs):
+        rows = np.flatnonzero(runs == run)
+        mean, std = values[rows].mean(axis=0), values[rows].std(axis=0)
+        centred = values[rows] - mean
+        # A spread within rounding error of the values is no spread.
+        varies = std > 1e-6 * np.abs(mean).clip(1e-6)
+        zscored[rows] = np.divide(centred, std, out=np.zeros_like(centred), where=varies)
+        means.append(mean)
+        variances.append(std**2)
+    return zscored, np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

@@ -1,0 +1,1 @@
+"""From decoded features back to pictures."""

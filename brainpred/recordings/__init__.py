@@ -1,0 +1,1 @@
+"""Scans: manifests, readers, simulation."""

@@ -1,0 +1,61 @@
+"""Readers: one module a layout, each with ``read(manifest, subject, data) -> Recording``."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from brainpred.errors import ConfigError, ManifestError
+from brainpred.recordings.manifest import Manifest, load_manifest
+from brainpred.recordings.recording import Recording
+
+__all__ = ["READERS", "check_subject", "load_recording"]
+
+READERS = ("simulated", "attributes")
+
+
+def check_subject(manifest: Manifest, subject: str) -> None:
+    """Raise :class:`ConfigError` unless the data set has the subject, listing those it has."""
+    if manifest.reader == "simulated":
+        if not re.fullmatch(r"sim\d+", subject):
+            raise ConfigError(
+                f"Unknown subject {subject!r} in data set {manifest.name}. Simulated subjects are named "
+                f"{', '.join(manifest.subjects)}, ..."
+            )
+    elif subject not in manifest.subjects:
+        raise ConfigError(
+            f"Unknown subject {subject!r} in data set {manifest.name}. It has: {', '.join(manifest.subjects)}."
+        )
+
+
+def load_recording(dataset: str, subject: str, data: Path | str | None = None) -> Recording:
+    """Read the scans of one subject.
+
+    Parameters
+    ----------
+    dataset : str
+        Data set name (see ``brainpred data list``), or path of a manifest file.
+    subject : str
+        The subject.
+    data : Path or str, optional
+        Folder that holds one folder a data set; ``$BRAINPRED_DATA`` or the cache by default.
+
+    Returns
+    -------
+    Recording
+        The scans.
+
+    Raises
+    ------
+    ConfigError
+        If data set or subject are unknown.
+    ManifestError
+        If the manifest is malformed or names no reader there is.
+    DataError
+        If files are missing or damaged.
+    """
+    manifest = load_manifest(dataset)
+    check_subject(manifest, subject)
+    if manifest.reader not in READERS:
+        raise ManifestError(f"{manifest.name}: no reader {manifest.reader!r}. There are: {', '.join(READERS)}.")
+    recording: Recording = import_module(f"{__name__}.{manifest.reader}").read(manifest, subject, data)
+    return recording

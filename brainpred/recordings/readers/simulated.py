@@ -1,0 +1,146 @@
+"""Read and write a simulated subject: one HDF5 file of runs, the mask and the ROI labels as NIfTI and TSV."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from brainpred.errors import DataError
+from brainpred.recordings.fetch import data_folder
+from brainpred.recordings.manifest import Manifest
+from brainpred.recordings.recording import Recording, Run
+from brainpred.storage import atomic_path, make_directory
+
+__all__ = ["is_written", "read", "subject_folder", "write"]
+
+
+def subject_folder(subject: str, data: Path | str | None = None) -> Path:
+    """Give the folder of a simulated subject.
+
+    Parameters
+    ----------
+    subject : str
+        Such as ``"sim01"``.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Path
+        The folder, which need not exist.
+    """
+    return data_folder(data) / "simulated" / subject
+
+
+def is_written(subject: str, data: Path | str | None = None) -> bool:
+    """Tell whether a simulated subject is complete on disk."""
+    return (subject_folder(subject, data) / "recording.h5").is_file()
+
+
+def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], data: Path | str | None = None) -> Path:
+    """Write a simulated subject; ``recording.h5`` comes last and marks it complete.
+
+    Parameters
+    ----------
+    recording : Recording
+        The subject.
+    truth : DataFrame (n_voxels rows)
+        What every voxel carries.
+    settings : dict
+        How it was made.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Path
+        The subject's folder.
+    """
+    folder = make_directory(subject_folder(recording.subject, data))
+    names = list(dict.fromkeys(recording.rois.tolist()))
+    labels = recording.to_image([names.index(roi) + 1 for roi in recording.rois])
+    for name, image in (("mask.nii.gz", recording.mask), ("rois.nii.gz", labels)):
+        with atomic_path(folder / name) as temporary:
+            nib.save(image, temporary)
+    for name, table in (
+        ("rois.tsv", pd.DataFrame({"index": range(1, len(names) + 1), "name": names})),
+        ("truth.tsv", truth),
+    ):
+        with atomic_path(folder / name) as temporary:
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.5g", na_rep="n/a")
+    with atomic_path(folder / "recording.h5") as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(
+            dataset=recording.dataset,
+            subject=recording.subject,
+            tr_s=recording.tr_s,
+            simulated=True,
+            settings=json.dumps(settings),
+            # Stimuli lie beside the subjects, since all subjects watch the same movie.
+            stimuli=json.dumps({name: path.name for name, path in recording.stimuli.items()}),
+            run_order=json.dumps([run.name for run in recording.runs]),
+        )
+        file["rois"] = np.array(recording.rois, dtype="S")
+        for run in recording.runs:
+            data_set = file.create_dataset(f"runs/{run.name}", data=run.bold, dtype=np.float32)
+            data_set.attrs.update(role=run.role, stimulus=run.stimulus or "")
+    return folder
+
+
+def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:
+    """Read a simulated subject that :func:`write` wrote.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The simulated data set.
+    subject : str
+        The subject.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Recording
+        The subject.
+
+    Raises
+    ------
+    DataError
+        If it has not been made or its files are damaged.
+    """
+    folder = subject_folder(subject, data)
+    remedy = f"Make it again with: brainpred data simulate --subject {subject} --overwrite"
+    if not is_written(subject, data):
+        raise DataError(f"{manifest.name}/{subject}: not found in {folder}. {remedy}")
+    try:
+        mask = nib.load(folder / "mask.nii.gz")
+        np.asanyarray(mask.dataobj)  # type: ignore[attr-defined]
+        with h5py.File(folder / "recording.h5") as file:
+            attributes = dict(file.attrs)
+            runs = [
+                Run(
+                    name,
+                    str(file[f"runs/{name}"].attrs["role"]),
+                    file[f"runs/{name}"][:],
+                    str(file[f"runs/{name}"].attrs["stimulus"]) or None,
+                )
+                for name in json.loads(attributes["run_order"])
+            ]
+            rois = file["rois"][:].astype(str)
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise DataError(f"{manifest.name}/{subject}: damaged files in {folder} ({error}). {remedy}") from error
+    stimuli = {name: folder.parent / "stimuli" / file for name, file in json.loads(attributes["stimuli"]).items()}
+    return Recording(
+        manifest.name,
+        subject,
+        float(attributes["tr_s"]),
+        runs,
+        mask,
+        rois,
+        stimuli,
+        simulated=True,  # type: ignore[arg-type]
+    )

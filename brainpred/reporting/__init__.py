@@ -1,0 +1,1 @@
+"""Show what decoding found: figures, and one page that holds them all."""

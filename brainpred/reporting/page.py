@@ -1,0 +1,364 @@
+"""Write the report: one page that holds every figure, table and word about a decoded subject."""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from brainpred.decoding.result import LayerResult, load_result
+from brainpred.errors import DataError
+from brainpred.reporting.figures import (
+    FILM_ROWS,
+    TIMELINE_PERCENTILE,
+    brain_figure,
+    contribution_figure,
+    film_strip_figure,
+    is_whole_brain,
+    layer_colours,
+    layer_figure,
+    save_figure,
+    timeline_figure,
+    visual_field_figure,
+)
+from brainpred.storage import atomic_path, make_directory, read_json
+
+__all__ = ["MAX_VIDEO_BYTES", "Picture", "write_report"]
+
+MAX_VIDEO_BYTES = 8_000_000
+NEEDED = (
+    "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "n_candidates",
+    "seed", "device", "features", "roi_sizes", "provenance",
+)  # fmt: skip
+LAYER_COLUMNS = (
+    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",
+    "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
+)  # fmt: skip
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Hold a picture of the page, or the reason why there is none.
+
+    Attributes
+    ----------
+    name : str
+        File name without suffix.
+    uri : str or None
+        The picture as a data URI.
+    problem : str or None
+        Why it could not be drawn.
+    """
+
+    name: str
+    uri: str | None = None
+    problem: str | None = None
+
+
+@dataclass
+class _Pictures:
+    """Collect the figures of a page as they are drawn; a figure that fails leaves its reason."""
+
+    folder: Path
+    drawn: dict[str, Picture] = field(default_factory=dict)
+
+    def draw(self, name: str, make: Callable[[], Figure], *, svg: bool = False) -> None:
+        """Draw a figure and write it as PNG, and SVG on request."""
+        path = self.folder / f"{_file_name(name)}.png"
+        try:
+            figure = make()
+            save_figure(figure, path)
+            if svg:
+                save_figure(figure, path.with_suffix(".svg"))
+            self.drawn[name] = Picture(name, _data_uri(path, "image/png"))
+        except Exception as error:  # whatever is wrong with one figure must not lose the page
+            path.unlink(missing_ok=True)
+            self.fail(name, error)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Put the reason in the place of a figure."""
+        self.drawn[name] = Picture(name, problem=f"{type(error).__name__}: {error}")
+
+
+def write_report(folder: Path | str) -> Path:
+    """Write ``report.html``, one file without links to others, and ``figures/`` from saved results alone.
+
+    Parameters
+    ----------
+    folder : Path or str
+        What ``brainpred decode`` (and perhaps ``brainpred reconstruct``) wrote to.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no results. A figure that cannot be drawn leaves a note in its place instead.
+    ConfigError
+        If the folder cannot be written to.
+    """
+    folder = Path(folder)
+    settings = _read_settings(folder)
+    rows = _read_layers(folder)
+    pictures = _draw_pictures(folder, settings)
+    environment = Environment(
+        loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
+    )
+    environment.filters.update(number=_number, count=lambda n: f"{int(n):,}", joined=_joined)
+    page = environment.get_template("report.html.j2").render(
+        settings=settings,
+        settings_text=json.dumps(settings, indent=2, ensure_ascii=False),
+        summary=_summary(settings, rows),
+        layers=rows,
+        colours=layer_colours([row["layer"] for row in rows]),
+        design=_design(settings),
+        pictures=pictures,
+        whole_brain=_is_drawn_on_glass(folder, settings),
+        top_roi=_top_roi(folder, settings),
+        percentile=TIMELINE_PERCENTILE,
+        reconstruction=_reconstruction(folder),
+    )
+    path = folder / "report.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def _remedy(folder: Path) -> str:
+    return f"Run: brainpred decode --subject SUBJECT --out {folder}"
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "decode.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no results: there is no decode.json. {_remedy(folder)}")
+    settings = read_json(path)
+    missing = [name for name in NEEDED if name not in settings]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}. {_remedy(folder)}")
+    return settings
+
+
+def _read_layers(folder: Path) -> list[dict[str, Any]]:
+    table = _read_table(folder / "layers.tsv")
+    missing = set(LAYER_COLUMNS) - set(() if table is None else table.columns)
+    if table is None or table.empty or missing:
+        lacking = ", ".join(sorted(missing)) or "rows"
+        raise DataError(f"{folder / 'layers.tsv'} is missing or lacks {lacking}. {_remedy(folder)}")
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _read_table(path: Path) -> pd.DataFrame | None:
+    """Read a table, with names as they are written ("NA" may be a ROI); None where there is none."""
+    if not path.is_file():
+        return None
+    names = dict.fromkeys(("layer", "layers", "roi", "drive", "data", "picture"), str)
+    try:
+        return pd.read_csv(path, sep="\t", converters=names)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", name)
+
+
+def _data_uri(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _number(value: float, digits: int = 2) -> str:
+    """Write a number for readers, with a true minus sign; no number is n/a."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _joined(words: list[Any]) -> str:
+    """Join as in prose: "3, 4 and 5"."""
+    texts = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+# ---------------------------------------------------------------------------------------------- figures
+
+
+def _draw_pictures(folder: Path, settings: Mapping[str, Any]) -> dict[str, Picture]:
+    """Draw everything that the saved files allow."""
+    simulated, names = bool(settings["simulated"]), list(settings["layers"])
+    pictures = _Pictures(make_directory(folder / "figures"))
+    film = folder / "film.h5"
+    if film.is_file():
+        pictures.draw(
+            "film_strip", lambda: film_strip_figure(_read_film(film, *FILM_ROWS, "time_s"), simulated=simulated)
+        )
+    background = _mean_frame(film)
+    scores = []
+    for layer in names:
+        result = _draw_layer(pictures, folder, layer, background if layer == names[0] else None, settings)
+        scores += [] if result is None else [result]
+    if scores:
+        pictures.draw("layers", lambda: layer_figure(scores, simulated=simulated), svg=True)
+    else:
+        pictures.fail("layers", DataError("no decoded_<layer>.h5 can be read."))
+    variance, title = folder / "explainable_variance.nii.gz", "Explainable variance of each voxel"
+    if variance.is_file():
+        pictures.draw(
+            "explainable_variance",
+            lambda: brain_figure(nib.load(variance), title, "explainable variance", simulated=simulated, signed=False),
+        )
+    if len(settings["roi_sizes"]) > 1:
+        table = folder / "roi_contributions.tsv"
+        pictures.draw("contributions", lambda: contribution_figure(_need_table(table), simulated=simulated), svg=True)
+    return pictures.drawn
+
+
+def _draw_layer(
+    pictures: _Pictures, folder: Path, layer: str, background: NDArray[np.uint8] | None, settings: Mapping[str, Any]
+) -> LayerResult | None:
+    """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
+    simulated = bool(settings["simulated"])
+    image, title = folder / f"contribution_{layer}.nii.gz", f"{layer}: contribution of each voxel"
+    pictures.draw(
+        f"contribution_{layer}", lambda: brain_figure(nib.load(image), title, "contribution", simulated=simulated)
+    )
+    try:
+        result = load_result(folder / f"decoded_{layer}.h5")
+    except Exception as error:  # as for a figure
+        pictures.fail(f"time_course_{layer}", error)
+        return None
+    pictures.draw(
+        f"time_course_{layer}", lambda: timeline_figure(result, settings["tr_s"], simulated=simulated), svg=True
+    )
+    if len(result.shape) == 3:
+        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, background, simulated=simulated))
+    nothing = np.empty((0, 0), dtype=np.float32)
+    return replace(result, true=nothing, decoded=nothing)
+
+
+def _need_table(path: Path) -> pd.DataFrame:
+    table = _read_table(path)
+    if table is None:
+        raise DataError(f"{path.name} is missing.")
+    return table
+
+
+def _read_film(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    with h5py.File(path) as file:
+        missing = [name for name in names if name not in file]
+        if missing:
+            raise DataError(f"{path.name} lacks {', '.join(missing)}.")
+        return {name: file[name][:] for name in names}
+
+
+def _mean_frame(path: Path) -> NDArray[np.uint8] | None:
+    """Average the stimulus of a film; None where there is none that can be read."""
+    try:
+        return _read_film(path, "stimulus")["stimulus"].mean(axis=0).astype(np.uint8)
+    except (OSError, DataError):
+        return None
+
+
+def _is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Tell whether brain images of this folder are drawn on a glass brain, for the captions."""
+    for layer in settings["layers"]:
+        try:
+            return is_whole_brain(nib.load(folder / f"contribution_{layer}.nii.gz"))
+        except Exception:  # the figure itself tells what is wrong
+            continue
+    return False
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Say in one or two sentences what was found."""
+
+    def accuracy(row: Mapping[str, Any]) -> str:
+        ceiling = row["mean_ceiling"]
+        return _number(row["mean_r"]) + (f" (ceiling {_number(ceiling)})" if math.isfinite(ceiling) else "")
+
+    first, *others = rows
+    # "features" is what a user's own table is called.
+    text = "The features are" if first["layer"] == "features" else f"{first['layer']} is"
+    text += f" decoded with a mean r of {accuracy(first)} from {settings['n_voxels']:,} voxels"
+    text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
+    for row in rows:
+        if row["nway"] > 0:
+            name = f" ({row['layer']})" if others else ""
+            text += f" {int(row['nway'])}-way identification{name} {_number(row['identification_nway'])}"
+            text += f" (chance {1 / row['nway']:.3g})."
+    if not any(row["nway"] > 0 for row in rows):
+        best = max(rows, key=lambda row: np.nan_to_num(row["identification_2way"]))
+        text += f" A scan is told apart from another by its decoded {best['layer']} in"
+        text += f" {_number(100 * best['identification_2way'], 0)} % of pairs (chance 50 %)."
+    return text
+
+
+def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Count runs, clips and repeats."""
+    tests = [run for run in settings["runs"] if run["role"] == "test"]
+    clips = [run["stimulus"] or run["name"] for run in tests]
+    repeats = [clips.count(clip) for clip in dict.fromkeys(clips)]
+    n_rois, n_delays = len(settings["roi_sizes"]), len(settings["delays_s"])
+    n_bands = {"roi": n_rois, "delay": n_delays, "roi×delay": n_rois * n_delays}.get(settings["bands"], 1)
+    return {
+        "n_train": len(settings["runs"]) - len(tests), "n_test": len(tests), "n_clips": len(repeats),
+        "max_repeats": max(repeats, default=0), "n_scans": sum(run["n_scans"] for run in settings["runs"]),
+        "n_bands": n_bands, "from_movies": settings["features"].get("source") == "prednet",
+    }  # fmt: skip
+
+
+def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find the ROI that contributes most to the layer that is explained best; None where that says nothing."""
+    try:
+        table = _need_table(folder / "roi_contributions.tsv")
+        totals = table.groupby("layer", sort=False)["contribution"].sum()
+    except (DataError, KeyError):
+        return None
+    if len(settings["roi_sizes"]) < 2 or not len(totals) or not totals.max() > 0:
+        return None
+    part = table[table["layer"] == totals.idxmax()].sort_values("contribution", ascending=False)
+    top, total = part.iloc[0], totals.max()
+    return {
+        "layer": str(top["layer"]), "roi": str(top["roi"]), "total": float(total),
+        "share": min(100.0 * top["contribution"] / total, 100.0),
+        "voxels": 100.0 * top["n_voxels"] / settings["n_voxels"],
+    }  # fmt: skip
+
+
+def _reconstruction(folder: Path) -> dict[str, Any] | None:
+    """Gather what ``brainpred reconstruct`` wrote; None where it did not run."""
+    try:
+        table = _read_table(folder / "reconstruction.tsv")
+    except DataError as error:
+        return {"rows": [], "strips": [], "videos": [], "problem": str(error)}
+    if table is None or table.empty:
+        return None
+    strips, videos = [], []
+    for path in sorted(folder.glob("filmstrip_*.png")):
+        whole = path.read_bytes()[:8] == PNG_SIGNATURE
+        problem = None if whole else f"{path.name} is not a PNG file."
+        strips.append(Picture(path.stem, _data_uri(path, "image/png") if whole else None, problem))
+    for path in sorted(folder.glob("reconstruction_*.mp4")):
+        small = path.stat().st_size < MAX_VIDEO_BYTES
+        problem = None if small else f"{path.name} ({path.stat().st_size / 1e6:.0f} MB) lies beside this page."
+        videos.append(Picture(path.stem, _data_uri(path, "video/mp4") if small else None, problem))
+    return {"rows": table.to_dict("records"), "strips": strips, "videos": videos, "problem": None}

@@ -1,0 +1,337 @@
+"""Decode a subject: recording and features in, decoded features, scores, maps and a report out."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainpred.decoding.bands import check_bands
+from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
+from brainpred.decoding.evaluation import CleanRun, clean_recording, evaluate_layer, n_fits, voxel_explainable_variance
+from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
+from brainpred.devices import resolve_device
+from brainpred.errors import ConfigError
+from brainpred.features.extract import feature_files
+from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
+from brainpred.models.prednet_weights import FRAME_SIZES, load_prednet, weights_fingerprint
+from brainpred.movies.video import read_video
+from brainpred.numerics.ridge.delays import delays_in_samples
+from brainpred.progress import SILENT, Reporter
+from brainpred.provenance import provenance
+from brainpred.reconstruction.swap import generate_pictures
+from brainpred.recordings.fetch import cache_folder
+from brainpred.recordings.manifest import load_manifest
+from brainpred.recordings.readers import check_subject, load_recording
+from brainpred.recordings.recording import Recording
+from brainpred.reporting.page import write_report
+from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, write_json
+from brainpred.studies.simulate import simulate_subject
+
+__all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
+
+PREDNET_LAYERS = ("R0", "R1", "R2", "R3")
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Say what to decode and how.
+
+    Attributes
+    ----------
+    subject, dataset : str
+        Whose scans.
+    layers : tuple of str
+        Layers to decode; empty: all that the features have.
+    bands : {"roi", "delay", "roi×delay", "none"}
+        What shares one regularisation.
+    delays_s : tuple of float
+        How many seconds after the stimulus the BOLD signal is read.
+    n_candidates : int
+        Band weights to try.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    seed : int
+        Seed of the band weights to try.
+    features : str or None
+        File of features to decode; None: PredNet's, from the movies of the data set.
+    weights : str
+        PredNet, by shipped name or file.
+    """
+
+    subject: str
+    dataset: str = "simulated"
+    layers: tuple[str, ...] = ()
+    bands: str = "roi"
+    delays_s: tuple[float, ...] = DEFAULT_DELAYS_S
+    n_candidates: int = 6
+    device: str = "auto"
+    seed: int = 0
+    features: str | None = None
+    weights: str = "small"
+
+
+def default_folder(dataset: str, subject: str) -> Path:
+    """Give the folder that results go to unless another is named: ``results/<dataset>/<subject>``."""
+    return Path("results") / Path(dataset).stem / subject
+
+
+def decode_subject(
+    config: DecodeConfig, out: Path | str | None = None, *, data: Path | str | None = None, reporter: Reporter = SILENT
+) -> list[LayerResult]:
+    """Decode every layer of a subject and write everything a reader of the results needs.
+
+    A layer whose result is already in ``out``, for the same scans, features and settings, is not computed again.
+
+    Parameters
+    ----------
+    config : DecodeConfig
+        What to decode and how.
+    out : Path or str, optional
+        Folder for results; ``results/<dataset>/<subject>`` by default.
+    data : Path or str, optional
+        Folder that holds one folder a data set.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    list of LayerResult
+        One a layer.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used.
+    DataError
+        If scans, movies or features cannot be used.
+    """
+    check_bands(config.bands)
+    device = str(resolve_device(config.device))
+    manifest = load_manifest(config.dataset)
+    check_subject(manifest, config.subject)
+    delays_in_samples(config.delays_s, manifest.tr_s)
+    if config.n_candidates < 1:
+        raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
+    if not config.features:
+        load_prednet(config.weights)
+        _check_prednet_layers(config)
+    with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
+        return _decode_into(folder, config, device, data, reporter)
+
+
+def _decode_into(
+    folder: Path, config: DecodeConfig, device: str, data: Path | str | None, reporter: Reporter
+) -> list[LayerResult]:
+    """Decode, with options that are checked, into a folder that exists."""
+    began = time.monotonic()
+    if load_manifest(config.dataset).reader == "simulated":
+        recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
+    else:
+        recording = load_recording(config.dataset, config.subject, data)
+    source, features_key = _find_features(config, recording, reporter)
+    layers = list(config.layers or source.shapes)
+    check_layers(layers, source)
+
+    with reporter.task("Cleaning runs", len(recording.runs)) as advance:
+        runs = []
+        for run in clean_recording(recording):
+            runs.append(run)
+            advance(1)
+    results = _decode_layers(config, recording, runs, layers, source, features_key, folder, reporter)
+    _write_tables_and_maps(folder, recording, runs, results)
+    film = folder / "film.h5"
+    if config.features is None and "R0" in layers:
+        _write_film(film, recording, results[layers.index("R0")], config.weights)
+    else:
+        film.unlink(missing_ok=True)
+    write_json(
+        folder / "decode.json",
+        {
+            **asdict(config), "layers": layers, "device": device, "simulated": recording.simulated,
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels,
+            "runs": [
+                {"name": run.name, "role": run.role, "n_scans": run.n_scans, "stimulus": run.stimulus}
+                for run in recording.runs
+            ],
+            "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
+            "features": _describe_features(config), "provenance": provenance(),
+            "seconds": round(time.monotonic() - began, 1),
+        },
+    )  # fmt: skip
+    with reporter.task("Writing the report", 1) as advance:
+        write_report(folder)
+        advance(1)
+    return results
+
+
+def _check_prednet_layers(config: DecodeConfig) -> None:
+    unknown = [layer for layer in config.layers if layer not in PREDNET_LAYERS]
+    if unknown:
+        raise ConfigError(f"Unknown layer {', '.join(unknown)}. PredNet has: {', '.join(PREDNET_LAYERS)}.")
+
+
+def _describe_features(config: DecodeConfig) -> dict[str, Any]:
+    if config.features:
+        return {"source": "table", "file": Path(config.features).name}
+    return {"source": "prednet", "weights": config.weights, "frame_size": FRAME_SIZES.get(config.weights)}
+
+
+def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
+    """Give the features of every run, with a fingerprint of what they come from."""
+    if config.features:
+        return load_table(config.features, recording), file_fingerprint(config.features)
+    check_movie_lengths(recording)
+    clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
+    files = feature_files(
+        list(clips.values()), cache_folder() / "features", tr_s=recording.tr_s, weights=config.weights,
+        device=config.device, reporter=reporter,
+    )  # fmt: skip
+    return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])
+
+
+def _recording_fingerprint(recording: Recording) -> str:
+    digest = hashlib.sha256()
+    for run in recording.runs:
+        digest.update(f"{run.name} {run.role} {run.stimulus} {run.bold.shape}".encode())
+        digest.update(np.ascontiguousarray(run.bold).data)
+    digest.update("\n".join(recording.rois.tolist()).encode())
+    return digest.hexdigest()[:16]
+
+
+def _decode_layers(
+    config: DecodeConfig,
+    recording: Recording,
+    runs: Sequence[CleanRun],
+    layers: Sequence[str],
+    source: FeatureSource,
+    features_key: str,
+    folder: Path,
+    reporter: Reporter,
+) -> list[LayerResult]:
+    def make_decoder() -> BrainDecoder:
+        return BrainDecoder(
+            recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s,
+            n_candidates=config.n_candidates, device=config.device, random_state=config.seed,
+        )  # fmt: skip
+
+    scans_key = _recording_fingerprint(recording)
+    results = []
+    n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
+    with reporter.task("Decoding " + " ".join(layers), sum(n_units.values()) * n_fits(runs)) as advance:
+        for layer in layers:
+            path = folder / f"decoded_{layer}.h5"
+            key = fingerprint(
+                scans=scans_key, features=features_key, layer=layer, bands=check_bands(config.bands),
+                delays_s=list(config.delays_s), n_candidates=config.n_candidates, seed=config.seed, version=1,
+            )  # fmt: skip
+            if saved_key(path) == key:
+                results.append(load_result(path))
+                advance(n_units[layer] * n_fits(runs))
+                continue
+            result = evaluate_layer(runs, layer, source, make_decoder, partial(advance, n_units[layer]))
+            save_result(result, path, key, simulated=recording.simulated)
+            results.append(result)
+    return results
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+
+
+def _write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
+    image = recording.to_image(values)
+    image.header["descrip"] = (("simulated: " if recording.simulated else "") + what).encode()[:79]
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _write_tables_and_maps(
+    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
+) -> None:
+    _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
+    units = pd.concat([unit_table(result) for result in results], ignore_index=True)
+    units.insert(1, "data", "simulated" if recording.simulated else "measured")
+    _write_table(folder / "scores.tsv", units)
+    rows = []
+    for result in results:
+        _write_map(
+            folder / f"contribution_{result.layer}.nii.gz",
+            recording,
+            result.contributions,
+            f"contribution to decoding {result.layer}",
+        )
+        by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
+        rows += [
+            {"layer": result.layer, "roi": roi, "n_voxels": int(row["size"]), "contribution": row["sum"]}
+            for roi, row in by_roi.iterrows()
+        ]
+    _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))
+    variance = voxel_explainable_variance(runs)
+    if variance is not None:
+        _write_map(folder / "explainable_variance.nii.gz", recording, variance, "explainable variance of one scan")
+
+
+def scan_frames(movie: Path, size: tuple[int, int], n_scans: int, tr_s: float) -> NDArray[np.uint8]:
+    """Give the frame shown in the middle of every scan.
+
+    Parameters
+    ----------
+    movie : Path
+        Movie file.
+    size : (height, width)
+        Frame size in pixels.
+    n_scans : int
+        Number of scans.
+    tr_s : float
+        Repetition time in seconds.
+
+    Returns
+    -------
+    ndarray of uint8 (n_scans, height, width, 3)
+        The frames.
+    """
+    frames, times_s = read_video(movie, size)
+    middle = np.searchsorted(times_s, (np.arange(n_scans) + 0.5) * tr_s)
+    return frames[np.minimum(middle, len(frames) - 1)]
+
+
+def _write_film(path: Path, recording: Recording, result: LayerResult, weights: str) -> None:
+    """Write pictures of every held-out scan: the stimulus, and PredNet's from true, decoded and mean R0."""
+    key = fingerprint(decoded=saved_key(path.with_name("decoded_R0.h5")), weights=weights_fingerprint(weights))
+    if path.is_file() and _film_key(path) == key:
+        return
+    network = load_prednet(weights)
+    size = (result.shape[1], result.shape[2])
+    rows = np.stack([result.true, result.decoded, np.broadcast_to(result.mean, result.true.shape)])
+    pictures = np.stack(
+        list(generate_pictures(network, {0: rows.reshape(3, -1, *result.shape)}, np.arange(len(result.true)), size))
+    )  # (n_scans, 3, height, width, 3)
+    clips = list(dict.fromkeys(result.runs.tolist()))
+    shown = np.concatenate(
+        [scan_frames(recording.stimuli[clip], size, int((result.runs == clip).sum()), recording.tr_s) for clip in clips]
+    )
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(key=key, simulated=recording.simulated)
+        file["time_s"] = np.concatenate([np.arange((result.runs == clip).sum()) for clip in clips]) * recording.tr_s
+        file["stimulus"] = shown
+        for number, name in enumerate(("true", "decoded", "mean")):
+            file[name] = (pictures[:, number] * 255).round().astype(np.uint8)
+
+
+def _film_key(path: Path) -> str | None:
+    """Give the fingerprint of a saved film, or None where it cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            return str(file.attrs["key"])
+    except (OSError, KeyError):
+        return None

@@ -1,0 +1,184 @@
+"""Make a simulated subject: synthesise or cut a movie, show it to PredNet, compute the BOLD signal."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainpred.errors import ConfigError, DataError
+from brainpred.features.extract import feature_files
+from brainpred.movies.synthesis import FPS, synthesise_movie
+from brainpred.movies.video import iterate_frames, probe_video, write_video
+from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.fetch import cache_folder
+from brainpred.recordings.manifest import load_manifest
+from brainpred.recordings.readers import simulated
+from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
+from brainpred.storage import file_fingerprint, fingerprint, make_directory
+
+__all__ = ["SimulationConfig", "simulate_subject"]
+
+MOVIE_SEED = 2011
+SHORTEST_RUN_S = 10
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Say what a simulated subject is like.
+
+    Attributes
+    ----------
+    n_train_runs, run_s : int
+        Training runs, and the length of every run in seconds.
+    n_test_repeats : int
+        How often the test clip is shown.
+    strength : float
+        Factor on all signals; 1 is the default subject, 0 one that sees nothing.
+    n_voxels, resolution_mm : int
+        Voxels of the cortex and their size.
+    tr_s : float
+        Repetition time in seconds.
+    weights : str
+        PredNet that the brain computes with.
+    """
+
+    n_train_runs: int = 6
+    run_s: int = 100
+    n_test_repeats: int = 5
+    strength: float = 1.0
+    n_voxels: int = 65_665
+    resolution_mm: int = 3
+    tr_s: float = 1.0
+    weights: str = "small"
+
+
+def _clip_names(config: SimulationConfig) -> list[str]:
+    return [*(f"train-{number:02d}" for number in range(1, config.n_train_runs + 1)), "test-01"]
+
+
+def _synthesise(config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
+    key = fingerprint(run_s=config.run_s, n=config.n_train_runs, seed=MOVIE_SEED, version=1)
+    paths = {name: folder / f"{name}_{key}.mp4" for name in _clip_names(config)}
+    todo = [name for name, path in paths.items() if not path.is_file()]
+    if todo:
+        with reporter.task("Synthesising the movie", len(todo)) as advance:
+            for name in todo:
+                rng = np.random.default_rng([MOVIE_SEED, list(paths).index(name)])
+                write_video(paths[name], synthesise_movie(config.run_s, rng), FPS)
+                advance(1)
+    return paths
+
+
+def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> tuple[dict[str, Path], int]:
+    """Cut a movie into equal clips of whole seconds; the last is the test clip."""
+    names = _clip_names(config)
+    info = probe_video(movie)
+    run_s = min(config.run_s, int(info.duration_s / len(names)))
+    if not run_s >= SHORTEST_RUN_S:
+        raise DataError(
+            f"{movie} lasts {info.duration_s:.1f} s; {len(names)} clips of {SHORTEST_RUN_S} s or more need "
+            f"{len(names) * SHORTEST_RUN_S} s. Give a longer movie or fewer runs."
+        )
+    key = fingerprint(movie=file_fingerprint(movie), run_s=run_s, n=config.n_train_runs, version=1)
+    paths = {name: folder / f"{name}_{key}.mp4" for name in names}
+    if all(path.is_file() for path in paths.values()):
+        return paths, run_s
+    height = min(128, info.height)
+    size = (height // 2 * 2, height * 5 // 4 // 2 * 2)
+    n_frames = round(run_s * info.fps)
+    frames = iterate_frames(movie, size)
+    with reporter.task("Cutting the movie", len(names)) as advance:
+        for path in paths.values():
+            write_video(path, (next(frames)[1] for _ in range(n_frames)), info.fps)
+            advance(1)
+    return paths, run_s
+
+
+def simulate_subject(
+    subject: str = "sim01",
+    config: SimulationConfig | None = None,
+    *,
+    movie: Path | str | None = None,
+    data: Path | str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Recording:
+    """Make a simulated subject, or read it where it is made already.
+
+    All subjects watch the same movie with brains of their own: ``sim01`` is the same on every machine.
+
+    Parameters
+    ----------
+    subject : str
+        ``sim`` and a number, such as ``"sim01"``.
+    config : SimulationConfig, optional
+        What the subject is like.
+    movie : Path or str, optional
+        Movie to show instead of the synthesised one; it is cut into as many clips as there are.
+    data : Path or str, optional
+        Folder of data sets; ``$BRAINPRED_DATA`` or the cache by default.
+    overwrite : bool
+        Whether to make it anew if it exists.
+    device : {"auto", "cpu", "cuda"}
+        Where PredNet computes.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    Recording
+        The subject, as read back from disk. ``truth.tsv`` in its folder tells what every voxel carries.
+
+    Raises
+    ------
+    ConfigError
+        If the name is not of a simulated subject or a number is out of range.
+    DataError
+        If the movie is damaged or too short.
+    """
+    config = config or SimulationConfig()
+    matched = re.fullmatch(r"sim(\d+)", subject)
+    if not matched:
+        raise ConfigError(f"Unknown subject {subject!r}. Simulated subjects are named sim01, sim02, sim03, ...")
+    if config.strength < 0 or config.n_train_runs < 2 or config.n_test_repeats < 2 or config.run_s < SHORTEST_RUN_S:
+        raise ConfigError(
+            f"A simulated subject needs strength >= 0, at least 2 training runs, 2 test repeats and runs of "
+            f"{SHORTEST_RUN_S} s; received {config}."
+        )
+    manifest = load_manifest("simulated")
+    if simulated.is_written(subject, data) and not overwrite:
+        return simulated.read(manifest, subject, data)
+    stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
+    if movie is None:
+        clips = _synthesise(config, stimuli, reporter)
+    else:
+        clips, _ = _cut(Path(movie), config, stimuli, reporter)
+    files = feature_files(
+        list(clips.values()), cache_folder() / "features", tr_s=config.tr_s, weights=config.weights, device=device,
+        reporter=reporter,
+    )  # fmt: skip
+    features = {
+        name: {layer: file.read(layer).reshape(-1, *shape) for layer, shape in file.shapes.items()}
+        for name, file in zip(clips, files, strict=True)
+    }
+    brain_cortex = cortex(config.n_voxels, config.resolution_mm)
+    rng = np.random.default_rng([MOVIE_SEED, int(matched[1])])
+    brain = draw_brain(brain_cortex, rng, config.strength)
+    shown = [*(name for name in clips if name != "test-01"), *(["test-01"] * config.n_test_repeats)]
+    names = [*shown[: config.n_train_runs], *(f"test-01_repeat-{n + 1:02d}" for n in range(config.n_test_repeats))]
+    runs = []
+    with reporter.task("Computing the BOLD signal", len(shown)) as advance:
+        for name, clip, bold in zip(
+            names, shown, simulate_runs(features, shown, brain_cortex, brain, config.tr_s, rng), strict=True
+        ):
+            runs.append(Run(name, "test" if clip == "test-01" else "train", bold, clip))
+            advance(1)
+    recording = Recording(
+        manifest.name, subject, config.tr_s, runs, brain_cortex.mask, brain_cortex.rois, clips, simulated=True
+    )
+    settings = {**asdict(config), "movie": str(movie) if movie else None, "simulated": True}
+    simulated.write(recording, brain.truth, settings, data)
+    return recording

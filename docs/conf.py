@@ -1,0 +1,40 @@
+"""Configuration of the documentation; `make docs` builds it without a network."""
+
+from importlib.metadata import version as installed_version
+
+project = "brainpred"
+author = "the brainpred developers"
+copyright = "2026, the brainpred developers"
+version = release = installed_version("brainpred")
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+default_role = "literal"
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # numpydoc's Parameters sections give type, shape and unit
+numpydoc_show_class_members = False  # the templates list methods themselves
+numpydoc_show_inherited_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "brainpred"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "brainpred"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"install": [], "glossary": [], "errors": [], "architecture": []}
