@@ -37,6 +37,7 @@ LAYER_COLUMNS = {
 }
 PICTURE_COLUMNS = {"picture": "R is", "ssim": "SSIM", "pixel_r": "pixel r", "n_frames": "frames"}
 
+INTERRUPTED = 130
 # Typer may bring its own copy of click; this is the error class of the one in use.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 
@@ -187,11 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Interrupted. Run the same command again to go on from here.", err=True)
-        code = 130
+        code = INTERRUPTED
     except BrainpredError as error:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
+    if code == INTERRUPTED:
+        typer.echo("Interrupted. Run the same command again to go on from here.", err=True)
     return int(code or 0)
 
 

@@ -16,10 +16,10 @@ __all__ = ["ROI_LAYERS", "Cortex", "SimulatedBrain", "cortex", "draw_brain", "si
 
 # How many voxels respond in each ROI, how strongly (median signal to noise, as amplitude), to which layers.
 ROI_LAYERS: dict[str, tuple[float, float, dict[str, float]]] = {
-    "early_visual": (0.60, 0.20, {"R0": 0.70, "R1": 0.25, "R2": 0.05}),
-    "lateral": (0.35, 0.11, {"R0": 0.15, "R1": 0.30, "R2": 0.35, "R3": 0.20}),
-    "ventral": (0.35, 0.10, {"R1": 0.20, "R2": 0.40, "R3": 0.40}),
-    "dorsal": (0.30, 0.10, {"R0": 0.20, "R1": 0.40, "R2": 0.30, "R3": 0.10}),
+    "early_visual": (0.60, 0.21, {"R0": 0.70, "R1": 0.25, "R2": 0.05}),
+    "lateral": (0.35, 0.115, {"R0": 0.15, "R1": 0.30, "R2": 0.35, "R3": 0.20}),
+    "ventral": (0.35, 0.105, {"R1": 0.20, "R2": 0.40, "R3": 0.40}),
+    "dorsal": (0.30, 0.105, {"R0": 0.20, "R1": 0.40, "R2": 0.30, "R3": 0.10}),
     "frontal": (0.01, 0.05, {"R3": 1.0}),
     "rest": (0.02, 0.05, {"R1": 0.3, "R2": 0.3, "R3": 0.4}),
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,31 +21,26 @@ from scipy.ndimage import gaussian_filter1d
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
-from brainpred.storage import atomic_path
 
 __all__ = [
-    "FILM_ROWS", "TIMELINE_PERCENTILE", "brain_figure", "contribution_figure", "film_strip_figure", "is_whole_brain",
-    "layer_colours", "layer_figure", "save_figure", "timeline_figure", "units_at_percentile", "visual_field_figure",
+    "FILM_ROWS", "STYLE", "TIMELINE_PERCENTILE", "brain_figure", "contribution_figure", "film_strip_figure",
+    "is_whole_brain", "layer_colours", "layer_figure", "timeline_figure", "visual_field_figure",
 ]  # fmt: skip
 
 TIMELINE_PERCENTILE = 99.0
-FILM_ROWS = {
-    "stimulus": "stimulus",
-    "true": "from\ntrue R0",
-    "decoded": "from\ndecoded R0",
-    "mean": "from\nmean R0",
-}
+FILM_ROWS = {"stimulus": "stimulus", "true": "from\ntrue R0", "decoded": "from\ndecoded R0", "mean": "from\nmean R0"}
 # Okabe and Ito's colours, which remain apart in every form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 INK, MUTED, FAINT, ALERT = "#1F2328", "#667079", "#D4D9DE", "#A63D00"
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "figure.facecolor": "white",
-    "figure.titlesize": 13, "axes.edgecolor": MUTED, "axes.facecolor": "white", "axes.labelcolor": INK,
-    "axes.labelsize": 11, "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left",
-    "axes.titlesize": 12, "legend.frameon": False, "legend.fontsize": 10.5, "savefig.facecolor": "white",
-    "svg.hashsalt": "brainpred", "xtick.color": MUTED, "xtick.labelcolor": INK, "xtick.labelsize": 10.5,
+    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "text.parse_math": False,
+    "svg.hashsalt": "brainpred", "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
+    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 11, "axes.titlelocation": "left",
+    "axes.titlesize": 12, "axes.spines.right": False, "axes.spines.top": False, "legend.frameon": False,
+    "legend.fontsize": 10.5, "xtick.color": MUTED, "xtick.labelcolor": INK, "xtick.labelsize": 10.5,
     "ytick.color": MUTED, "ytick.labelcolor": INK, "ytick.labelsize": 10.5,
 }  # fmt: skip
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MARGIN = 0.12  # inches of white around every figure
 MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROIS, MAX_SLICES = 400, 30, 240, 12, 12
 MNI_LOW_MM, MNI_HIGH_MM = np.array([-105.0, -145.0, -90.0]), np.array([105.0, 110.0, 130.0])
@@ -60,26 +54,11 @@ def _page(width: float, height: float, title: str, *, simulated: bool, tight: bo
         inside = (across, up + foot, 1 - 2 * across, 1 - 2 * up - foot - head)
         spacing: dict[str, Any] = {"w_pad": 0.02, "h_pad": 0.02, "wspace": 0.0, "hspace": 0.0} if tight else {}
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=inside, **spacing))
-        figure.suptitle(title, x=across, y=1 - up, ha="left", va="top", weight="bold")
+        figure.suptitle(title, x=across, y=1 - up, ha="left", va="top", weight="bold", size=13)
         yield figure
         if simulated:
             figure.text(1 - across, up, "simulated data", ha="right", va="bottom", color=ALERT, weight="bold", size=10)
         figure.draw_without_rendering()
-
-
-def save_figure(figure: Figure, path: Path | str) -> None:
-    """Write a figure, all or nothing.
-
-    Parameters
-    ----------
-    figure : Figure
-        What to write.
-    path : Path or str
-        PNG (150 dots per inch) or SVG file; its folder must exist.
-    """
-    metadata = {"Date": None} if Path(path).suffix == ".svg" else None
-    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, metadata=metadata)
 
 
 def layer_colours(layers: Sequence[str]) -> dict[str, str]:
@@ -94,22 +73,15 @@ def layer_colours(layers: Sequence[str]) -> dict[str, str]:
     -------
     dict of str to str
         Hexadecimal colour of each layer.
-
-    Examples
-    --------
-    >>> layer_colours(["R1"])["R1"] == layer_colours(["R0", "R1", "R2"])["R1"]
-    True
     """
     fixed = {f"R{number}": PALETTE[number] for number in range(4)}
-    others = [layer for layer in layers if layer not in fixed]
     free = [colour for name, colour in fixed.items() if name not in layers] + list(PALETTE[4:])
-    return {
-        layer: fixed.get(layer, free[others.index(layer) % len(free)] if layer in others else INK) for layer in layers
-    }
+    others = [layer for layer in layers if layer not in fixed]
+    return {layer: fixed.get(layer) or free[others.index(layer) % len(free)] for layer in layers}
 
 
-def _signed(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+def _signed(value: float) -> str:
+    return f"{value:z.2f}".replace("-", "−")
 
 
 def _raincloud(axes: Axes, x: float, values: NDArray[np.floating], colour: str) -> None:
@@ -117,22 +89,15 @@ def _raincloud(axes: Axes, x: float, values: NDArray[np.floating], colour: str) 
     rng = np.random.default_rng(0)
     shown = rng.permutation(values)[:MAX_DOTS]
     few = len(values) < FEW_UNITS
-    axes.scatter(
-        x - rng.uniform(0.10, 0.36, len(shown)),
-        shown,
-        s=34 if few else 9,
-        color=colour,
-        alpha=0.8 if few else 0.35,
-        lw=0,
-    )
+    size, alpha = (34, 0.8) if few else (9, 0.35)
+    axes.scatter(x - rng.uniform(0.10, 0.36, len(shown)), shown, s=size, color=colour, alpha=alpha, lw=0)
     if not few and np.ptp(values) > 0:
         counts, edges = np.histogram(values, bins=200)
         density = gaussian_filter1d(counts.astype(float), 5.0, mode="constant")
         seen = density > 0.004 * density.max()
         width = 0.33 * density[seen] / density.max()
-        axes.fill_betweenx(
-            ((edges[1:] + edges[:-1]) / 2)[seen], x + 0.07, x + 0.07 + width, color=colour, alpha=0.75, lw=0
-        )
+        centres = ((edges[1:] + edges[:-1]) / 2)[seen]
+        axes.fill_betweenx(centres, x + 0.07, x + 0.07 + width, color=colour, alpha=0.75, lw=0)
     axes.vlines(x, *np.percentile(values, [25, 75]), color=colour, lw=5, alpha=0.55)
     axes.plot(x, values.mean(), "o", ms=9, color=colour, mec="white", mew=1.6, zorder=5)
 
@@ -168,23 +133,18 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             if not len(values):
                 continue
             _raincloud(axes, x, values, colours[result.layer])
-            outline = [withStroke(linewidth=3, foreground="white")]
-            axes.annotate(
-                _signed(values.mean()), (x, values.mean()), (9, 0), textcoords="offset points", va="center",
-                weight="bold", path_effects=outline, zorder=6,
-            )  # fmt: skip
+            glow = [withStroke(linewidth=3, foreground="white")]
+            note: dict[str, Any] = {"textcoords": "offset points", "path_effects": glow}
+            mean = float(values.mean())
+            axes.annotate(_signed(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
             if np.isfinite(result.ceiling).any():
                 ceiling = float(np.nanmean(result.ceiling))
                 axes.hlines(ceiling, x - 0.38, x + 0.40, color=INK, lw=1.8, linestyles=(0, (4, 2)))
-                axes.annotate(
-                    f"noise ceiling {_signed(ceiling)}", (x, ceiling), (0, 4), textcoords="offset points", ha="center",
-                    size=10, path_effects=outline,
-                )  # fmt: skip
+                axes.annotate(f"noise ceiling {_signed(ceiling)}", (x, ceiling), (0, 4), ha="center", size=10, **note)
         axes.set_xticks(range(len(results)), [f"{result.layer}\n{len(result.r):,} units" for result in results])
         axes.tick_params(axis="x", length=0)
-        axes.set_xlim(-0.55, len(results) - 0.45)
         axes.margins(y=0.09)
-        axes.set_ylabel("r over time of each unit (held-out)")
+        axes.set(xlim=(-0.55, len(results) - 0.45), ylabel="r over time of each unit (held-out)")
     return figure
 
 
@@ -211,32 +171,26 @@ def visual_field_figure(result: LayerResult, background: NDArray[np.uint8] | Non
         If the layer is not spatial or none of its units varies.
     """
     if len(result.shape) != 3 or not np.isfinite(result.r).any():
-        raise DataError(
-            f"{result.layer} has no visual field: expected (channels, height, width), received {result.shape}."
-        )
+        raise DataError(f"Expected varying units of shape (channels, height, width), received {result.shape}.")
     per_unit = result.r.reshape(result.shape)
     counts = np.isfinite(per_unit).sum(axis=0)
     field = np.divide(np.nansum(per_unit, axis=0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     limit = max(0.1, float(np.nanpercentile(np.abs(field), 99.5)))
     height, width = field.shape
     panels = 1 if background is None else 2
-    panel_width = 4.2 * np.clip(width / height, 0.6, 2.0) / 1.25
-    size = (panel_width * panels + 1.3, 4.4)
+    size = (3.36 * np.clip(width / height, 0.6, 2.0) * panels + 1.3, 4.4)
     with _page(*size, f"{result.layer}: accuracy over the visual field", simulated=simulated) as figure:
         row = figure.subplots(1, panels, squeeze=False)[0]
         extent = (0.0, float(width), float(height), 0.0)
-        picture = row[-1].imshow(
-            field, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent, interpolation="nearest", aspect="equal"
-        )
+        look = {"cmap": "RdBu_r", "interpolation": "nearest", "aspect": "equal"}
+        picture = row[-1].imshow(field, vmin=-limit, vmax=limit, extent=extent, **look)
         if background is not None:
             row[0].imshow(background, extent=extent, aspect="equal")
             row[0].set_title("mean stimulus frame")
         row[-1].set_title(f"r, mean over {result.shape[0]} channels")
         for axes in row:
-            axes.plot(
-                width / 2, height / 2, "+", ms=15, mew=2.2, color="black",
-                path_effects=[withStroke(linewidth=4.5, foreground="white")],
-            )  # fmt: skip
+            for colour, stroke in (("white", 4.5), ("black", 2.2)):
+                axes.plot(width / 2, height / 2, "+", ms=15, mew=stroke, color=colour)
             axes.set(xticks=[], yticks=[], xlabel="left   ←   visual field   →   right")
             axes.spines[:].set_visible(False)
         figure.colorbar(picture, ax=row[-1], label="r (held-out)", shrink=0.85, aspect=18).outline.set_visible(False)
@@ -277,21 +231,19 @@ def brain_figure(
     ----------
     image : SpatialImage
         Three-dimensional image, 0 outside the brain.
-    title : str
-        Title.
-    label : str
-        What the colours are.
+    title, label : str
+        Title of the figure, and what the colours are.
     simulated : bool
         Whether the scans were simulated.
     signed : bool
-        Whether values below 0 mean something; else the colours begin at 0.
+        Whether values below 0 mean something; else they are drawn as 0.
     percentile : float
         On the glass brain, voxels below this percentile of absolute values are left out. Slices show all.
 
     Returns
     -------
     Figure
-        The brain.
+        The brain, left on the left.
 
     Raises
     ------
@@ -299,112 +251,66 @@ def brain_figure(
         If the image is not three-dimensional, or holds nothing but 0 or values that are no numbers.
     """
     data = np.asarray(image.dataobj, dtype=np.float32)
-    if data.ndim != 3 or not np.isfinite(data).all() or not data.any():
+    if data.ndim != 3 or not np.isfinite(data).all() or not (data.any() if signed else (data > 0).any()):
         raise DataError(f"Expected finite values, not all 0, in three dimensions; received shape {data.shape}.")
-    sizes = np.abs(data[data != 0])
-    exponent = int(np.floor(np.log10(np.percentile(sizes, 99.9))))
+    sizes = np.abs(data[data != 0]) if signed else data[data != 0].clip(min=0)
+    limit = float(np.percentile(sizes, 99.9) or sizes.max())
+    exponent = int(np.floor(np.log10(limit)))
     if exponent < -2:
-        data, sizes = data / 10.0**exponent, sizes / 10.0**exponent
-        label += rf" ($\times 10^{{{exponent}}}$)"
-    limit = float(np.percentile(sizes, 99.9))
+        data, sizes, limit = data / 10.0**exponent, sizes / 10.0**exponent, limit / 10.0**exponent
+        label += f" (×10{str(exponent).translate(SUPERSCRIPTS)})"
+    threshold = float(np.nextafter(np.float32(np.percentile(sizes, percentile)), np.float32(0)))
     colours = ScalarMappable(Normalize(-limit if signed else 0.0, limit), "RdBu_r" if signed else "YlOrRd")
-    scaled = nib.Nifti1Image(data, image.affine)
-    if is_whole_brain(image):
-        return _glass_brain(
-            scaled, title, label, colours, float(np.percentile(sizes, percentile)), percentile, simulated
-        )
-    return _slices(scaled, title, label, colours, simulated)
-
-
-def _glass_brain(
-    image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappable, threshold: float, percentile: float,
-    simulated: bool,
-) -> Figure:  # fmt: skip
+    scaled = nib.Nifti1Image(data if signed else data.clip(min=0), image.affine)
+    if not is_whole_brain(image):
+        return _slices(scaled, title, label, colours, simulated=simulated)
     from nilearn.plotting import plot_glass_brain
 
     with _page(12.0, 3.5, title, simulated=simulated) as figure:
         figure.set_layout_engine("none")  # nilearn places its axes itself
-        low, high = colours.get_clim()
         plot_glass_brain(
-            image, display_mode="lyrz", plot_abs=False, threshold=threshold, vmin=low, vmax=high, cmap=colours.cmap,
-            colorbar=False, figure=figure, axes=(0.005, 0.06, 0.90, 0.86), alpha=0.9,
+            scaled, display_mode="lyrz", plot_abs=False, threshold=threshold, vmin=-limit if signed else 0.0,
+            vmax=limit, cmap=colours.cmap, colorbar=False, figure=figure, axes=(0.005, 0.06, 0.90, 0.86), alpha=0.9,
         )  # fmt: skip
         bar = figure.colorbar(colours, cax=figure.add_axes((0.915, 0.2, 0.013, 0.56)), label=label)
         bar.outline.set_visible(False)
-        for level in (threshold, -threshold)[: 2 if low < 0 else 1]:
+        for level in (threshold, -threshold)[: 2 if signed else 1]:
             bar.ax.axhline(level, color=INK, lw=1)
-        figure.text(
-            MARGIN / 12.0,
-            MARGIN / 3.5,
-            f"voxels above the {percentile:g}th percentile of |value|",
-            va="bottom",
-            color=MUTED,
-            size=10,
-        )
+        note = f"voxels from the {percentile:g}th percentile{' of |value|' if signed else ''} upwards"
+        figure.text(MARGIN / 12.0, MARGIN / 3.5, note, va="bottom", color=MUTED, size=10)
     return figure
 
 
-def _slices(image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappable, simulated: bool) -> Figure:
+def _slices(image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappable, *, simulated: bool) -> Figure:
+    """Draw slices across the shortest axis, cut to what is not 0."""
     oriented = nib.as_closest_canonical(image)
     data, zooms = oriented.get_fdata(dtype=np.float32), oriented.header.get_zooms()[:3]
     axis = int(np.argmin(data.shape))
-    stack = np.moveaxis(data, axis, 0)  # (n_slices, across, up)
-    across, up = np.delete(zooms, axis)
+    stack, (across, up) = np.moveaxis(data, axis, 0), np.delete(zooms, axis)  # (n_slices, across, up), mm
     occupied, columns, lines = (np.flatnonzero((stack != 0).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     stack = stack[:, columns[0] : columns[-1] + 1, lines[0] : lines[-1] + 1]
     chosen = occupied[np.linspace(0, len(occupied) - 1, min(MAX_SLICES, len(occupied))).round().astype(int)]
-    n_columns = min(4, len(chosen))
-    n_rows = -(-len(chosen) // n_columns)
+    n_rows, n_columns = -(-len(chosen) // 4), min(4, len(chosen))
     ratio = stack.shape[2] * up / (stack.shape[1] * across)
-    width = 6.0 if n_columns == 1 else 2.6 * n_columns
-    size = (width + 1.4, float(np.clip(n_rows * (width / n_columns) * ratio, 2.0, 14.0)) + 0.9)
+    width = 6.0 if n_columns == 1 else 2.6
+    size = (width * n_columns + 1.4, float(np.clip(n_rows * width * ratio, 2.0, 14.0)) + 0.9)
     with _page(*size, title, simulated=simulated) as figure:
         panels = figure.subplots(n_rows, n_columns, squeeze=False)
         for axes in panels.flat:
             axes.set_axis_off()
         for axes, number in zip(panels.flat, chosen, strict=False):
             values = np.ma.masked_equal(stack[number], 0).T  # (up, across)
-            axes.imshow(
-                np.ones_like(stack[number].T), cmap="gray", vmin=0, vmax=1.07, origin="lower", aspect=up / across
-            )
-            axes.imshow(
-                values,
-                cmap=colours.cmap,
-                norm=colours.norm,
-                origin="lower",
-                aspect=up / across,
-                interpolation="nearest",
-            )
+            look = {"origin": "lower", "aspect": up / across, "interpolation": "nearest"}
+            axes.imshow(np.ones(values.shape), cmap="gray", vmin=0, vmax=1.07, **look)
+            axes.imshow(values, cmap=colours.cmap, norm=colours.norm, **look)
             if len(chosen) > 1:
                 axes.set_title(f"slice {number + 1}", size=10)
         figure.colorbar(colours, ax=panels, label=label, shrink=0.85, aspect=18).outline.set_visible(False)
     return figure
 
 
-def units_at_percentile(
-    r: NDArray[np.floating], percentile: float = TIMELINE_PERCENTILE, n: int = 3
-) -> NDArray[np.int64]:
-    """Find the units whose r lies nearest to a percentile of all units that vary.
-
-    Parameters
-    ----------
-    r : ndarray (n_units,)
-        Correlations; NaN where a unit is constant.
-    percentile : float
-        Percentile, 0 to 100.
-    n : int
-        How many units to give at most.
-
-    Returns
-    -------
-    ndarray of int64 (at most n,)
-        Unit numbers, highest r first.
-
-    Examples
-    --------
-    >>> units_at_percentile(np.array([0.0, 0.1, np.nan, 0.2, 0.3, 0.4]), 50).tolist()
-    [4, 3, 1]
-    """
+def _units_at_percentile(r: NDArray[np.floating], percentile: float, n: int) -> NDArray[np.int64]:
+    """Find the units whose r lies nearest to a percentile of all units that vary; highest r first."""
     varying = np.flatnonzero(np.isfinite(r))
     if not len(varying):
         return varying
@@ -414,8 +320,7 @@ def units_at_percentile(
 
 
 def _zscore(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    spread = values.std()
-    return (values - values.mean()) / spread if spread > 0 else values - values.mean()
+    return (values - values.mean()) / (values.std() or 1.0)
 
 
 def _place(unit: int, shape: tuple[int, ...]) -> str:
@@ -423,10 +328,8 @@ def _place(unit: int, shape: tuple[int, ...]) -> str:
     return "channel {}, row {}, column {}".format(*place) if len(shape) == 3 else f"unit {', '.join(map(str, place))}"
 
 
-def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool) -> Figure:
-    """Draw the true and the decoded time course of three typical good units.
-
-    They are the three units whose r is nearest to the 99th percentile of the layer, not its three best.
+def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour: str = PALETTE[0]) -> Figure:
+    """Draw the true and the decoded time course of the three units whose r is nearest to the 99th percentile.
 
     Parameters
     ----------
@@ -436,6 +339,8 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool) -> Fig
         Repetition time in seconds.
     simulated : bool
         Whether the scans were simulated.
+    colour : str
+        Colour of the decoded course, such as the layer's of :func:`layer_colours`.
 
     Returns
     -------
@@ -447,22 +352,17 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool) -> Fig
     DataError
         If no unit varies.
     """
-    units = units_at_percentile(result.r)
+    units = _units_at_percentile(result.r, TIMELINE_PERCENTILE, 3)
     if not len(units):
         raise DataError(f"{result.layer}: every unit is constant in the test scans.")
-    rows = np.flatnonzero(result.runs == result.runs[0])
-    rows = rows[:MAX_SCANS]
+    rows = np.flatnonzero(result.runs == result.runs[0])[:MAX_SCANS]
     times_s = np.arange(len(rows)) * tr_s
-    colour = layer_colours([result.layer])[result.layer]
-    title = f"{result.layer}: true and decoded time courses"
-    with _page(8.0, 1.1 + 1.45 * len(units), title, simulated=simulated) as figure:
+    with _page(8.0, 1.1 + 1.45 * len(units), f"{result.layer}: true and decoded", simulated=simulated) as figure:
         panels = figure.subplots(len(units), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, unit in zip(panels, units, strict=True):
             axes.axhline(0, color=FAINT, lw=1)
             axes.plot(times_s, _zscore(result.true[rows, unit]), color="#8A9299", lw=2.4, label="true")
-            axes.plot(
-                times_s, _zscore(result.decoded[rows, unit]), color=colour, lw=1.8, label="decoded from the brain"
-            )
+            axes.plot(times_s, _zscore(result.decoded[rows, unit]), color=colour, lw=1.8, label="decoded")
             axes.set_title(f"{_place(unit, result.shape)}   r = {_signed(result.r[unit])}", size=10.5)
             axes.margins(x=0.01)
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -492,8 +392,7 @@ def film_strip_figure(film: Mapping[str, NDArray[Any]], n: int = 8, *, simulated
     """
     n_scans, height, width = film["stimulus"].shape[:3]
     moments = np.unique(np.linspace(0, n_scans - 1, n).round().astype(int))
-    panel_width = 1.4
-    size = (1.45 + panel_width * len(moments), 1.05 + panel_width * height / width * len(FILM_ROWS))
+    size = (1.45 + 1.4 * len(moments), 1.05 + 1.4 * height / width * len(FILM_ROWS))
     with _page(*size, "Pictures that PredNet generates from R0", simulated=simulated, tight=True) as figure:
         panels = figure.subplots(len(FILM_ROWS), len(moments), squeeze=False)
         for row, (name, label) in zip(panels, FILM_ROWS.items(), strict=True):
@@ -501,10 +400,10 @@ def film_strip_figure(film: Mapping[str, NDArray[Any]], n: int = 8, *, simulated
                 axes.imshow(film[name][moment])
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
+                if name == "stimulus":
+                    axes.set_title(f"{film['time_s'][moment]:g} s", size=10.5, loc="center", color=MUTED)
             weight = "bold" if name == "decoded" else "normal"
             row[0].set_ylabel(label, rotation=0, ha="right", va="center", size=10.5, weight=weight)
-        for axes, moment in zip(panels[0], moments, strict=True):
-            axes.set_title(f"{film['time_s'][moment]:g} s", size=10.5, loc="center", color=MUTED)
     return figure
 
 
@@ -533,8 +432,7 @@ def contribution_figure(roi_table: pd.DataFrame, *, simulated: bool) -> Figure:
     layers = list(dict.fromkeys(roi_table["layer"]))
     wide = roi_table.pivot_table(index="roi", columns="layer", values="contribution", sort=False)
     order = wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_ROIS]
-    voxels = roi_table.groupby("roi")["n_voxels"].first()
-    colours = layer_colours(layers)
+    voxels, colours = roi_table.groupby("roi")["n_voxels"].first(), layer_colours(layers)
     thickness = min(0.8 / len(layers), 0.5)
     size = (8.0, 1.5 + len(order) * max(0.5, 0.2 * len(layers)))
     with _page(*size, "Contribution of each ROI", simulated=simulated) as figure:
@@ -547,7 +445,6 @@ def contribution_figure(roi_table: pd.DataFrame, *, simulated: bool) -> Figure:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(r"contribution to decoding, $\Sigma\,y\,\hat{y}\;/\;\Sigma\,y^2$ (held-out)")
-        if len(layers) > 1:
-            axes.legend(loc="best")
+        axes.set_xlabel("contribution to decoding, Σ y ŷ / Σ y² (held-out)")
+        axes.legend(loc="best").set_visible(len(layers) > 1)
     return figure

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import matplotlib
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
 from brainpred.reporting.figures import (
     FILM_ROWS,
+    STYLE,
     TIMELINE_PERCENTILE,
     brain_figure,
     contribution_figure,
@@ -28,7 +30,6 @@ from brainpred.reporting.figures import (
     is_whole_brain,
     layer_colours,
     layer_figure,
-    save_figure,
     timeline_figure,
     visual_field_figure,
 )
@@ -45,6 +46,9 @@ LAYER_COLUMNS = (
     "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",
     "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
 )  # fmt: skip
+ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
+RECONSTRUCTION_COLUMNS = ("layers", "drive", "data", "picture", "ssim", "pixel_r", "n_frames")
+TEXT_COLUMNS = ("layer", "layers", "roi", "drive", "data", "picture")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -79,9 +83,9 @@ class _Pictures:
         path = self.folder / f"{_file_name(name)}.png"
         try:
             figure = make()
-            save_figure(figure, path)
+            _save_figure(figure, path)
             if svg:
-                save_figure(figure, path.with_suffix(".svg"))
+                _save_figure(figure, path.with_suffix(".svg"))
             self.drawn[name] = Picture(name, _data_uri(path, "image/png"))
         except Exception as error:  # whatever is wrong with one figure must not lose the page
             path.unlink(missing_ok=True)
@@ -114,7 +118,7 @@ def write_report(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     settings = _read_settings(folder)
-    rows = _read_layers(folder)
+    rows = _rows(_read_table(folder / "layers.tsv", LAYER_COLUMNS))
     pictures = _draw_pictures(folder, settings)
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
@@ -154,24 +158,30 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _read_layers(folder: Path) -> list[dict[str, Any]]:
-    table = _read_table(folder / "layers.tsv")
-    missing = set(LAYER_COLUMNS) - set(() if table is None else table.columns)
-    if table is None or table.empty or missing:
-        lacking = ", ".join(sorted(missing)) or "rows"
-        raise DataError(f"{folder / 'layers.tsv'} is missing or lacks {lacking}. {_remedy(folder)}")
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table, with names as they are written: "NA" may be a ROI."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing. {_remedy(path.parent)}")
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        missing = [name for name in columns if name not in table]
+        if missing or table.empty:
+            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
+        for name in set(columns) - set(TEXT_COLUMNS):
+            table[name] = pd.to_numeric(table[name].replace({"n/a": "nan", "": "nan"}))
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
+    return table
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _read_table(path: Path) -> pd.DataFrame | None:
-    """Read a table, with names as they are written ("NA" may be a ROI); None where there is none."""
-    if not path.is_file():
-        return None
-    names = dict.fromkeys(("layer", "layers", "roi", "drive", "data", "picture"), str)
-    try:
-        return pd.read_csv(path, sep="\t", converters=names)
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
+def _save_figure(figure: Figure, path: Path) -> None:
+    metadata = {"Date": None} if path.suffix == ".svg" else None  # the same results, the same file
+    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, metadata=metadata)
 
 
 def _file_name(name: str) -> str:
@@ -186,8 +196,7 @@ def _number(value: float, digits: int = 2) -> str:
     """Write a number for readers, with a true minus sign; no number is n/a."""
     if value is None or not math.isfinite(value):
         return "n/a"
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def _joined(words: list[Any]) -> str:
@@ -225,7 +234,9 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any]) -> dict[str, Pictu
         )
     if len(settings["roi_sizes"]) > 1:
         table = folder / "roi_contributions.tsv"
-        pictures.draw("contributions", lambda: contribution_figure(_need_table(table), simulated=simulated), svg=True)
+        pictures.draw(
+            "contributions", lambda: contribution_figure(_read_table(table, ROI_COLUMNS), simulated=simulated), svg=True
+        )
     return pictures.drawn
 
 
@@ -234,6 +245,7 @@ def _draw_layer(
 ) -> LayerResult | None:
     """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
     simulated = bool(settings["simulated"])
+    colour = layer_colours(settings["layers"])[layer]
     image, title = folder / f"contribution_{layer}.nii.gz", f"{layer}: contribution of each voxel"
     pictures.draw(
         f"contribution_{layer}", lambda: brain_figure(nib.load(image), title, "contribution", simulated=simulated)
@@ -244,19 +256,14 @@ def _draw_layer(
         pictures.fail(f"time_course_{layer}", error)
         return None
     pictures.draw(
-        f"time_course_{layer}", lambda: timeline_figure(result, settings["tr_s"], simulated=simulated), svg=True
+        f"time_course_{layer}",
+        lambda: timeline_figure(result, settings["tr_s"], simulated=simulated, colour=colour),
+        svg=True,
     )
     if len(result.shape) == 3:
         pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, background, simulated=simulated))
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing)
-
-
-def _need_table(path: Path) -> pd.DataFrame:
-    table = _read_table(path)
-    if table is None:
-        raise DataError(f"{path.name} is missing.")
-    return table
 
 
 def _read_film(path: Path, *names: str) -> dict[str, NDArray[Any]]:
@@ -329,11 +336,11 @@ def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Find the ROI that contributes most to the layer that is explained best; None where that says nothing."""
     try:
-        table = _need_table(folder / "roi_contributions.tsv")
-        totals = table.groupby("layer", sort=False)["contribution"].sum()
-    except (DataError, KeyError):
+        table = _read_table(folder / "roi_contributions.tsv", ROI_COLUMNS)
+    except DataError:
         return None
-    if len(settings["roi_sizes"]) < 2 or not len(totals) or not totals.max() > 0:
+    totals = table.groupby("layer", sort=False)["contribution"].sum()
+    if len(settings["roi_sizes"]) < 2 or not totals.max() > 0:
         return None
     part = table[table["layer"] == totals.idxmax()].sort_values("contribution", ascending=False)
     top, total = part.iloc[0], totals.max()
@@ -346,19 +353,20 @@ def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None
 
 def _reconstruction(folder: Path) -> dict[str, Any] | None:
     """Gather what ``brainpred reconstruct`` wrote; None where it did not run."""
-    try:
-        table = _read_table(folder / "reconstruction.tsv")
-    except DataError as error:
-        return {"rows": [], "strips": [], "videos": [], "problem": str(error)}
-    if table is None or table.empty:
+    path = folder / "reconstruction.tsv"
+    if not path.is_file():
         return None
+    try:
+        rows, problem = _rows(_read_table(path, RECONSTRUCTION_COLUMNS)), None
+    except DataError as error:
+        rows, problem = [], str(error)
     strips, videos = [], []
     for path in sorted(folder.glob("filmstrip_*.png")):
         whole = path.read_bytes()[:8] == PNG_SIGNATURE
-        problem = None if whole else f"{path.name} is not a PNG file."
-        strips.append(Picture(path.stem, _data_uri(path, "image/png") if whole else None, problem))
+        note = None if whole else f"{path.name} is not a PNG file."
+        strips.append(Picture(path.stem, _data_uri(path, "image/png") if whole else None, note))
     for path in sorted(folder.glob("reconstruction_*.mp4")):
         small = path.stat().st_size < MAX_VIDEO_BYTES
-        problem = None if small else f"{path.name} ({path.stat().st_size / 1e6:.0f} MB) lies beside this page."
-        videos.append(Picture(path.stem, _data_uri(path, "video/mp4") if small else None, problem))
-    return {"rows": table.to_dict("records"), "strips": strips, "videos": videos, "problem": None}
+        note = None if small else f"{path.name} ({path.stat().st_size / 1e6:.0f} MB) lies beside this page."
+        videos.append(Picture(path.stem, _data_uri(path, "video/mp4") if small else None, note))
+    return {"rows": rows, "strips": strips, "videos": videos, "problem": problem}

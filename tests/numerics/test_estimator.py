@@ -27,11 +27,11 @@ def one_thread():
 
 
 def simulate(lengths, dtype=np.float64, seed=0, n_targets=5):
-    """Let each band drive other targets at other delays; weights are the same for every seed."""
+    """Let each band drive other targets at other delays, some in much noise; weights are the same for every seed."""
     runs = np.repeat(np.arange(len(lengths)) * 7 % 5, lengths)
-    X = np.random.default_rng([1, seed]).standard_normal((len(runs), len(LABELS)))
-    rng = np.random.default_rng(2)
-    Y = np.random.default_rng([3, seed]).normal(0.5, 0.8, (len(runs), n_targets))
+    X = np.random.default_rng([11, seed]).standard_normal((len(runs), len(LABELS)))
+    rng = np.random.default_rng(12)
+    Y = np.random.default_rng([13, seed]).normal(0.5, np.resize([0.5, 6, 1, 17, 3], n_targets), (len(runs), n_targets))
     for design, strong in zip(
         reference.band_designs(X, runs, LABELS, DELAYS, per_delay=True), rng.permutation(9), strict=True
     ):
@@ -72,7 +72,7 @@ def test_equals_the_primal_form(bands, per_delay, dtype, tolerance):
         ridge.split_predict(test_X, test_runs), parts, rtol=tolerance, atol=tolerance * whole.std()
     )
     score = np.mean([reference.r2(test_Y[:, j], whole[:, j]) for j in range(whole.shape[1])])
-    assert score > 0.2
+    assert score > 0.1
     assert ridge.score(test_X, test_Y, test_runs) == pytest.approx(score, abs=10 * tolerance)
 
 
@@ -127,13 +127,21 @@ def test_contributions_leave_out_constant_targets_and_find_the_planted_voxel():
     assert 0.3 < contributions.sum() < 0.5
 
 
-@pytest.mark.parametrize("wrong", ["rows", "columns", "nan"])
-def test_contributions_refuse_a_truth_that_does_not_fit(wrong):
+@pytest.mark.parametrize(
+    ("truth", "error", "message"),
+    [
+        (lambda Y: Y.T, DataError, "expected"),
+        (lambda Y: Y[:, :-1], DataError, "expected"),
+        (lambda Y: Y[:-1], DataError, "expected"),
+        (lambda Y: np.where(Y > 2, np.nan, Y), ValueError, "NaN"),
+    ],
+    ids=["transposed", "a unit too few", "a sample too few", "NaN"],
+)
+def test_contributions_refuse_a_truth_that_does_not_fit(truth, error, message):
     X, Y, runs = simulate(LENGTHS)
-    ridge = BandedRidgeCV(alphas=ALPHAS).fit(X, Y[:, 0], runs)
-    truth = {"rows": np.tile(Y[:, :1], (2, 1)), "columns": Y[:, :2], "nan": np.where(Y > 1, np.nan, Y)[:, :1]}[wrong]
-    with pytest.raises((DataError, ValueError), match=r"NaN|shape|expected"):
-        ridge.feature_contributions(X, truth, runs)
+    ridge = BandedRidgeCV(alphas=ALPHAS).fit(X, Y, runs)
+    with pytest.raises(error, match=message):
+        ridge.feature_contributions(X, truth(Y), runs)
 
 
 def test_constant_voxel_changes_nothing_but_its_band_and_contributes_nothing():

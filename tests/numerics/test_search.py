@@ -102,12 +102,12 @@ def test_inputs_stay_as_they_are(problem):
 @pytest.mark.parametrize("fails", [False, True])
 def test_global_backend_is_the_same_before_and_after(problem, name, fails):
     _, kernels, targets = problem
-    folds = [(np.arange(9), np.arange(0))] if fails else reference.folds_of(RUNS)
+    folds = [(np.arange(9), np.arange(9, 9))] if fails else reference.folds_of(RUNS)
     outside = get_backend()
     try:
         before = set_backend(name)
         if fails:
-            with pytest.raises(ValueError, match="Empty train or validation set"):
+            with pytest.raises(ValueError, match="empty|Empty"):
                 solve_himalaya(kernels, targets, np.array([[0.5, 0.5]]), ALPHAS, folds, CPU)
         else:
             solve_himalaya(kernels, targets, np.array([[0.5, 0.5]]), ALPHAS, folds, CPU)

@@ -1,0 +1,278 @@
+"""Scores come from held-out scans alone, repeats are averaged, and a brain that is none scores at chance."""
+
+import numpy as np
+import pytest
+import torch
+
+from brainpred.decoding.decoder import BrainDecoder
+from brainpred.decoding.evaluation import (
+    CleanRun,
+    clean_recording,
+    evaluate_layer,
+    n_fits,
+    voxel_explainable_variance,
+)
+from brainpred.errors import DataError
+from brainpred.numerics.timing import zscore_runs
+from brainpred.recordings.recording import Run, clean_run
+
+N_VOXELS, SHAPE, DELAY = 19, (1, 2, 3), 2
+ROIS = np.array(["v1"] * 11 + ["lo"] * 8)
+MIXING = np.random.default_rng(99).standard_normal((6, N_VOXELS))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Keep arrays this small on one thread, where they are fastest."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def make_decoder():
+    return BrainDecoder(
+        ROIS, bands="roi", delays_s=(float(DELAY),), alphas=(0.1, 1.0, 10.0), n_candidates=2, device="cpu"
+    )
+
+
+class Clips:
+    """Give every clip units of its own, off zero and of unequal spread."""
+
+    def __init__(self, lengths):
+        self.shapes = {"R0": SHAPE}
+        self.units = {
+            clip: 5 + np.random.default_rng([7, number]).standard_normal((n_scans, 6)) * [1, 4, 0.2, 1, 1, 9]
+            for number, (clip, n_scans) in enumerate(lengths.items())
+        }
+
+    def of_run(self, layer, run):
+        assert layer == "R0"
+        return self.units[run.stimulus or run.name][: run.n_scans].astype(np.float32)
+
+
+def show(source, clip, *, name=None, role="train", noise=1.0, seed=0, n_scans=None, stimulus=True):
+    """Measure a run: every voxel shows a mixture of the z-scored units two scans late, in noise."""
+    units = source.units[clip]
+    n_scans = n_scans or len(units)
+    rng = np.random.default_rng([seed, len(units)])
+    bold = noise * rng.standard_normal((n_scans, N_VOXELS))
+    shown = ((units - units.mean(axis=0)) / units.std(axis=0)) @ MIXING
+    bold[DELAY : len(shown) + DELAY] += shown[: n_scans - DELAY]
+    bold = bold.astype(np.float32)
+    return CleanRun(Run(name or clip, role, bold, clip if stimulus else None), zscore_runs(bold, np.zeros(n_scans))[0])
+
+
+@pytest.fixture
+def source():
+    return Clips({"c1": 47, "c2": 31, "c3": 53, "t1": 43, "t2": 37})
+
+
+def training(source, **settings):
+    return [show(source, clip, seed=number, **settings) for number, clip in enumerate(("c1", "c2", "c3"))]
+
+
+def repeats(source, clip="t1", n_repeats=3, noise=1.0):
+    return [
+        show(source, clip, name=f"{clip}-{k}", role="test", noise=noise, seed=50 + k) for k in range(n_repeats)
+    ]
+
+
+def mean_of(runs):
+    """Average runs into one: as measured after cleaning."""
+    bold = np.mean([run.bold for run in runs], axis=0)
+    return CleanRun(Run("mean", "test", bold, runs[0].run.stimulus), bold)
+
+
+def test_planted_signal_is_found(source):
+    result = evaluate_layer([*training(source), *repeats(source)], "R0", source, make_decoder)
+    assert result.layer == "R0"
+    assert result.shape == SHAPE
+    assert result.r.min() > 0.8
+    assert result.r2.min() > 0.5
+    assert result.identification.mean() > 0.9
+    assert result.pattern_r.mean() > 0.7
+    assert result.band_names == ("lo", "v1")
+    assert result.contributions.shape == (N_VOXELS,)
+    assert result.contributions.sum() > 0.5
+    np.testing.assert_array_equal(result.true, source.of_run("R0", Run("", "test", result.true, "t1")))
+
+
+def test_scores_are_those_of_the_predictions(source):
+    runs = [*training(source), *repeats(source), *repeats(source, "t2", 2)]
+    result = evaluate_layer(runs, "R0", source, make_decoder)
+    assert result.runs.tolist() == ["t1"] * 43 + ["t2"] * 37
+    zscored = (result.decoded - result.mean) / result.std
+    truth = zscore_runs(result.true, result.runs)[0]
+    r = [np.corrcoef(y, y_hat)[0, 1] for y, y_hat in zip(truth.T, zscored.T, strict=True)]
+    np.testing.assert_allclose(result.r, r, rtol=0, atol=1e-4)
+    pattern = [np.corrcoef(y, y_hat)[0, 1] for y, y_hat in zip(truth, zscored, strict=True)]
+    np.testing.assert_allclose(result.pattern_r, pattern, rtol=0, atol=1e-3)
+    residual = ((truth - zscored) ** 2).sum(axis=0) / (truth**2).sum(axis=0)
+    np.testing.assert_allclose(result.r2, 1 - residual, rtol=0, atol=1e-4)
+    assert result.n_patterns == 0, "features that vary freely are no categories"
+
+
+def test_decoded_repeats_average_to_the_decoding_of_their_mean(source):
+    train, tests = training(source), repeats(source)
+    repeated = evaluate_layer([*train, *tests], "R0", source, make_decoder)
+    averaged = evaluate_layer([*train, mean_of(tests)], "R0", source, make_decoder)
+    np.testing.assert_allclose(repeated.decoded, averaged.decoded, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(repeated.r, averaged.r, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(repeated.contributions, averaged.contributions, rtol=0, atol=1e-5)
+    single = evaluate_layer([*train, tests[0]], "R0", source, make_decoder)
+    assert (repeated.r > single.r).all()
+
+
+def test_repeats_of_unequal_length_are_cut_to_the_shortest(source):
+    tests = repeats(source)
+    short = CleanRun(Run("short", "test", tests[1].run.bold[:42], "t1"), tests[1].bold[:42])
+    result = evaluate_layer([*training(source), tests[0], short], "R0", source, make_decoder)
+    assert result.true.shape == result.decoded.shape == (42, 6)
+
+
+def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
+    runs = training(source, stimulus=False)
+    fits = []
+    result = evaluate_layer(runs, "R0", source, make_decoder, on_fit=lambda: fits.append(1))
+    assert len(fits) == n_fits(runs) == 3
+    assert result.runs.tolist() == ["c1"] * 47 + ["c2"] * 31 + ["c3"] * 53
+    for out in range(3):
+        others = [run for number, run in enumerate(runs) if number != out]
+        names = np.repeat([run.run.name for run in others], [len(run.bold) for run in others])
+        decoder = make_decoder().fit(
+            np.concatenate([run.bold for run in others]),
+            np.concatenate([source.units[run.run.name] for run in others]),
+            names,
+        )
+        name = runs[out].run.name
+        expected = decoder.restore(decoder.predict(runs[out].bold, np.full(len(runs[out].bold), name)))
+        np.testing.assert_allclose(result.decoded[result.runs == name], expected, rtol=0, atol=1e-5)
+    assert np.isnan(result.ceiling).all()
+    assert result.r.min() > 0.6
+
+
+def test_one_decoder_is_fitted_where_there_are_test_runs(source):
+    runs, fits = [*training(source), *repeats(source)], []
+    evaluate_layer(runs, "R0", source, make_decoder, on_fit=lambda: fits.append(1))
+    assert len(fits) == n_fits(runs) == 1
+
+
+def test_nothing_of_the_test_runs_enters_the_fit(source):
+    train = training(source)
+    before = evaluate_layer([*train, *repeats(source)], "R0", source, make_decoder)
+    other = Clips({})
+    other.units = {**source.units, "t1": 100 + 50 * np.random.default_rng(1).standard_normal((43, 6))}
+    features_changed = evaluate_layer([*train, *repeats(source)], "R0", other, make_decoder)
+    np.testing.assert_array_equal(features_changed.decoded, before.decoded)
+    assert np.abs(features_changed.r - before.r).min() > 0.3
+
+    brain_changed = evaluate_layer([*train, *repeats(source, noise=30.0)], "R0", source, make_decoder)
+    for name in ("mean", "std", "alphas", "cv_r2", "band_weights"):
+        np.testing.assert_array_equal(getattr(brain_changed, name), getattr(before, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(features_changed, name), getattr(before, name), err_msg=name)
+
+
+def test_nothing_of_the_run_left_out_enters_its_fit(source):
+    runs = training(source, stimulus=False)
+    before = evaluate_layer(runs, "R0", source, make_decoder)
+    other = Clips({})
+    other.units = {**source.units, "c2": 100 + 50 * np.random.default_rng(1).standard_normal((31, 6))}
+    after = evaluate_layer(runs, "R0", other, make_decoder)
+    np.testing.assert_array_equal(after.decoded[before.runs == "c2"], before.decoded[before.runs == "c2"])
+    assert not np.allclose(after.decoded[before.runs == "c1"], before.decoded[before.runs == "c1"])
+
+
+@pytest.mark.parametrize("noise", [0.7, 3.0, 9.0])
+def test_ceiling_is_the_correlation_of_the_mean_with_the_decoding_without_noise(noise):
+    source = Clips({"c1": 97, "c2": 89, "c3": 101, "t1": 1201})
+    train = training(source)
+    noisy = evaluate_layer([*train, *repeats(source, n_repeats=5, noise=noise)], "R0", source, make_decoder)
+    tests = repeats(source, n_repeats=1, noise=0.0)
+    clean = evaluate_layer([*train, *tests], "R0", source, make_decoder)
+    reached = [np.corrcoef(a, b)[0, 1] for a, b in zip(noisy.decoded.T, clean.decoded.T, strict=True)]
+    np.testing.assert_allclose(noisy.ceiling, reached, rtol=0, atol=0.06)
+    assert ((noisy.ceiling >= 0) & (noisy.ceiling <= 1)).all()
+    assert (noisy.r < noisy.ceiling + 0.05).all()
+    assert np.isnan(clean.ceiling).all()
+
+
+@pytest.mark.parametrize("n_training", [0, 1])
+def test_fewer_than_two_training_runs_are_refused(source, n_training):
+    runs = [*training(source)[:n_training], *repeats(source)]
+    with pytest.raises(DataError, match=f"at least 2 training runs.*found {n_training}"):
+        evaluate_layer(runs, "R0", source, make_decoder)
+
+
+def test_two_runs_cannot_be_left_out_in_turn(source):
+    with pytest.raises(DataError, match=r"at least 2 training runs.*found 1"):
+        evaluate_layer(training(source)[:2], "R0", source, make_decoder)
+
+
+def test_shuffled_brain_scores_at_chance():
+    lengths = {"c1": 67, "c2": 71, "c3": 73, "t1": 149}
+    scores = []
+    for seed in range(7):
+        source = Clips(lengths)
+        for number, units in enumerate(source.units.values()):
+            units[:] = np.random.default_rng([seed, number]).standard_normal(units.shape)
+        rng = np.random.default_rng(seed)
+        runs = [
+            CleanRun(run.run, run.bold[rng.permutation(len(run.bold))])
+            for run in (*training(source), show(source, "t1", role="test"))
+        ]
+        result = evaluate_layer(runs, "R0", source, make_decoder)
+        scores.append((result.r, result.identification - 0.5, result.pattern_r))
+    for values in (np.concatenate(score) for score in zip(*scores, strict=True)):
+        assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
+
+
+def test_features_one_scan_short_leave_the_last_scan_out(source):
+    runs = training(source)
+    longer = show(source, "c2", name="longer", seed=9, n_scans=32)
+    result = evaluate_layer([runs[0], longer, runs[2], *repeats(source)], "R0", source, make_decoder)
+    assert result.r.min() > 0.7
+
+
+def test_categories_are_identified():
+    source = Clips({"c1": 41, "c2": 43, "c3": 47})
+    patterns = np.vstack([np.zeros(6), np.random.default_rng(3).standard_normal((4, 6))])
+    shown = {clip: np.resize(np.repeat(np.arange(5), 3), len(units)) for clip, units in source.units.items()}
+    source.units = {clip: patterns[labels] for clip, labels in shown.items()}
+    result = evaluate_layer(training(source, noise=0.5), "R0", source, make_decoder)
+    assert result.n_patterns == 4
+    assert len(result.nway_correct) == sum(int((labels > 0).sum()) for labels in shown.values())
+    assert result.nway_correct.mean() > 0.6
+
+
+def test_explainable_variance_of_voxels_is_that_of_the_simulation():
+    signal = np.sqrt((MIXING**2).sum(axis=0))
+    source = Clips({"t1": 601, "t2": 499})
+    runs = [*repeats(source, "t1", 5, noise=3.0), *repeats(source, "t2", 3, noise=3.0)]
+    expected = signal**2 / (signal**2 + 9)
+    variance = voxel_explainable_variance(runs)
+    np.testing.assert_allclose(variance, expected, rtol=0, atol=0.1)
+    assert voxel_explainable_variance([runs[0], runs[5]]) is None
+
+
+def test_runs_for_training_have_no_explainable_variance(source):
+    assert voxel_explainable_variance([*training(source), show(source, "c1", name="again")]) is None
+
+
+def test_constant_voxel_has_no_explainable_variance(source):
+    runs = repeats(source)
+    for run in runs:
+        run.bold[:, 4] = 0
+    assert voxel_explainable_variance(runs)[4] == 0
+
+
+def test_recording_is_cleaned_run_by_run(source):
+    class Scans:
+        tr_s = 1.3
+        runs = tuple(run.run for run in training(source))
+
+    cleaned = list(clean_recording(Scans()))
+    assert [run.run.name for run in cleaned] == ["c1", "c2", "c3"]
+    for run in cleaned:
+        np.testing.assert_array_equal(run.bold, clean_run(run.run.bold, 1.3))
+        np.testing.assert_allclose(run.bold.mean(axis=0), 0, atol=1e-5)

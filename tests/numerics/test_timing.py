@@ -1,0 +1,111 @@
+"""Frames fall into the scans during which they are shown, and every run is standardised by itself."""
+
+import numpy as np
+import pytest
+
+from brainpred.errors import DataError
+from brainpred.numerics.timing import frame_scans, n_whole_scans, zscore_runs
+
+RUNS = np.repeat(["b", "a", "c"], [11, 7, 13])
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "tr_s", "expected"),
+    [
+        (10.0, 2.0, 5),
+        (9.99, 2.0, 5),  # half a hundredth of a scan short
+        (9.97, 2.0, 4),
+        (9.0, 2.0, 4),
+        (600.0, 0.1, 6000),
+        (0.3, 0.1, 3),
+        (1.0, 1.1, 0),
+        (0.0, 1.0, 0),
+    ],
+)
+def test_whole_scans_are_counted(duration_s, tr_s, expected):
+    assert n_whole_scans(duration_s, tr_s) == expected
+
+
+@pytest.mark.parametrize("fps", [15, 24, 30, 12.5])
+def test_every_scan_of_a_second_holds_the_frames_of_that_second(fps):
+    times_s = np.arange(round(fps * 60)) / fps
+    expected = [int(frame // fps) for frame in range(len(times_s))]
+    scans = frame_scans(times_s, 1.0)
+    assert scans.dtype == np.int64
+    assert scans.tolist() == expected
+
+
+def test_a_time_just_short_of_a_scan_by_rounding_belongs_to_it():
+    assert frame_scans([2.999, 2.9999999, 3.0], 1.0).tolist() == [2, 3, 3]
+    times_s = np.arange(31) * 0.1  # 0.1 * 3 is a little more than 0.3, 0.1 * 29 a little less than 2.9
+    assert frame_scans(times_s, 0.1).tolist() == list(range(31))
+
+
+def test_repetition_time_that_frames_do_not_divide():
+    times_s = np.arange(19) / 7
+    expected = [int(frame / 7 / 0.9) for frame in range(19)]
+    assert frame_scans(times_s, 0.9).tolist() == expected
+    assert sorted(set(np.bincount(expected)[:-1].tolist())) == [6, 7]
+
+
+@pytest.mark.parametrize(("times_s", "tr_s"), [([0.0, 1.0, 0.9], 1.0), ([0.0, 1.0], 0.0), ([0.0, 1.0], -2.0)])
+def test_times_that_do_not_ascend_are_refused(times_s, tr_s):
+    with pytest.raises(DataError, match="must ascend and tr_s must be positive"):
+        frame_scans(times_s, tr_s)
+
+
+def units(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return (rng.normal(0, 1, (31, 5)) * [1, 30, 0.01, 2, 7] + [0, 100, -3, 5, 0.5]).astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 3e-5)])
+def test_zscores_equal_the_loop(dtype, tolerance):
+    values = units(dtype)
+    zscored, mean, std = zscore_runs(values, RUNS)
+    assert zscored.dtype == dtype
+    means, variances = [], []
+    for run in ("a", "b", "c"):
+        rows = [row for row in range(31) if RUNS[row] == run]
+        own = values[rows].astype(float)
+        means.append(own.sum(axis=0) / len(rows))
+        variances.append(((own - means[-1]) ** 2).sum(axis=0) / len(rows))
+        expected = (own - means[-1]) / np.sqrt(variances[-1])
+        np.testing.assert_allclose(zscored[rows], expected, rtol=0, atol=tolerance * 100)
+    np.testing.assert_allclose(mean, np.mean(means, axis=0), rtol=tolerance)
+    np.testing.assert_allclose(std, np.sqrt(np.mean(variances, axis=0)), rtol=tolerance * 100)
+
+
+def test_no_run_sees_another():
+    values = units()
+    changed = values.copy()
+    changed[RUNS == "a"] = 1e6 * np.random.default_rng(1).standard_normal((7, 5))
+    before, after = zscore_runs(values, RUNS)[0], zscore_runs(changed, RUNS)[0]
+    np.testing.assert_array_equal(after[RUNS != "a"], before[RUNS != "a"])
+    np.testing.assert_allclose(after[RUNS == "a"].std(axis=0), 1.0)
+    assert not np.allclose(after[RUNS == "a"], before[RUNS == "a"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.37, 0.9137, -1000.7])
+@pytest.mark.parametrize("n_scans", [11, 121, 600])
+def test_unit_constant_in_a_run_is_zero_there(n_scans, constant, dtype):
+    values = np.random.default_rng(2).standard_normal((n_scans + 13, 3)).astype(dtype)
+    values[:n_scans, 1] = constant
+    zscored, _, _ = zscore_runs(values, np.repeat([0, 1], [n_scans, 13]))
+    np.testing.assert_array_equal(zscored[:n_scans, 1], 0)
+    np.testing.assert_allclose(zscored[n_scans:, 1].std(), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(zscored[:n_scans, [0, 2]].std(axis=0), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_small_spread_is_no_constant(scale):
+    values = scale * np.random.default_rng(3).standard_normal((31, 2)).astype(np.float32)
+    np.testing.assert_allclose(zscore_runs(values, RUNS)[0][RUNS == "b"].std(axis=0), 1.0, rtol=1e-5)
+
+
+def test_inputs_stay_as_they_are():
+    values = units()
+    values.setflags(write=False)
+    zscored, _, _ = zscore_runs(values, RUNS)
+    assert not np.shares_memory(zscored, values)

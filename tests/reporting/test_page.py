@@ -1,0 +1,347 @@
+"""The report is one page that holds every number and figure, and survives a figure that fails."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainpred.decoding.result import layer_table, save_result, unit_table
+from brainpred.errors import DataError
+from brainpred.reporting import page as page_module
+from brainpred.reporting.page import write_report
+from tests.reporting.test_figures import make_film, make_result, make_rois, slab_image
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
+    "53de0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
+)
+
+
+class Page(HTMLParser):
+    """Collect the elements and the text of a page; check that elements are closed in order."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.open, self.words = [], [], []
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def figure_names(self):
+        return [attributes["id"] for attributes in self.all("figure") if "id" in attributes]
+
+
+def write_tsv(table, path):
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+
+
+def fabricate(folder, results, **changes):
+    """Write what `brainpred decode` writes."""
+    layers = [result.layer for result in results]
+    settings = {
+        "dataset": "simulated", "subject": "sim01", "simulated": True, "tr_s": 1.5, "n_voxels": 1035,
+        "runs": [
+            {"name": "first", "role": "train", "n_scans": 13, "stimulus": "a"},
+            {"name": "second", "role": "train", "n_scans": 17, "stimulus": "b"},
+            {"name": "third", "role": "test", "n_scans": 11, "stimulus": "clip"},
+            {"name": "fourth", "role": "test", "n_scans": 11, "stimulus": "clip"},
+        ],
+        "layers": layers, "bands": "roi", "delays_s": [3.0, 4.5], "n_candidates": 5, "seed": 7, "device": "cpu",
+        "features": {"source": "prednet", "weights": "small", "frame_size": [6, 10]},
+        "roi_sizes": {"V1": 7, "V2": 8, "rest": 1020},
+        "provenance": {
+            "versions": {"brainpred": "0.1.0", "nilearn": "0.14.1", "himalaya": "0.4.9"}, "commit": "abc123",
+            "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
+        },
+        "seconds": 12.3, **changes,
+    }  # fmt: skip
+    (folder / "decode.json").write_text(json.dumps(settings))
+    for result in results:
+        save_result(result, folder / f"decoded_{result.layer}.h5", "key", simulated=settings["simulated"])
+        nib.save(slab_image(), folder / f"contribution_{result.layer}.nii.gz")
+    write_tsv(layer_table(results, simulated=settings["simulated"]), folder / "layers.tsv")
+    write_tsv(pd.concat([unit_table(result) for result in results]), folder / "scores.tsv")
+    write_tsv(make_rois(layers), folder / "roi_contributions.tsv")
+    return folder
+
+
+def features_result():
+    rng = np.random.default_rng(8)
+    result = make_result("features", (8,), 33, ceiling=np.full(8, np.nan, np.float32), n_patterns=8,
+                         nway_correct=rng.random(50) < 0.66)  # fmt: skip
+    result.runs[:] = np.repeat(["one", "two", "three"], 11).astype(result.runs.dtype)
+    return result
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """Write a report of everything: film, explainable variance and reconstruction too."""
+    folder = tmp_path_factory.mktemp("full")
+    fabricate(folder, [make_result(), make_result("R1", (5, 3, 5), seed=1)])
+    nib.save(slab_image(), folder / "explainable_variance.nii.gz")
+    with h5py.File(folder / "film.h5", "w") as file:
+        for name, values in make_film().items():
+            file[name] = values
+    rows = [("R0", "closed-loop", "simulated", kind, 0.5, np.nan, 165) for kind in ("true", "decoded", "mean")]
+    columns = ["layers", "drive", "data", "picture", "ssim", "pixel_r", "n_frames"]
+    write_tsv(pd.DataFrame(rows, columns=columns), folder / "reconstruction.tsv")
+    (folder / "filmstrip_R0.png").write_bytes(PNG)
+    (folder / "reconstruction_R0.mp4").write_bytes(b"a small movie")
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Write a report of measured categories: no film, no test runs, one ROI."""
+    folder = tmp_path_factory.mktemp("measured")
+    runs = [{"name": name, "role": "train", "n_scans": 11, "stimulus": None} for name in ("one", "two", "three")]
+    fabricate(
+        folder, [features_result()], simulated=False, dataset="haxby", subject="sub001", n_voxels=530, runs=runs,
+        features={"source": "table", "file": "categories.tsv"}, roi_sizes={"brain": 530},
+    )  # fmt: skip
+    write_report(str(folder))
+    return folder
+
+
+def test_page_holds_itself(full, measured):
+    for folder in (full, measured):
+        page = Page(folder / "report.html")
+        sources = [attributes["src"] for _, attributes in page.elements if "src" in attributes]
+        assert all(source.startswith(("data:image/png;base64,", "data:video/mp4;base64,")) for source in sources)
+        identifiers = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+        links = [attributes["href"] for _, attributes in page.elements if "href" in attributes]
+        assert links
+        assert all(link.startswith("#") and link[1:] in identifiers for link in links)
+        assert not page.all("script")
+        assert not page.all("link")
+        assert "http" not in page.html
+        assert "url(" not in page.html
+        assert "@import" not in page.html
+        assert "prefers-color-scheme: dark" in page.html
+
+
+def test_every_figure_is_there_with_words_for_those_who_cannot_see_it(full):
+    page = Page(full / "report.html")
+    assert page.figure_names() == [
+        "layers", "visual_field_R0", "visual_field_R1", "time_course_R0", "time_course_R1", "film_strip",
+        "filmstrip_R0", "contributions", "contribution_R0", "contribution_R1", "explainable_variance",
+    ]  # fmt: skip
+    assert len(page.all("img")) == 11
+    assert all(len(image["alt"]) > 20 and "simulated" in image["alt"] for image in page.all("img"))
+    assert page.all("video")[0]["src"] == "data:video/mp4;base64,YSBzbWFsbCBtb3ZpZQ=="
+    assert "could not be drawn" not in page.text
+    drawn = {path.name for path in (full / "figures").iterdir()}
+    lines = {"layers", "time_course_R0", "time_course_R1", "contributions"}
+    pictures = {"film_strip", "visual_field_R0", "visual_field_R1", "contribution_R0", "contribution_R1",
+                "explainable_variance"}  # fmt: skip
+    assert drawn == {f"{name}.png" for name in lines | pictures} | {f"{name}.svg" for name in lines}
+
+
+def test_only_simulated_data_carry_the_banner(full, measured):
+    page = Page(full / "report.html")
+    assert page.all("div")[0]["class"] == "banner"
+    assert "Simulated data." in page.text
+    page = Page(measured / "report.html")
+    assert "imulated" not in page.text.split("Everything in decode.json")[0]
+    assert "banner" not in [attributes.get("class") for attributes in page.all("div")]
+
+
+def test_numbers_are_those_of_the_tables(full):
+    text = Page(full / "report.html").text
+    table = pd.read_csv(full / "layers.tsv", sep="\t", index_col="layer")
+    first, second = table.loc["R0"], table.loc["R1"]
+    assert (
+        f"R0 is decoded with a mean r of {first['mean_r']:.2f} (ceiling {first['mean_ceiling']:.2f}) from 1,035 "
+        f"voxels; R1 {second['mean_r']:.2f} (ceiling {second['mean_ceiling']:.2f})."
+    ) in text
+    for row in (first, second):
+        for name in ("mean_r", "median_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
+            assert f" {row[name]:.3f} " in text
+    rois = pd.read_csv(full / "roi_contributions.tsv", sep="\t")
+    totals = rois.groupby("layer")["contribution"].sum()
+    top = rois[rois["layer"] == totals.idxmax()].nlargest(1, "contribution").iloc[0]
+    share = 100 * min(top["contribution"] / totals.max(), 1)
+    assert f"{totals.max():.3f} for {totals.idxmax()}; {top['roi']} gives {share:.0f} % of it" in text
+
+
+def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
+    text = Page(full / "report.html").text
+    for kind in ("true", "decoded", "mean"):
+        assert f"R0 closed-loop {kind} simulated 0.500 n/a 165" in text
+
+
+def test_methods_say_what_was_done(full, measured):
+    text = Page(full / "report.html").text
+    assert "2 training runs and 2 test runs" in text
+    assert "all voxels 3 and 4.5 s later by banded ridge regression (Nunez-Elizalde et al., 2019)" in text
+    assert "each region of interest has a regularisation of its own" in text
+    assert "PredNet (Lotter et al., 2017; weights “small”; 6 × 10 pixels), R0 and R1, averaged" in text
+    assert "with himalaya 0.4.9 (Dupré la Tour et al., 2022). The decoder was then fitted to all training runs" in text
+    assert "repeated presentations of a clip were averaged" in text
+    assert "Nishimoto" in text
+    text = Page(measured / "report.html").text
+    assert "ridge regression with a single band" in text
+    assert (
+        "Each run was predicted by a decoder that was fitted, and whose regularisation was chosen, without it" in text
+    )
+    for absent in ("Nishimoto", "PredNet", "banded ridge regression (", "averaged over the frames"):
+        assert absent not in text
+
+
+def test_features_of_the_users_own(measured):
+    page = Page(measured / "report.html")
+    assert page.figure_names() == ["layers", "time_course_features", "contribution_features"]
+    table = pd.read_csv(measured / "layers.tsv", sep="\t")
+    assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} from 530 voxels." in page.text
+    assert f"8-way identification {table['identification_nway'][0]:.2f} (chance 0.125)" in page.text
+    assert "There is no noise ceiling" in page.text
+    assert "each left out in turn" in page.text
+
+
+def test_settings_and_versions_are_kept(full):
+    text = Page(full / "report.html").text
+    for words in (
+        "commit abc123",
+        "himalaya 0.4.9",
+        "Python 3.11.9",
+        "2025-01-02T03:04:05+00:00, in 12 s on cpu",
+        "seed 7",
+    ):
+        assert words in text
+    shown = re.search(r"<pre>(.*)</pre>", (full / "report.html").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert json.loads(shown.replace("&#34;", '"')) == json.loads((full / "decode.json").read_text())
+
+
+def test_writing_again_gives_the_same_files(measured):
+    paths = [measured / "report.html", *sorted((measured / "figures").iterdir())]
+    before = [path.read_bytes() for path in paths]
+    write_report(measured)
+    assert [path.read_bytes() for path in paths] == before
+    assert not list(measured.rglob(".part-*"))
+
+
+@pytest.fixture
+def small(tmp_path):
+    return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("file", "lost"),
+    [
+        ("contribution_R0.nii.gz", ["contribution_R0"]),
+        ("roi_contributions.tsv", ["contributions"]),
+        ("decoded_R0.h5", ["layers", "time_course_R0"]),
+        ("film.h5", ["film_strip"]),
+        ("explainable_variance.nii.gz", ["explainable_variance"]),
+    ],
+)
+def test_broken_file_costs_its_own_figures_alone(small, file, lost):
+    if file == "film.h5":
+        with h5py.File(small / file, "w") as film:
+            film["stimulus"] = make_film()["stimulus"]
+    elif file == "explainable_variance.nii.gz":
+        nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), np.float32), np.eye(4)), small / file)
+    elif file == "roi_contributions.tsv":
+        (small / file).write_text("layer\troi\nR0\tV1\n")
+    else:
+        cut_short(small / file)
+    page = Page(write_report(small))
+    names = page.figure_names()
+    assert set(lost) < set(names)
+    assert page.text.count("This figure could not be drawn:") == len(lost)
+    assert len(page.all("img")) == len(names) - len(lost)
+    assert "R0 is decoded with a mean r of" in page.text
+    assert not [name for name in lost if (small / "figures" / f"{name}.png").exists()]
+
+
+def test_missing_file_is_named(small):
+    (small / "contribution_R0.nii.gz").unlink()
+    assert "contribution_R0.nii.gz" in Page(write_report(small)).text.split("This figure could not be drawn:")[1][:200]
+
+
+def test_names_cannot_smuggle_in_elements(tmp_path):
+    nasty = '<script>alert("x")</script>'
+    run = {"name": nasty, "role": "test", "n_scans": 7, "stimulus": nasty}
+    folder = fabricate(
+        tmp_path, [make_result("features", (8,), 7)], subject=nasty, dataset="a & b", runs=[run], roi_sizes={nasty: 9}
+    )
+    page = Page(write_report(folder))
+    assert not page.all("script")
+    assert page.text.count(nasty) >= 3
+    assert "a & b" in page.text
+
+
+def test_roi_called_na_keeps_its_name(small):
+    write_tsv(make_rois(("R0",), ("NA", "V1")).assign(contribution=[0.3, 0.1]), small / "roi_contributions.tsv")
+    assert "NA gives 75 % of it" in Page(write_report(small)).text
+
+
+def test_large_movie_is_left_beside_the_page(full, monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_VIDEO_BYTES", 5)
+    reconstruction = page_module._reconstruction(full)
+    assert reconstruction["videos"][0].uri is None
+    assert "reconstruction_R0.mp4" in reconstruction["videos"][0].problem
+
+
+def test_broken_film_strip_and_scores_of_a_reconstruction_leave_notes(small):
+    (small / "filmstrip_R0.png").write_bytes(b"no picture")
+    (small / "reconstruction.tsv").write_text("layers\tdrive\nR0\tclosed-loop\textra\tmore\n")
+    text = Page(write_report(small)).text
+    assert "The reconstruction scores could not be read" in text
+    assert "This figure could not be drawn: filmstrip_R0.png is not a PNG file." in text
+
+
+def test_folder_without_results_is_refused(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DataError, match=r"no decode\.json\. Run: brainpred decode --subject SUBJECT --out "):
+            write_report(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_incomplete_results_are_refused(small):
+    (small / "layers.tsv").write_text("layer\tmean_r\nR0\t0.5\n")
+    with pytest.raises(DataError, match=r"layers\.tsv lacks .*mean_ceiling.* Run: brainpred decode"):
+        write_report(small)
+    (small / "decode.json").write_text('{"subject": "sim01"}')
+    with pytest.raises(DataError, match=r"decode\.json lacks dataset, simulated"):
+        write_report(small)
+    assert not (small / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0.254, 2, "0.25"), (-0.254, 2, "−0.25"), (-0.001, 2, "0.00"), (np.nan, 3, "n/a"), (12.6, 0, "13")],
+)
+def test_numbers_are_written_for_readers(value, digits, text):
+    assert page_module._number(value, digits) == text

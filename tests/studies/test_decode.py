@@ -1,0 +1,153 @@
+"""Decoding end to end on a small simulated subject: files, truth, resume, honesty."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainpred.decoding.result import load_result
+from brainpred.numerics.scores import pearson_correlation
+from brainpred.recordings.readers import load_recording
+from brainpred.studies.decode import DecodeConfig, decode_subject
+
+
+def test_everything_promised_is_written_and_called_simulated(decoded):
+    layers = pd.read_csv(decoded / "layers.tsv", sep="\t")
+    assert layers["layer"].tolist() == ["R0", "R1", "R2", "R3"]
+    assert set(layers["data"]) == {"simulated"}
+    units = pd.read_csv(decoded / "scores.tsv", sep="\t")
+    assert len(units) == layers["n_units"].sum() == 51_200
+    assert "Simulated data" in (decoded / "report.html").read_text()
+    settings = json.loads((decoded / "decode.json").read_text())
+    assert settings["simulated"] is True
+    assert settings["provenance"]["versions"]["torch"]
+    for name in ("contribution_R2.nii.gz", "explainable_variance.nii.gz"):
+        image = nib.load(decoded / name)
+        assert np.count_nonzero(image.get_fdata()) <= 419
+        assert b"simulated" in image.header["descrip"].item()
+    assert not list(decoded.rglob(".part-*"))
+
+
+def test_tables_agree_with_the_predictions_on_disk(decoded):
+    units = pd.read_csv(decoded / "scores.tsv", sep="\t").set_index(["layer", "unit"])
+    layers = pd.read_csv(decoded / "layers.tsv", sep="\t").set_index("layer")
+    for layer in ("R0", "R3"):
+        result = load_result(decoded / f"decoded_{layer}.h5")
+        assert result.decoded.shape == (11, np.prod(result.shape))
+        # Correlations survive the undoing of the z-score, which is linear in every unit.
+        r = pearson_correlation(result.true.astype(float), result.decoded.astype(float))
+        varies = result.std > 0.02  # elsewhere float32 leaves too few digits
+        np.testing.assert_allclose(units.loc[layer, "r"].to_numpy()[varies], r[varies], atol=2e-3)
+        np.testing.assert_allclose(layers.loc[layer, "mean_r"], np.nanmean(result.r), rtol=1e-4)
+
+
+def test_map_and_roi_table_hold_the_same_contributions(decoded, tiny_data):
+    recording = load_recording("simulated", "sim01", tiny_data)
+    inside = np.asanyarray(recording.mask.dataobj) > 0
+    table = pd.read_csv(decoded / "roi_contributions.tsv", sep="\t").set_index(["layer", "roi"])
+    values = nib.load(decoded / "contribution_R0.nii.gz").get_fdata()[inside]
+    for roi in np.unique(recording.rois):
+        np.testing.assert_allclose(
+            table.loc[("R0", roi), "contribution"], values[recording.rois == roi].sum(), rtol=1e-3, atol=1e-6
+        )
+
+
+def test_film_shows_the_test_clip(decoded):
+    with h5py.File(decoded / "film.h5") as film:
+        assert film["stimulus"].shape == film["decoded"].shape == (11, 64, 80, 3)
+        assert film["time_s"][:].tolist() == list(range(11))
+        shown, true, mean = (film[name][:].astype(float) for name in ("stimulus", "true", "mean"))
+    assert np.abs(shown - true).mean() < np.abs(shown - mean).mean()
+
+
+def test_second_run_computes_nothing_and_changes_nothing(decoded, tiny_data, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a saved layer was computed again")
+
+    before = (decoded / "scores.tsv").read_bytes()
+    monkeypatch.setattr("brainpred.studies.decode.evaluate_layer", refuse)
+    decode_subject(DecodeConfig("sim01"), decoded, data=tiny_data)
+    assert (decoded / "scores.tsv").read_bytes() == before
+
+
+def test_other_settings_do_not_reuse_saved_layers(tiny_data, tmp_path):
+    first = decode_subject(DecodeConfig("sim01", layers=("R3",), bands="none"), tmp_path, data=tiny_data)
+    second = decode_subject(
+        DecodeConfig("sim01", layers=("R3",), bands="none", delays_s=(1.0,)), tmp_path, data=tiny_data
+    )
+    assert not np.allclose(first[0].decoded, second[0].decoded)
+    assert not (tmp_path / "film.h5").exists()
+
+
+def test_damaged_saved_layer_is_computed_again(tiny_data, tmp_path):
+    config = DecodeConfig("sim01", layers=("R3",), bands="none")
+    first = decode_subject(config, tmp_path, data=tiny_data)
+    path = tmp_path / "decoded_R3.h5"
+    path.write_bytes(path.read_bytes()[:3000])
+    second = decode_subject(config, tmp_path, data=tiny_data)
+    np.testing.assert_array_equal(first[0].decoded, second[0].decoded)
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_where_it_stopped(tiny_data, tmp_path):
+    """Kill the program once the first layer is on disk; the next run keeps that layer and does the rest."""
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "brainpred", "decode", "--subject", "sim01", "--data", str(tiny_data),
+        "--out", str(out), "--layers", "R0", "R1", "R2",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "decoded_R0.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = (out / "decoded_R0.h5").stat().st_mtime_ns
+    assert not (out / "report.html").exists()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert (out / "decoded_R0.h5").stat().st_mtime_ns == kept
+    assert (out / "report.html").exists()
+    assert load_result(out / "decoded_R2.h5").layer == "R2"
+
+
+def test_own_features_are_decoded_by_leaving_runs_out_when_nothing_is_a_test(run, tmp_path, monkeypatch):
+    """A small data set of the attributes layout, whose BOLD carries three categories two scans later."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path / "data" / "haxby2001" / "slice"
+    folder.mkdir(parents=True)
+    n_runs, block, shape = 4, 5, (7, 5, 1)
+    conditions = np.concatenate([np.repeat(np.append(rng.permutation(3), 3), block) for _ in range(n_runs)])
+    runs = np.repeat(np.arange(n_runs), 4 * block)
+    patterns = rng.standard_normal((4, np.prod(shape)))
+    bold = rng.standard_normal((len(runs), np.prod(shape))) + 1.5 * patterns[np.roll(conditions, 1)]
+    image = bold.T.reshape(*shape, -1).astype(np.float32)
+    nib.save(nib.Nifti1Image(image + 500, np.diag([3.0, 3.5, 4.0, 1.0])), folder / "bold.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), np.diag([3.0, 3.5, 4.0, 1.0])), folder / "mask.nii.gz")
+    (folder / "attributes_literal.txt").write_text(
+        "".join(f"c{c} {r}\n" for c, r in zip(conditions, runs, strict=True))
+    )
+    table = pd.DataFrame({"run": runs} | {f"c{c}": (conditions == c).astype(int) for c in range(3)})
+    table.to_csv(tmp_path / "categories.tsv", sep="\t", index=False)
+    monkeypatch.setenv("BRAINPRED_CACHE", str(tmp_path / "cache"))
+    code, out, _ = run(
+        "decode", "--dataset", "haxby2001", "--subject", "sub001", "--features", tmp_path / "categories.tsv",
+        "--data", tmp_path / "data", "--out", tmp_path / "out", "--delays", "2.5", "--quiet",
+    )  # fmt: skip
+    assert code == 0
+    assert "n-way id." in out
+    row = pd.read_csv(tmp_path / "out" / "layers.tsv", sep="\t").iloc[0]
+    assert row["data"] == "measured"
+    assert row["nway"] == 3
+    assert row["identification_nway"] > 0.6
+    assert row["n_scans"] == len(runs)
+    assert "Simulated data" not in (tmp_path / "out" / "report.html").read_text()
+    code, _, err = run("reconstruct", "--dataset", "haxby2001", "--subject", "sub001", "--out", tmp_path / "out")
+    assert code == 1
+    assert "categories.tsv" in err
