@@ -127,7 +127,7 @@ def features(
     movie: Annotated[Path, typer.Option(help="Movie file, of any format FFmpeg knows.")],
     tr: Annotated[float, typer.Option(help="Seconds that one row of features averages.")] = 1.0,
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
-    size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH, for weights of your own.")] = None,
+    size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH [default: as trained].")] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="HDF5 file to write [default: <movie>_features.h5 here].")] = None,
     quiet: Quiet = False,

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from brainpred.devices import resolve_device
-from brainpred.errors import ConfigError, DataError
+from brainpred.errors import DataError
 from brainpred.features.store import FeatureFile, read_feature_file, write_feature_file
 from brainpred.models.prednet import PredNet
-from brainpred.models.prednet_weights import FRAME_SIZES, load_prednet, weights_fingerprint
+from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import iterate_frames, probe_video
 from brainpred.numerics.timing import frame_scans, n_whole_scans
 from brainpred.progress import SILENT, Reporter
@@ -119,7 +119,7 @@ def feature_files(
     weights : str or Path
         PredNet weights, by shipped name or file.
     size : (height, width), optional
-        Frame size in pixels; that of the shipped network by default.
+        Frame size in pixels; the one that the network was trained on by default.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -130,9 +130,7 @@ def feature_files(
     list of FeatureFile
         One a movie, in order.
     """
-    size = size or FRAME_SIZES.get(str(weights))
-    if size is None:
-        raise ConfigError(f"State the frame size that {weights} was trained on: size=(height, width), --size HxW.")
+    size = size or read_frame_size(weights)
     folder = make_directory(cache)
     weights_key = weights_fingerprint(weights)
     paths = []
@@ -178,7 +176,7 @@ def extract_features(
     weights : str or Path
         PredNet weights, by shipped name or file.
     size : (height, width), optional
-        Frame size in pixels; that of the shipped network by default.
+        Frame size in pixels; the one that the network was trained on by default.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -194,8 +192,6 @@ def extract_features(
     DataError
         If the movie is missing, damaged, or shorter than a scan.
     """
-    size = size or FRAME_SIZES.get(str(weights))
-    if size is None:
-        raise ConfigError(f"State the frame size that {weights} was trained on: size=(height, width).")
+    size = size or read_frame_size(weights)
     network = load_prednet(weights).to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return average_representations(network, [movie], size, tr_s, reporter)[0]

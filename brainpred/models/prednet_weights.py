@@ -3,6 +3,7 @@
 import json
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -11,13 +12,12 @@ from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.prednet import PredNet
 from brainpred.storage import atomic_path, file_fingerprint
 
-__all__ = ["FRAME_SIZES", "load_prednet", "save_prednet", "weights_fingerprint"]
+__all__ = ["SHIPPED", "load_prednet", "read_frame_size", "save_prednet", "weights_fingerprint"]
 
-# Shipped networks, with the frame size (height, width) in pixels each was trained on.
-FRAME_SIZES = {"small": (64, 80)}
+SHIPPED = ("small",)
 
 
-def save_prednet(network: PredNet, path: Path | str) -> None:
+def save_prednet(network: PredNet, path: Path | str, frame_size: tuple[int, int] | None = None) -> None:
     """Write a PredNet's weights as safetensors, with its layer sizes in the header.
 
     Parameters
@@ -26,24 +26,68 @@ def save_prednet(network: PredNet, path: Path | str) -> None:
         Network to save.
     path : Path or str
         File to write.
+    frame_size : (height, width), optional
+        Frame size in pixels that the network was trained on; movies are brought to it by default.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {"channels": json.dumps(network.channels), "frame_size": json.dumps(frame_size)}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata={"channels": json.dumps(network.channels)})
+        safetensors.torch.save_file(weights, temporary, metadata=metadata)
 
 
 def _resolve(weights: str | Path) -> Path:
     """Find the file of a shipped network by name, or take the path given."""
-    if str(weights) in FRAME_SIZES:
+    if str(weights) in SHIPPED:
         with as_file(files("brainpred.models") / "weights" / f"prednet_{weights}.safetensors") as path:
             return Path(path)
     path = Path(weights)
     if not path.is_file():
         raise ConfigError(
             f"No PredNet weights {str(weights)!r}: neither a file nor one of those that ship "
-            f"({', '.join(FRAME_SIZES)}). Train one with: brainpred train prednet"
+            f"({', '.join(SHIPPED)}). Train one with: brainpred train prednet"
         )
     return path
+
+
+def _refusal(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} does not hold PredNet weights written by brainpred ({error}). Expected a safetensors file whose "
+        "header names the channels of its layers; train or download it again."
+    )
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """Read what the file says of itself: ``channels`` and ``frame_size``."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = {name: json.loads(value) for name, value in (stream.metadata() or {}).items()}
+        return {"channels": header["channels"], "frame_size": header.get("frame_size")}
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise _refusal(path, error) from error
+
+
+def read_frame_size(weights: str | Path = "small") -> tuple[int, int]:
+    """Tell which frame size a network was trained on.
+
+    Parameters
+    ----------
+    weights : str or Path
+        As :func:`load_prednet`.
+
+    Returns
+    -------
+    (height, width)
+        Pixels.
+
+    Raises
+    ------
+    ConfigError
+        If the file does not say.
+    """
+    size = _read_header(_resolve(weights))["frame_size"]
+    if size is None:
+        raise ConfigError(f"{weights} does not say which frame size it was trained on: state it with --size HxW.")
+    return int(size[0]), int(size[1])
 
 
 def load_prednet(weights: str | Path = "small") -> PredNet:
@@ -67,16 +111,12 @@ def load_prednet(weights: str | Path = "small") -> PredNet:
         If the file is damaged or holds something else.
     """
     path = _resolve(weights)
+    channels = _read_header(path)["channels"]
     try:
-        with safe_open(path, framework="pt") as stream:
-            channels = json.loads((stream.metadata() or {})["channels"])
         network = PredNet(channels)
         network.load_state_dict(safetensors.torch.load_file(path))
-    except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise CheckpointError(
-            f"{path} does not hold PredNet weights written by brainpred ({error}). Expected a safetensors file "
-            "whose header names the channels; train or download it again."
-        ) from error
+    except (SafetensorError, ConfigError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise _refusal(path, error) from error
     return network.eval()
 
 

@@ -88,8 +88,7 @@ def _raincloud(axes: Axes, x: float, values: NDArray[np.floating], colour: str) 
     """Draw a distribution at x: units as dots to the left, their density to the right, quartiles and mean between."""
     rng = np.random.default_rng(0)
     shown = rng.permutation(values)[:MAX_DOTS]
-    few = len(values) < FEW_UNITS
-    size, alpha = (34, 0.8) if few else (9, 0.35)
+    size, alpha = (34, 0.8) if (few := len(values) < FEW_UNITS) else (9, 0.35)
     axes.scatter(x - rng.uniform(0.10, 0.36, len(shown)), shown, s=size, color=colour, alpha=alpha, lw=0)
     if not few and np.ptp(values) > 0:
         counts, edges = np.histogram(values, bins=200)
@@ -125,7 +124,10 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
     if not any(np.isfinite(result.r).any() for result in results):
         raise DataError("No unit has a correlation: every unit is constant in the test scans.")
     colours = layer_colours([result.layer for result in results])
-    with _page(max(4.6, 1.6 + 2.0 * len(results)), 5.0, "Decoding accuracy", simulated=simulated) as figure:
+    title = "Decoding accuracy"
+    if any(np.isfinite(result.ceiling).any() for result in results):
+        title += " (dashed: noise ceiling)"
+    with _page(max(4.8, 1.6 + 2.0 * len(results)), 5.0, title, simulated=simulated) as figure:
         axes = figure.subplots()
         axes.axhline(0, color=MUTED, lw=1)
         for x, result in enumerate(results):
@@ -140,11 +142,10 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             if np.isfinite(result.ceiling).any():
                 ceiling = float(np.nanmean(result.ceiling))
                 axes.hlines(ceiling, x - 0.38, x + 0.40, color=INK, lw=1.8, linestyles=(0, (4, 2)))
-                axes.annotate(f"noise ceiling {_signed(ceiling)}", (x, ceiling), (0, 4), ha="center", size=10, **note)
+                axes.annotate(f"ceiling {_signed(ceiling)}", (x - 0.38, ceiling), (0, 4), size=10, **note)
         axes.set_xticks(range(len(results)), [f"{result.layer}\n{len(result.r):,} units" for result in results])
         axes.tick_params(axis="x", length=0)
-        axes.margins(y=0.09)
-        axes.set(xlim=(-0.55, len(results) - 0.45), ylabel="r over time of each unit (held-out)")
+        axes.set(ymargin=0.09, xlim=(-0.55, len(results) - 0.45), ylabel="r over time of each unit (held-out)")
     return figure
 
 

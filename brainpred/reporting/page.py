@@ -162,13 +162,16 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a table, with names as they are written: "NA" may be a ROI."""
     if not path.is_file():
         raise DataError(f"{path} is missing. {_remedy(path.parent)}")
+    numbers = [name for name in columns if name not in TEXT_COLUMNS]
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            path, sep="\t", dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False,
+            na_values={name: ["n/a", ""] for name in numbers},
+        )  # fmt: skip
         missing = [name for name in columns if name not in table]
         if missing or table.empty:
             raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
-        for name in set(columns) - set(TEXT_COLUMNS):
-            table[name] = pd.to_numeric(table[name].replace({"n/a": "nan", "": "nan"}))
+        table[numbers] = table[numbers].apply(pd.to_numeric)
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
     return table
@@ -307,11 +310,13 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
     text = "The features are" if first["layer"] == "features" else f"{first['layer']} is"
     text += f" decoded with a mean r of {accuracy(first)} from {settings['n_voxels']:,} voxels"
     text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
-    for row in rows:
-        if row["nway"] > 0:
-            name = f" ({row['layer']})" if others else ""
-            text += f" {int(row['nway'])}-way identification{name} {_number(row['identification_nway'])}"
-            text += f" (chance {1 / row['nway']:.3g})."
+    for nway in dict.fromkeys(int(row["nway"]) for row in rows if row["nway"] > 0):
+        scores = [
+            _number(row["identification_nway"]) + (f" ({row['layer']})" if others else "")
+            for row in rows
+            if row["nway"] == nway
+        ]
+        text += f" {nway}-way identification {', '.join(scores)} (chance {_number(1 / nway, 3)})."
     if not any(row["nway"] > 0 for row in rows):
         best = max(rows, key=lambda row: np.nan_to_num(row["identification_2way"]))
         text += f" A scan is told apart from another by its decoded {best['layer']} in"

@@ -22,7 +22,7 @@ from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError
 from brainpred.features.extract import feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
-from brainpred.models.prednet_weights import FRAME_SIZES, load_prednet, weights_fingerprint
+from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import read_video
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.progress import SILENT, Reporter
@@ -123,6 +123,7 @@ def decode_subject(
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
     if not config.features:
         load_prednet(config.weights)
+        read_frame_size(config.weights)
         _check_prednet_layers(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
@@ -182,7 +183,7 @@ def _check_prednet_layers(config: DecodeConfig) -> None:
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     if config.features:
         return {"source": "table", "file": Path(config.features).name}
-    return {"source": "prednet", "weights": config.weights, "frame_size": FRAME_SIZES.get(config.weights)}
+    return {"source": "prednet", "weights": config.weights, "frame_size": read_frame_size(config.weights)}
 
 
 def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
@@ -272,7 +273,13 @@ def _write_tables_and_maps(
         )
         by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
         rows += [
-            {"layer": result.layer, "roi": roi, "n_voxels": int(row["size"]), "contribution": row["sum"]}
+            {
+                "layer": result.layer,
+                "data": "simulated" if recording.simulated else "measured",
+                "roi": roi,
+                "n_voxels": int(row["size"]),
+                "contribution": row["sum"],
+            }
             for roi, row in by_roi.iterrows()
         ]
     _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))

@@ -35,7 +35,7 @@ def write_movie_features(
     weights : str or Path
         PredNet weights, by shipped name or file.
     size : (height, width), optional
-        Frame size in pixels; that of the shipped network by default.
+        Frame size in pixels; the one that the network was trained on by default.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
-from brainpred.models.prednet_weights import FRAME_SIZES, load_prednet
+from brainpred.models.prednet_weights import load_prednet, read_frame_size
 from brainpred.movies.video import probe_video, read_video, write_video
 from brainpred.numerics.timing import frame_scans
 from brainpred.progress import SILENT, Reporter
@@ -125,7 +125,7 @@ def reconstruct_subject(
     make_directory(folder)
     weights = str(settings["features"]["weights"])  # type: ignore[index]
     network = load_prednet(weights).to(device)
-    size = FRAME_SIZES.get(weights) or (results[0].shape[1], results[0].shape[2])
+    size = read_frame_size(weights)
     recording = load_recording(config.dataset, config.subject, data)
 
     name = "+".join(config.layers) + ("" if config.drive == "closed-loop" else f"_{config.drive}")

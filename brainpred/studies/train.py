@@ -182,7 +182,7 @@ def train_prednet(
     state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
     training.load_state_dict(state)
     weights = out / "prednet.safetensors"
-    save_prednet(training.network, weights)
+    save_prednet(training.network, weights, settings.size)
     write_json(out / "scores.json", score_prednet(weights, held, settings.size, settings.n_frames))
     return weights
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.errors import ConfigError, DataError
@@ -14,15 +13,6 @@ RUNS = np.repeat(["a", "b", "c", "d"], [41, 53, 47, 37])
 SETTINGS = {"delays_s": (2.0, 4.0), "tr_s": 2.0, "alphas": (0.1, 1.0, 10.0, 100.0), "n_candidates": 3, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def simulate(noise=0.5, seed=0):
     """Let every voxel show, two scans later, a mixture of five units with their own scales; runs shift the units."""
     rng = np.random.default_rng(seed)
@@ -30,7 +20,7 @@ def simulate(noise=0.5, seed=0):
     own = rng.standard_normal((len(RUNS), 5))
     X = noise * rng.standard_normal((len(RUNS), 13))
     for run in np.unique(RUNS):
-        rows = np.flatnonzero(RUNS == run)
+        rows = np.flatnonzero(run == RUNS)
         X[rows[2:]] += own[rows[:-2]] @ mixing
     shift = np.array(["abcd".index(run) for run in RUNS])[:, None]
     Y = (own + 3 * shift) * [1.0, 20.0, 0.1, 3.0, 1.0] + [0.0, 100.0, -1.0, 7.0, 0.0]
@@ -59,7 +49,7 @@ def test_decoder_is_the_ridge_of_units_standardised_within_runs():
     X, Y = simulate()
     zscored = np.empty_like(Y)
     for run in np.unique(RUNS):
-        zscored[RUNS == run] = (Y[RUNS == run] - Y[RUNS == run].mean(axis=0)) / Y[RUNS == run].std(axis=0)
+        zscored[run == RUNS] = (Y[run == RUNS] - Y[run == RUNS].mean(axis=0)) / Y[run == RUNS].std(axis=0)
     ridge = BandedRidgeCV(ROIS, **SETTINGS).fit(X, zscored, RUNS)
     decoder = BrainDecoder(ROIS, bands="roi", **SETTINGS).fit(X, Y, RUNS)
     np.testing.assert_allclose(decoder.predict(X, RUNS), ridge.predict(X, RUNS), rtol=0, atol=1e-4)
@@ -73,7 +63,7 @@ def test_restored_units_have_the_mean_and_spread_of_the_training_runs():
     X, Y = simulate()
     train = RUNS != "d"
     decoder = BrainDecoder(ROIS, **SETTINGS).fit(X[train], Y[train], RUNS[train])
-    parts = [Y[RUNS == run].astype(float) for run in "abc"]
+    parts = [Y[run == RUNS].astype(float) for run in "abc"]
     mean = sum(part.mean(axis=0) for part in parts) / 3
     std = np.sqrt(sum(part.var(axis=0) for part in parts) / 3)
     np.testing.assert_allclose(decoder.mean_, mean, rtol=1e-5)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.evaluation import (
@@ -19,15 +18,6 @@ from brainpred.recordings.recording import Run, clean_run
 N_VOXELS, SHAPE, DELAY = 19, (1, 2, 3), 2
 ROIS = np.array(["v1"] * 11 + ["lo"] * 8)
 MIXING = np.random.default_rng(99).standard_normal((6, N_VOXELS))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def make_decoder():
@@ -73,9 +63,7 @@ def training(source, **settings):
 
 
 def repeats(source, clip="t1", n_repeats=3, noise=1.0):
-    return [
-        show(source, clip, name=f"{clip}-{k}", role="test", noise=noise, seed=50 + k) for k in range(n_repeats)
-    ]
+    return [show(source, clip, name=f"{clip}-{k}", role="test", noise=noise, seed=50 + k) for k in range(n_repeats)]
 
 
 def mean_of(runs):

@@ -111,7 +111,12 @@ def test_units_are_placed_in_c_order():
                 line = table.iloc[unit]
                 assert (line["layer"], line["unit"]) == ("R1", unit)
                 assert (line["channel"], line["row"], line["column"]) == (channel, row, column)
-                for name, values in (("r", result.r), ("r2", result.r2), ("alpha", result.alphas), ("cv_r2", result.cv_r2)):
+                for name, values in {
+                    "r": result.r,
+                    "r2": result.r2,
+                    "alpha": result.alphas,
+                    "cv_r2": result.cv_r2,
+                }.items():
                     assert line[name] == values[unit]
                 if unit in (4, 9):
                     assert np.isnan(line["r_over_ceiling"])

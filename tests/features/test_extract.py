@@ -15,15 +15,6 @@ SIZE = (8, 12)
 FPS, TR_S = 7, 0.9  # six or seven frames a scan
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def write_weights(path, seed=0):
     network = PredNet((3, 4, 5))
     generator = torch.Generator().manual_seed(seed)
@@ -92,9 +83,7 @@ def test_movies_side_by_side_equal_each_alone(weights, tmp_path):
 def test_feature_files_hold_the_features_of_their_movies(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(extract, "MOVIES_AT_ONCE", 2)
     movies = [write_movie(tmp_path / f"{n}.mp4", n, seed=n) for n in (29, 8, 17)]
-    files = feature_files(
-        [*movies, movies[0]], tmp_path / "cache", tr_s=TR_S, weights=weights, size=SIZE, device="cpu"
-    )
+    files = feature_files([*movies, movies[0]], tmp_path / "cache", tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
     assert [file.n_scans for file in files] == [4, 1, 2, 4]
     assert files[0] == files[3]
     assert len(list((tmp_path / "cache").iterdir())) == 3
@@ -132,9 +121,10 @@ def test_whatever_features_depend_on_changes_their_key(weights, tmp_path, monkey
         write_weights(weights, seed=1)
     else:
         settings[changed] = {"size": (16, 12), "tr_s": 0.8}[changed]
-    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="computed again"):
+    with monkeypatch.context() as patch:
         patch.setattr(extract, "average_representations", refuse)
-        feature_files([movie], tmp_path / "cache", **settings)
+        with pytest.raises(AssertionError, match="computed again"):
+            feature_files([movie], tmp_path / "cache", **settings)
     (second,) = feature_files([movie], tmp_path / "cache", **settings)
     assert second.path != first.path
     assert first.path.is_file()
@@ -142,9 +132,9 @@ def test_whatever_features_depend_on_changes_their_key(weights, tmp_path, monkey
 
 def test_weights_without_a_known_frame_size_need_one(weights, tmp_path):
     movie = write_movie(tmp_path / "movie.mp4", 17)
-    with pytest.raises(ConfigError, match="State the frame size"):
+    with pytest.raises(ConfigError, match="state it with --size"):
         feature_files([movie], tmp_path / "cache", weights=weights)
-    with pytest.raises(ConfigError, match="State the frame size"):
+    with pytest.raises(ConfigError, match="state it with --size"):
         extract_features(movie, weights=weights)
 
 

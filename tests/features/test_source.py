@@ -79,7 +79,8 @@ def test_feature_file_that_brainpred_wrote(tmp_path):
 def test_run_column_that_does_not_match_is_refused(tmp_path, lengths):
     runs = [f"run{number}" for number, length in enumerate(lengths) for _ in range(length)]
     path = write_table(tmp_path / "f.tsv", runs=runs)
-    with pytest.raises(DataError, match=re.escape(f"marks runs of {list(lengths)} scans, but toy/s1 has runs of [5, 3, 7]")):
+    message = f"marks runs of {list(lengths)} scans, but toy/s1 has runs of [5, 3, 7]"
+    with pytest.raises(DataError, match=re.escape(message)):
         load_table(path, recording())
 
 
@@ -170,7 +171,7 @@ def test_unknown_layers_are_refused_with_those_that_exist():
     source = TableFeatures({"R0": VALUES, "R1": VALUES}, recording())
     check_layers(["R1", "R0"], source)
     check_layers([], source)
-    with pytest.raises(ConfigError, match="Unknown layer R7, R9. These features have: R0, R1"):
+    with pytest.raises(ConfigError, match=r"Unknown layer R7, R9\. These features have: R0, R1"):
         check_layers(["R1", "R7", "R9"], source)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.prednet import PredNet
-from brainpred.models.prednet_weights import FRAME_SIZES, load_prednet, save_prednet, weights_fingerprint
+from brainpred.models.prednet_weights import SHIPPED, load_prednet, read_frame_size, save_prednet, weights_fingerprint
 from brainpred.movies.synthesis import synthesise_movie
 from brainpred.training.sequences import WholeSequences
 
@@ -70,14 +70,14 @@ def test_file_of_another_kind_is_refused(tmp_path):
 def test_weights_that_do_not_fit_their_header_are_refused(network, tmp_path, metadata):
     path = tmp_path / "net.safetensors"
     safetensors.torch.save_file(network.state_dict(), path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="whose header names the channels"):
+    with pytest.raises(CheckpointError, match="header names the channels"):
         load_prednet(path)
 
 
 def test_unknown_name_is_refused_with_the_names_that_ship():
     with pytest.raises(ConfigError, match="'enormous'") as caught:
         load_prednet("enormous")
-    for name in FRAME_SIZES:
+    for name in SHIPPED:
         assert name in str(caught.value)
 
 
@@ -102,11 +102,11 @@ def test_small_network_loads():
     network = load_prednet("small")
     assert network.channels[0] == 3
     assert not network.training
-    network.check_frame_size(*FRAME_SIZES["small"])
+    network.check_frame_size(*read_frame_size("small"))
 
 
 def test_small_network_beats_copying_the_last_frame():
-    movie = synthesise_movie(8.0, np.random.default_rng(70_207), size=FRAME_SIZES["small"])
+    movie = synthesise_movie(8.0, np.random.default_rng(70_207), size=read_frame_size("small"))
     sequences = WholeSequences([movie], n_frames=10)
     frames = torch.stack([sequences[index] for index in range(len(sequences))])
     with torch.inference_mode():

@@ -13,23 +13,12 @@ RUNS = np.repeat([0, 1, 2], [13, 11, 17])
 ALPHAS = np.array([0.03, 0.5, 7.0, 90.0])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 @pytest.fixture
 def problem():
     """Give designs of two bands, of which each drives other targets, their kernels, and the targets."""
     rng = np.random.default_rng(11)
     designs = [rng.standard_normal((len(RUNS), 5)), rng.standard_normal((len(RUNS), 19))]
-    designs = [
-        design / np.sqrt(scale) for design, scale in zip(designs, reference.design_scales(designs), strict=True)
-    ]
+    designs = [design / np.sqrt(scale) for design, scale in zip(designs, reference.design_scales(designs), strict=True)]
     signal = np.hstack([designs[0] @ rng.standard_normal((5, 3)), designs[1] @ rng.standard_normal((19, 4))])
     targets = 2.0 + signal + 0.7 * rng.standard_normal(signal.shape)
     return designs, np.stack([design @ design.T for design in designs]), targets
@@ -74,8 +63,7 @@ def test_choice_and_fit_equal_plain_refits(problem):
     np.testing.assert_allclose(solution.band_weights * solution.alphas, expected.gammas, rtol=1e-9)
     np.testing.assert_allclose(solution.cv_scores, expected.scores.max(axis=(0, 1)), rtol=0, atol=1e-8)
     predicted = solution.intercept + sum(
-        kernel @ (solution.dual_coef * weights)
-        for kernel, weights in zip(kernels, solution.band_weights, strict=True)
+        kernel @ (solution.dual_coef * weights) for kernel, weights in zip(kernels, solution.band_weights, strict=True)
     )
     np.testing.assert_allclose(predicted, reference.predict(designs, expected)[1], rtol=0, atol=1e-7)
 
@@ -107,7 +95,7 @@ def test_global_backend_is_the_same_before_and_after(problem, name, fails):
     try:
         before = set_backend(name)
         if fails:
-            with pytest.raises(ValueError, match="empty|Empty"):
+            with pytest.raises(ValueError, match="empty"):
                 solve_himalaya(kernels, targets, np.array([[0.5, 0.5]]), ALPHAS, folds, CPU)
         else:
             solve_himalaya(kernels, targets, np.array([[0.5, 0.5]]), ALPHAS, folds, CPU)

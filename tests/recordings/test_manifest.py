@@ -45,7 +45,7 @@ def test_simulated_and_measured_data_sets_ship():
 
 
 def test_unknown_name_is_refused_with_those_known():
-    with pytest.raises(ConfigError, match="Unknown data set 'vim3'. Known: .*haxby2001, .*simulated"):
+    with pytest.raises(ConfigError, match=r"Unknown data set 'vim3'\. Known: .*haxby2001, .*simulated"):
         load_manifest("vim3")
     with pytest.raises(ConfigError, match="Unknown data set"):
         load_manifest("nowhere/toy.yaml")
@@ -83,7 +83,7 @@ def test_file_that_is_no_manifest_is_refused(tmp_path, content):
 
 
 def test_reader_there_is_not_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(ManifestError, match="toy: no reader 'bids'. There are: simulated, attributes"):
+    with pytest.raises(ManifestError, match=r"toy: no reader 'bids'\. There are: simulated, attributes"):
         load_recording(write(tmp_path, reader="bids"), "s1")
 
 

@@ -42,7 +42,8 @@ def test_recording_describes_itself():
 def test_broken_voxels_are_refused_with_their_number_and_the_run(value):
     broken = draw_run("two", 11)
     broken.bold[3, 5] = broken.bold[4, 5] = broken.bold[10, 8] = value
-    with pytest.raises(DataError, match=r"toy/s1, run two: 2 of 13 voxels hold NaN or infinity \(the first is voxel 5\)"):
+    message = r"toy/s1, run two: 2 of 13 voxels hold NaN or infinity \(the first is voxel 5\)"
+    with pytest.raises(DataError, match=message):
         make([draw_run("one"), broken])
 
 

@@ -142,14 +142,12 @@ def test_voxel_sees_its_own_place():
     features[:, :, :4] = top[:, None, None, None]
     brain = toy_brain(3, x=[-0.35, 0.35, 0.0], y=[0.25, 0.25, -0.35], size=0.05)
     (seen,) = responses({"clip": {"R0": features}}, ["clip"], brain)
-    (from_all,) = responses({"clip": {"R0": np.tile(left[:, None, None, None], (1, 1, 9, 12))}}, ["clip"], brain)
-    (of_right,) = responses({"clip": {"R0": np.tile(right[:, None, None, None], (1, 1, 9, 12))}}, ["clip"], brain)
-    (of_top,) = responses({"clip": {"R0": np.tile(top[:, None, None, None], (1, 1, 9, 12))}}, ["clip"], brain)
-    for voxel, own in enumerate((from_all, of_right, of_top)):
-        for number, whole in enumerate((from_all, of_right, of_top)):
-            r = np.corrcoef(seen[:, voxel], whole[:, voxel])[0, 1]
-            assert (r > 0.98) == (number == voxel), (voxel, number, r)
-        assert own.shape == (151, 3)
+    for number, course in enumerate((left, right, top)):
+        everywhere = np.tile(course[:, None, None, None], (1, 1, 9, 12)).astype(np.float32)
+        (alone,) = responses({"clip": {"R0": everywhere}}, ["clip"], brain)
+        for voxel in range(3):
+            r = np.corrcoef(seen[:, voxel], alone[:, voxel])[0, 1]
+            assert r > 0.98 if voxel == number else abs(r) < 0.5, (voxel, number, r)
 
 
 @pytest.mark.parametrize("tr_s", [1.0, 2.0])
@@ -168,14 +166,16 @@ def test_response_follows_the_stimulus_with_a_haemodynamic_lag(tr_s):
 
 
 def test_response_does_not_go_over_into_the_next_run():
-    clips = {"a": {"R0": np.zeros((31, 2, 4, 6), np.float32)}, "b": {"R0": np.zeros((29, 2, 4, 6), np.float32)}}
-    clips["a"]["R0"][-1] = 1
+    clips = draw_clips({"a": 31, "b": 29})
+    clips["a"]["R0"][:] = 0
+    clips["a"]["R0"][-1] = 30
+    earlier = {"a": {**clips["a"], "R0": np.roll(clips["a"]["R0"], -15, axis=0)}, "b": clips["b"]}
     first, second = responses(clips, ["a", "b"], toy_brain(1))
-    shown_earlier = {"a": {"R0": np.roll(clips["a"]["R0"], -15, axis=0)}, "b": clips["b"]}
-    peak = np.abs(responses(shown_earlier, ["a", "b"], toy_brain(1))[0]).max()
-    # The mean over clips is taken off, which leaves a small step where every run begins.
-    assert np.abs(second).max() < 0.2 * peak
-    assert len(first), len(second) == (31, 29)
+    earlier_first, earlier_second = responses(earlier, ["a", "b"], toy_brain(1))
+    assert (len(first), len(second)) == (31, 29)
+    # Signals are scaled to unit variance over all clips, so runs are compared but for a factor.
+    assert np.corrcoef(first[:, 0], earlier_first[:, 0])[0, 1] < 0.9
+    np.testing.assert_allclose(second / second.std(), earlier_second / earlier_second.std(), rtol=0, atol=1e-3)
 
 
 def test_signal_has_unit_variance_over_the_clips():
@@ -223,7 +223,8 @@ def test_noise_lies_on_the_baseline_and_is_correlated_in_time():
 def test_same_generator_gives_the_same_data_and_repeats_differ_in_noise_alone():
     clips = draw_clips({"a": 43, "b": 31})
     brain = draw_brain(toy_cortex(29), np.random.default_rng(5))
-    brain = replace(brain, truth=brain.truth.assign(layer=brain.truth["layer"].where(brain.truth["layer"] == "R0", "R1")))
+    layer = brain.truth["layer"].replace(["R2", "none"], "R1")
+    brain = replace(brain, truth=brain.truth.assign(layer=layer))
     runs, again = responses(clips, ["a", "b", "a"], brain), responses(clips, ["a", "b", "a"], brain)
     assert [run.shape for run in runs] == [(43, 29), (31, 29), (43, 29)]
     for one, other in zip(runs, again, strict=True):

