@@ -16,9 +16,12 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 default_role = "literal"
+smartquotes = False  # option names and messages are shown as they are typed
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
+# Methods that scikit-learn adds to route metadata; their docstrings link to its own pages.
+autodoc_default_options = {"exclude-members": "set_fit_request, set_predict_request, set_score_request"}
 autodoc_typehints = "none"  # numpydoc's Parameters sections give type, shape and unit
 numpydoc_show_class_members = False  # the templates list methods themselves
 numpydoc_show_inherited_class_members = False
@@ -37,4 +40,4 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"install": [], "glossary": [], "errors": [], "architecture": []}
+html_sidebars = {"install": [], "first_decode": [], "glossary": [], "errors": [], "architecture": []}

@@ -296,9 +296,8 @@ def _slices(image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappa
     width = 6.0 if n_columns == 1 else 2.6
     size = (width * n_columns + 1.4, float(np.clip(n_rows * width * ratio, 2.0, 14.0)) + 0.9)
     with _page(*size, title, simulated=simulated) as figure:
-        panels = figure.subplots(n_rows, n_columns, squeeze=False)
-        for axes in panels.flat:
-            axes.set_axis_off()
+        bare = {"frame_on": False, "xticks": [], "yticks": []}
+        panels = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw=bare)
         for axes, number in zip(panels.flat, chosen, strict=False):
             values = np.ma.masked_equal(stack[number], 0).T  # (up, across)
             look = {"origin": "lower", "aspect": up / across, "interpolation": "nearest"}

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from brainpred.decoding.bands import check_bands
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
 from brainpred.reporting.figures import (
@@ -88,7 +89,8 @@ class _Pictures:
                 _save_figure(figure, path.with_suffix(".svg"))
             self.drawn[name] = Picture(name, _data_uri(path, "image/png"))
         except Exception as error:  # whatever is wrong with one figure must not lose the page
-            path.unlink(missing_ok=True)
+            for stale in (path, path.with_suffix(".svg")):
+                stale.unlink(missing_ok=True)
             self.fail(name, error)
 
     def fail(self, name: str, error: Exception) -> None:
@@ -114,16 +116,16 @@ def write_report(folder: Path | str) -> Path:
     DataError
         If the folder holds no results. A figure that cannot be drawn leaves a note in its place instead.
     ConfigError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or its settings name unknown bands.
     """
     folder = Path(folder)
     settings = _read_settings(folder)
-    rows = _rows(_read_table(folder / "layers.tsv", LAYER_COLUMNS))
+    rows = _read_layers(folder, settings["layers"])
     pictures = _draw_pictures(folder, settings)
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(number=_number, count=lambda n: f"{int(n):,}", joined=_joined)
+    environment.filters.update(number=_number, thousands=lambda n: f"{int(n):,}", joined=_joined)
     page = environment.get_template("report.html.j2").render(
         settings=settings,
         settings_text=json.dumps(settings, indent=2, ensure_ascii=False),
@@ -179,6 +181,15 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _read_layers(folder: Path, layers: list[str]) -> list[dict[str, Any]]:
+    """Read the scores of the layers that were decoded last, in order."""
+    rows = {row["layer"]: row for row in _rows(_read_table(folder / "layers.tsv", LAYER_COLUMNS))}
+    missing = [layer for layer in layers if layer not in rows]
+    if missing:
+        raise DataError(f"{folder / 'layers.tsv'} lacks layer {', '.join(missing)}. {_remedy(folder)}")
+    return [rows[layer] for layer in layers]
 
 
 def _save_figure(figure: Figure, path: Path) -> None:
@@ -330,11 +341,12 @@ def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
     clips = [run["stimulus"] or run["name"] for run in tests]
     repeats = [clips.count(clip) for clip in dict.fromkeys(clips)]
     n_rois, n_delays = len(settings["roi_sizes"]), len(settings["delays_s"])
-    n_bands = {"roi": n_rois, "delay": n_delays, "roi×delay": n_rois * n_delays}.get(settings["bands"], 1)
+    bands = check_bands(settings["bands"])
+    n_bands = {"roi": n_rois, "delay": n_delays, "roi×delay": n_rois * n_delays}.get(bands, 1)
     return {
         "n_train": len(settings["runs"]) - len(tests), "n_test": len(tests), "n_clips": len(repeats),
         "max_repeats": max(repeats, default=0), "n_scans": sum(run["n_scans"] for run in settings["runs"]),
-        "n_bands": n_bands, "from_movies": settings["features"].get("source") == "prednet",
+        "bands": bands, "n_bands": n_bands, "from_movies": settings["features"].get("source") == "prednet",
     }  # fmt: skip
 
 

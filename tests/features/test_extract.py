@@ -138,6 +138,18 @@ def test_weights_without_a_known_frame_size_need_one(weights, tmp_path):
         extract_features(movie, weights=weights)
 
 
+def test_frame_size_that_the_weights_state_is_the_default(weights, tmp_path):
+    movie = write_movie(tmp_path / "movie.mp4", 17)
+    stated = tmp_path / "stated.safetensors"
+    save_prednet(load_prednet(weights), stated, frame_size=SIZE)
+    expected = extract_features(movie, tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
+    features = extract_features(movie, tr_s=TR_S, weights=stated, device="cpu")
+    (file,) = feature_files([movie], tmp_path / "cache", tr_s=TR_S, weights=stated, device="cpu")
+    for layer, values in expected.items():
+        np.testing.assert_array_equal(features[layer], values)
+        np.testing.assert_array_equal(file.read(layer), values.reshape(len(values), -1))
+
+
 def test_missing_movie_is_refused_before_anything_is_computed(weights, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"Movie .*none\.mp4 does not exist"):
         extract_features(tmp_path / "none.mp4", weights=weights, size=SIZE)

@@ -99,8 +99,8 @@ def test_every_figure_says_when_it_is_simulated_and_leaves_nothing_behind(name):
 
 
 def test_text_with_dollars_is_no_formula():
-    result = make_result("a$^b$", (8,))
-    assert "a$^b$\n8 units" in texts(layer_figure([result], simulated=False))
+    result = make_result("a$\\nonsense$", (8,))
+    assert "a$\\nonsense$\n8 units" in texts(layer_figure([result], simulated=False))
 
 
 def test_layers_keep_their_colour_whatever_stands_beside_them():

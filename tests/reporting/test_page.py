@@ -248,7 +248,9 @@ def test_writing_again_gives_the_same_files(measured):
 
 
 @pytest.fixture
-def small(tmp_path):
+def small(tmp_path, monkeypatch):
+    """Write the results of one small layer; figures are drawn, but not rendered, to save time."""
+    monkeypatch.setattr(page_module, "_save_figure", lambda figure, path: path.write_bytes(PNG))
     return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
 
 
@@ -329,7 +331,18 @@ def test_folder_without_results_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bands_may_be_written_in_several_ways(small):
+    settings = json.loads((small / "decode.json").read_text())
+    (small / "decode.json").write_text(json.dumps({**settings, "bands": "roi*delay"}))
+    text = Page(write_report(small)).text
+    assert "each region of interest at each delay has a regularisation of its own. The weights of the 6 bands" in text
+
+
 def test_incomplete_results_are_refused(small):
+    settings = json.loads((small / "decode.json").read_text())
+    (small / "decode.json").write_text(json.dumps({**settings, "layers": ["R0", "R1"]}))
+    with pytest.raises(DataError, match=r"layers\.tsv lacks layer R1"):
+        write_report(small)
     (small / "layers.tsv").write_text("layer\tmean_r\nR0\t0.5\n")
     with pytest.raises(DataError, match=r"layers\.tsv lacks .*mean_ceiling.* Run: brainpred decode"):
         write_report(small)
