@@ -144,12 +144,12 @@ def features(
 
 
 @app.command()
-def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None) -> None:
+def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None, quiet: Quiet = False) -> None:
     """Build the report page again from saved results."""
     from brainpred.reporting.page import write_report
     from brainpred.studies.decode import default_folder
 
-    typer.echo(f"Report: {write_report(out or default_folder(dataset, subject))}")
+    typer.echo(f"Report: {write_report(out or default_folder(dataset, subject), reporter(quiet))}")
 
 
 def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str]) -> None:

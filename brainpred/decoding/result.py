@@ -201,7 +201,8 @@ def layer_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFr
                 "n_constant_units": int(np.isnan(result.r).sum()), "n_scans": len(result.runs), "mean_r": r,
                 "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
                 "mean_r2": mean(result.r2), "mean_ceiling": ceiling,
-                "mean_r_over_ceiling": r / ceiling if ceiling > 0 else float("nan"),
+                # A ceiling below r was estimated from too few scans to divide by.
+                "mean_r_over_ceiling": r / ceiling if ceiling >= abs(r) > 0 else float("nan"),
                 "mean_pattern_r": mean(result.pattern_r), "identification_2way": mean(result.identification),
                 "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),

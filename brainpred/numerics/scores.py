@@ -118,7 +118,8 @@ def nway_identification(
     """Identify which of a few distinct patterns (categories, say) was shown.
 
     The candidates are the distinct rows of ``true`` that are not constant over units; samples whose truth
-    is constant (rest) are left out.
+    is constant (rest) are left out. Features that hardly recur (each candidate shown less than twice, on
+    average) have no categories to identify.
 
     Parameters
     ----------
@@ -140,8 +141,8 @@ def nway_identification(
     patterns, labels = np.unique(true, axis=0, return_inverse=True)
     labels = labels.reshape(-1)
     varied = np.flatnonzero(np.ptp(patterns, axis=1) > 0)
-    if not 2 <= len(varied) <= max_candidates:
-        return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
     samples = np.flatnonzero(np.isin(labels, varied))
+    if not 2 <= len(varied) <= min(max_candidates, len(samples) // 2):
+        return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
     similarity = _rows_correlated(np.asarray(predicted[samples], float), np.asarray(patterns[varied], float))
     return varied[similarity.argmax(axis=1)] == labels[samples], samples, len(varied)

@@ -1,64 +1,35 @@
 """Draw the figures of the report: scores, visual field, brain, time courses, film strip, contributions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
+from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
-    "FILM_ROWS", "STYLE", "TIMELINE_PERCENTILE", "brain_figure", "contribution_figure", "film_strip_figure",
-    "is_whole_brain", "layer_colours", "layer_figure", "timeline_figure", "visual_field_figure",
-]  # fmt: skip
+    "FILM_ROWS",
+    "TIMELINE_PERCENTILE",
+    "contribution_figure",
+    "film_strip_figure",
+    "layer_colours",
+    "layer_figure",
+    "timeline_figure",
+    "visual_field_figure",
+]
 
 TIMELINE_PERCENTILE = 99.0
 FILM_ROWS = {"stimulus": "stimulus", "true": "from\ntrue R0", "decoded": "from\ndecoded R0", "mean": "from\nmean R0"}
-# Okabe and Ito's colours, which remain apart in every form of colour blindness.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
-INK, MUTED, FAINT, ALERT = "#1F2328", "#667079", "#D4D9DE", "#A63D00"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "text.parse_math": False,
-    "svg.hashsalt": "brainpred", "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
-    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 11, "axes.titlelocation": "left",
-    "axes.titlesize": 12, "axes.spines.right": False, "axes.spines.top": False, "legend.frameon": False,
-    "legend.fontsize": 10.5, "xtick.color": MUTED, "xtick.labelcolor": INK, "xtick.labelsize": 10.5,
-    "ytick.color": MUTED, "ytick.labelcolor": INK, "ytick.labelsize": 10.5,
-}  # fmt: skip
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-MARGIN = 0.12  # inches of white around every figure
-MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROIS, MAX_SLICES = 400, 30, 240, 12, 12
-MNI_LOW_MM, MNI_HIGH_MM = np.array([-105.0, -145.0, -90.0]), np.array([105.0, 110.0, 130.0])
-
-
-@contextmanager
-def _page(width: float, height: float, title: str, *, simulated: bool, tight: bool = False) -> Iterator[Figure]:
-    """Give an empty figure in the house style; mark it as simulated and lay it out when the block ends."""
-    with matplotlib.rc_context(STYLE):
-        across, up, head, foot = MARGIN / width, MARGIN / height, 0.3 / height, 0.22 / height if simulated else 0.0
-        inside = (across, up + foot, 1 - 2 * across, 1 - 2 * up - foot - head)
-        spacing: dict[str, Any] = {"w_pad": 0.02, "h_pad": 0.02, "wspace": 0.0, "hspace": 0.0} if tight else {}
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=inside, **spacing))
-        figure.suptitle(title, x=across, y=1 - up, ha="left", va="top", weight="bold", size=13)
-        yield figure
-        if simulated:
-            figure.text(1 - across, up, "simulated data", ha="right", va="bottom", color=ALERT, weight="bold", size=10)
-        figure.draw_without_rendering()
+MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROIS = 400, 30, 240, 12
 
 
 def layer_colours(layers: Sequence[str]) -> dict[str, str]:
@@ -127,7 +98,7 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
     title = "Decoding accuracy"
     if any(np.isfinite(result.ceiling).any() for result in results):
         title += " (dashed: noise ceiling)"
-    with _page(max(4.8, 1.6 + 2.0 * len(results)), 5.0, title, simulated=simulated) as figure:
+    with page(max(4.8, 1.6 + 2.0 * len(results)), 5.0, title, simulated=simulated) as figure:
         axes = figure.subplots()
         axes.axhline(0, color=MUTED, lw=1)
         for x, result in enumerate(results):
@@ -180,7 +151,7 @@ def visual_field_figure(result: LayerResult, background: NDArray[np.uint8] | Non
     height, width = field.shape
     panels = 1 if background is None else 2
     size = (3.36 * np.clip(width / height, 0.6, 2.0) * panels + 1.3, 4.4)
-    with _page(*size, f"{result.layer}: accuracy over the visual field", simulated=simulated) as figure:
+    with page(*size, f"{result.layer}: accuracy over the visual field", simulated=simulated) as figure:
         row = figure.subplots(1, panels, squeeze=False)[0]
         extent = (0.0, float(width), float(height), 0.0)
         look = {"cmap": "RdBu_r", "interpolation": "nearest", "aspect": "equal"}
@@ -195,117 +166,6 @@ def visual_field_figure(result: LayerResult, background: NDArray[np.uint8] | Non
             axes.set(xticks=[], yticks=[], xlabel="left   ←   visual field   →   right")
             axes.spines[:].set_visible(False)
         figure.colorbar(picture, ax=row[-1], label="r (held-out)", shrink=0.85, aspect=18).outline.set_visible(False)
-    return figure
-
-
-def is_whole_brain(image: SpatialImage) -> bool:
-    """Tell whether an image can be laid over the MNI152 outline: a whole brain, placed as in that space.
-
-    Parameters
-    ----------
-    image : SpatialImage
-        Three-dimensional image.
-
-    Returns
-    -------
-    bool
-        Whether every axis has 10 voxels or more, and what is not 0 lies within the MNI152 box (in mm, by the
-        affine) and spans at least 100 mm along every axis.
-    """
-    if len(image.shape) != 3 or min(image.shape) < 10:
-        return False
-    inside = np.argwhere(np.asanyarray(image.dataobj) != 0)
-    if not len(inside):
-        return False
-    corners = np.array(np.meshgrid(*zip(inside.min(axis=0), inside.max(axis=0), strict=True))).reshape(3, -1).T
-    places_mm = nib.affines.apply_affine(image.affine, corners)
-    low, high = places_mm.min(axis=0), places_mm.max(axis=0)
-    return bool((low >= MNI_LOW_MM).all() and (high <= MNI_HIGH_MM).all() and (high - low >= 100).all())
-
-
-def brain_figure(
-    image: SpatialImage, title: str, label: str, *, simulated: bool, signed: bool = True, percentile: float = 95.0
-) -> Figure:
-    """Draw one number a voxel: on a glass brain where the image is a whole brain in MNI space, else as slices.
-
-    Parameters
-    ----------
-    image : SpatialImage
-        Three-dimensional image, 0 outside the brain.
-    title, label : str
-        Title of the figure, and what the colours are.
-    simulated : bool
-        Whether the scans were simulated.
-    signed : bool
-        Whether values below 0 mean something; else they are drawn as 0.
-    percentile : float
-        On the glass brain, voxels below this percentile of absolute values are left out. Slices show all.
-
-    Returns
-    -------
-    Figure
-        The brain, left on the left.
-
-    Raises
-    ------
-    DataError
-        If the image is not three-dimensional, or holds nothing but 0 or values that are no numbers.
-    """
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    if data.ndim != 3 or not np.isfinite(data).all() or not (data.any() if signed else (data > 0).any()):
-        raise DataError(f"Expected finite values, not all 0, in three dimensions; received shape {data.shape}.")
-    sizes = np.abs(data[data != 0]) if signed else data[data != 0].clip(min=0)
-    limit = float(np.percentile(sizes, 99.9) or sizes.max())
-    exponent = int(np.floor(np.log10(limit)))
-    if exponent < -2:
-        data, sizes, limit = data / 10.0**exponent, sizes / 10.0**exponent, limit / 10.0**exponent
-        label += f" (×10{str(exponent).translate(SUPERSCRIPTS)})"
-    threshold = float(np.nextafter(np.float32(np.percentile(sizes, percentile)), np.float32(0)))
-    colours = ScalarMappable(Normalize(-limit if signed else 0.0, limit), "RdBu_r" if signed else "YlOrRd")
-    scaled = nib.Nifti1Image(data if signed else data.clip(min=0), image.affine)
-    if not is_whole_brain(image):
-        return _slices(scaled, title, label, colours, simulated=simulated)
-    from nilearn.plotting import plot_glass_brain
-
-    with _page(12.0, 3.5, title, simulated=simulated) as figure:
-        figure.set_layout_engine("none")  # nilearn places its axes itself
-        plot_glass_brain(
-            scaled, display_mode="lyrz", plot_abs=False, threshold=threshold, vmin=-limit if signed else 0.0,
-            vmax=limit, cmap=colours.cmap, colorbar=False, figure=figure, axes=(0.005, 0.06, 0.90, 0.86), alpha=0.9,
-        )  # fmt: skip
-        bar = figure.colorbar(colours, cax=figure.add_axes((0.915, 0.2, 0.013, 0.56)), label=label)
-        bar.outline.set_visible(False)
-        for level in (threshold, -threshold)[: 2 if signed else 1]:
-            bar.ax.axhline(level, color=INK, lw=1)
-        note = f"voxels from the {percentile:g}th percentile{' of |value|' if signed else ''} upwards"
-        figure.text(MARGIN / 12.0, MARGIN / 3.5, note, va="bottom", color=MUTED, size=10)
-    return figure
-
-
-def _slices(image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappable, *, simulated: bool) -> Figure:
-    """Draw slices across the shortest axis, cut to what is not 0."""
-    oriented = nib.as_closest_canonical(image)
-    data, zooms = oriented.get_fdata(dtype=np.float32), oriented.header.get_zooms()[:3]
-    axis = int(np.argmin(data.shape))
-    stack, (across, up) = np.moveaxis(data, axis, 0), np.delete(zooms, axis)  # (n_slices, across, up), mm
-    occupied, columns, lines = (np.flatnonzero((stack != 0).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    stack = stack[:, columns[0] : columns[-1] + 1, lines[0] : lines[-1] + 1]
-    chosen = occupied[np.linspace(0, len(occupied) - 1, min(MAX_SLICES, len(occupied))).round().astype(int)]
-    n_rows, n_columns = -(-len(chosen) // 4), min(4, len(chosen))
-    ratio = stack.shape[2] * up / (stack.shape[1] * across)
-    width = 6.0 if n_columns == 1 else 2.6
-    size = (width * n_columns + 1.4, float(np.clip(n_rows * width * ratio, 2.0, 14.0)) + 0.9)
-    with _page(*size, title, simulated=simulated) as figure:
-        bare = {"frame_on": False, "xticks": [], "yticks": []}
-        panels = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw=bare)
-        for axes, number in zip(panels.flat, chosen, strict=False):
-            values = np.ma.masked_equal(stack[number], 0).T  # (up, across)
-            look = {"origin": "lower", "aspect": up / across, "interpolation": "nearest"}
-            axes.imshow(np.ones(values.shape), cmap="gray", vmin=0, vmax=1.07, **look)
-            axes.imshow(values, cmap=colours.cmap, norm=colours.norm, **look)
-            if len(chosen) > 1:
-                axes.set_title(f"slice {number + 1}", size=10)
-        figure.colorbar(colours, ax=panels, label=label, shrink=0.85, aspect=18).outline.set_visible(False)
     return figure
 
 
@@ -357,7 +217,7 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour
         raise DataError(f"{result.layer}: every unit is constant in the test scans.")
     rows = np.flatnonzero(result.runs == result.runs[0])[:MAX_SCANS]
     times_s = np.arange(len(rows)) * tr_s
-    with _page(8.0, 1.1 + 1.45 * len(units), f"{result.layer}: true and decoded", simulated=simulated) as figure:
+    with page(8.0, 1.1 + 1.45 * len(units), f"{result.layer}: true and decoded", simulated=simulated) as figure:
         panels = figure.subplots(len(units), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, unit in zip(panels, units, strict=True):
             axes.axhline(0, color=FAINT, lw=1)
@@ -393,7 +253,7 @@ def film_strip_figure(film: Mapping[str, NDArray[Any]], n: int = 8, *, simulated
     n_scans, height, width = film["stimulus"].shape[:3]
     moments = np.unique(np.linspace(0, n_scans - 1, n).round().astype(int))
     size = (1.45 + 1.4 * len(moments), 1.05 + 1.4 * height / width * len(FILM_ROWS))
-    with _page(*size, "Pictures that PredNet generates from R0", simulated=simulated, tight=True) as figure:
+    with page(*size, "Pictures that PredNet generates from R0", simulated=simulated, tight=True) as figure:
         panels = figure.subplots(len(FILM_ROWS), len(moments), squeeze=False)
         for row, (name, label) in zip(panels, FILM_ROWS.items(), strict=True):
             for axes, moment in zip(row, moments, strict=True):
@@ -435,7 +295,7 @@ def contribution_figure(roi_table: pd.DataFrame, *, simulated: bool) -> Figure:
     voxels, colours = roi_table.groupby("roi")["n_voxels"].first(), layer_colours(layers)
     thickness = min(0.8 / len(layers), 0.5)
     size = (8.0, 1.5 + len(order) * max(0.5, 0.2 * len(layers)))
-    with _page(*size, "Contribution of each ROI", simulated=simulated) as figure:
+    with page(*size, "Contribution of each ROI", simulated=simulated) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, lw=1)
         for number, layer in enumerate(layers):

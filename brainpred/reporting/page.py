@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
+from brainpred.progress import SILENT, Reporter
+from brainpred.reporting.brain import brain_figure, is_whole_brain
 from brainpred.reporting.figures import (
     FILM_ROWS,
-    STYLE,
     TIMELINE_PERCENTILE,
-    brain_figure,
     contribution_figure,
     film_strip_figure,
-    is_whole_brain,
     layer_colours,
     layer_figure,
     timeline_figure,
     visual_field_figure,
 )
+from brainpred.reporting.style import STYLE
 from brainpred.storage import atomic_path, make_directory, read_json
 
 __all__ = ["MAX_VIDEO_BYTES", "Picture", "write_report"]
@@ -98,13 +98,15 @@ class _Pictures:
         self.drawn[name] = Picture(name, problem=f"{type(error).__name__}: {error}")
 
 
-def write_report(folder: Path | str) -> Path:
+def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     """Write ``report.html``, one file without links to others, and ``figures/`` from saved results alone.
 
     Parameters
     ----------
     folder : Path or str
         What ``brainpred decode`` (and perhaps ``brainpred reconstruct``) wrote to.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
@@ -121,7 +123,8 @@ def write_report(folder: Path | str) -> Path:
     folder = Path(folder)
     settings = _read_settings(folder)
     rows = _read_layers(folder, settings["layers"])
-    pictures = _draw_pictures(folder, settings)
+    with reporter.task("Writing the report", len(settings["layers"]) + 1) as advance:
+        pictures = _draw_pictures(folder, settings, advance)
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
@@ -222,7 +225,7 @@ def _joined(words: list[Any]) -> str:
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def _draw_pictures(folder: Path, settings: Mapping[str, Any]) -> dict[str, Picture]:
+def _draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[int], None]) -> dict[str, Picture]:
     """Draw everything that the saved files allow."""
     simulated, names = bool(settings["simulated"]), list(settings["layers"])
     pictures = _Pictures(make_directory(folder / "figures"))
@@ -236,6 +239,7 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any]) -> dict[str, Pictu
     for layer in names:
         result = _draw_layer(pictures, folder, layer, background if layer == names[0] else None, settings)
         scores += [] if result is None else [result]
+        advance(1)
     if scores:
         pictures.draw("layers", lambda: layer_figure(scores, simulated=simulated), svg=True)
     else:
@@ -251,6 +255,7 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any]) -> dict[str, Pictu
         pictures.draw(
             "contributions", lambda: contribution_figure(_read_table(table, ROI_COLUMNS), simulated=simulated), svg=True
         )
+    advance(1)
     return pictures.drawn
 
 

@@ -25,6 +25,7 @@ from brainpred.features.source import ClipFeatures, FeatureSource, check_layers,
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import read_video
 from brainpred.numerics.ridge.delays import delays_in_samples
+from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reconstruction.swap import generate_pictures
@@ -157,7 +158,8 @@ def _decode_into(
     write_json(
         folder / "decode.json",
         {
-            **asdict(config), "layers": layers, "device": device, "simulated": recording.simulated,
+            **asdict(config), "layers": layers, "bands": check_bands(config.bands), "device": device,
+            "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
             "tr_s": recording.tr_s, "n_voxels": recording.n_voxels,
             "runs": [
                 {"name": run.name, "role": run.role, "n_scans": run.n_scans, "stimulus": run.stimulus}
@@ -168,9 +170,7 @@ def _decode_into(
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
-    with reporter.task("Writing the report", 1) as advance:
-        write_report(folder)
-        advance(1)
+    write_report(folder, reporter)
     return results
 
 
@@ -284,8 +284,11 @@ def _write_tables_and_maps(
         ]
     _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))
     variance = voxel_explainable_variance(runs)
-    if variance is not None:
-        _write_map(folder / "explainable_variance.nii.gz", recording, variance, "explainable variance of one scan")
+    path = folder / "explainable_variance.nii.gz"
+    if variance is None:
+        path.unlink(missing_ok=True)
+    else:
+        _write_map(path, recording, variance, "explainable variance of one scan")
 
 
 def scan_frames(movie: Path, size: tuple[int, int], n_scans: int, tr_s: float) -> NDArray[np.uint8]:
@@ -330,6 +333,7 @@ def _write_film(path: Path, recording: Recording, result: LayerResult, weights: 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(key=key, simulated=recording.simulated)
         file["time_s"] = np.concatenate([np.arange((result.runs == clip).sum()) for clip in clips]) * recording.tr_s
+        file["clip"] = result.runs.astype("S")
         file["stimulus"] = shown
         for number, name in enumerate(("true", "decoded", "mean")):
             file[name] = (pictures[:, number] * 255).round().astype(np.uint8)

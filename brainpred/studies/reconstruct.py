@@ -170,7 +170,7 @@ def reconstruct_subject(
     table = _score_table(config, scores, simulated=recording.simulated)
     _merge_table(folder / "reconstruction.tsv", table)
     write_json(folder / f"reconstruct_{name}.json", {**asdict(config), "provenance": provenance()})
-    write_report(folder)
+    write_report(folder, reporter)
     return table
 
 

@@ -11,12 +11,11 @@ from matplotlib.text import Text
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
+from brainpred.reporting.brain import brain_figure, is_whole_brain
 from brainpred.reporting.figures import (
     FILM_ROWS,
-    brain_figure,
     contribution_figure,
     film_strip_figure,
-    is_whole_brain,
     layer_colours,
     layer_figure,
     timeline_figure,
