@@ -93,6 +93,8 @@ class BrainDecoder:
                 f"Expected BOLD (n_scans, {len(rois)} voxels with a ROI) and as many scans of features, received "
                 f"{X.shape} and {Y.shape}."
             )
+        if not (np.isfinite(X).all() and np.isfinite(Y).all()):
+            raise DataError("BOLD or features hold NaN or infinity; leave those voxels or units out.")
         labels, per_delay = ridge_bands(self.bands, rois)
         zscored, self.mean_, self.std_ = zscore_runs(Y, runs)
         self.ridge_ = BandedRidgeCV(

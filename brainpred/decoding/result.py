@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -93,7 +94,7 @@ def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: b
             if isinstance(value, np.ndarray) and value.dtype.kind != "U":
                 file[name] = value
             elif isinstance(value, np.ndarray):
-                file[name] = value.astype("S")
+                file[name] = np.char.encode(value, "utf-8")
             else:
                 file.attrs[name] = value
 
@@ -125,14 +126,15 @@ def load_result(path: Path | str) -> LayerResult:
     CheckpointError
         If the file is missing, damaged, or of another format.
     """
-    values = {}
+    values: dict[str, Any] = {}
     try:
         with h5py.File(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise CheckpointError(f"{path} is not a result of brainpred decode.")
             for field in fields(LayerResult):
                 value = file[field.name][:] if field.name in file else file.attrs[field.name]
-                values[field.name] = value.astype(str) if getattr(value, "dtype", np.dtype(int)).kind == "S" else value
+                is_text = getattr(value, "dtype", np.dtype(int)).kind == "S"
+                values[field.name] = np.char.decode(value, "utf-8") if is_text else value
     except (OSError, KeyError) as error:
         raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
     values["shape"] = tuple(int(n) for n in values["shape"])

@@ -1,5 +1,6 @@
 """Where the features of a run come from: movies shown to PredNet, or a table that the user brings."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -179,10 +180,14 @@ def _read_hdf5(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _read_tsv(path: Path, recording: Recording) -> dict[str, NDArray[np.float32]]:
     try:
-        table = pd.read_csv(path, sep="," if path.suffix.lower() == ".csv" else "\t")
+        with warnings.catch_warnings():
+            # Rows longer than the header would lose their last values.
+            warnings.simplefilter("error", category=pd.errors.ParserWarning)
+            table = pd.read_csv(path, sep="," if path.suffix.lower() == ".csv" else "\t", index_col=False)
         runs = table.pop("run") if "run" in table else None
-        values = table.to_numpy(dtype=np.float32)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+        with np.errstate(over="ignore"):
+            values = table.to_numpy(dtype=np.float64).astype(np.float32)
+    except (ValueError, OSError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(f"Cannot read features from {path}: {error}. Expected numbers under a header line.") from error
     if not values.size:
         raise DataError(f"{path} holds no features: expected a header line and one row a scan.")

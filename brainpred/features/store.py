@@ -114,5 +114,5 @@ def read_feature_file(path: Path | str) -> FeatureFile:
             shapes = {layer: tuple(int(n) for n in file[layer].attrs["shape"]) for layer in sorted(file)}
             n_scans = file[next(iter(shapes))].shape[1]
             return FeatureFile(Path(path), shapes, n_scans, float(file.attrs["tr_s"]))
-    except (OSError, KeyError, StopIteration) as error:
+    except (OSError, KeyError, AttributeError, StopIteration) as error:
         raise DataError(f"Cannot read features from {path} ({error}). Delete the file and compute it again.") from error

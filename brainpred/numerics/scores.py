@@ -4,8 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
+from brainpred.numerics.spread import varies
 
 __all__ = ["identification_accuracy", "nway_identification", "pattern_correlation", "pearson_correlation", "r2_score"]
+
+# Correlations nearer to each other than this differ by rounding alone.
+TIE = 1e-12
 
 
 def _pair(true: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -40,7 +44,8 @@ def pearson_correlation(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.flo
     y = checked_true - checked_true.mean(axis=0)
     y_hat = checked_predicted - checked_predicted.mean(axis=0)
     norm = np.sqrt(np.sum(y**2, axis=0) * np.sum(y_hat**2, axis=0))
-    return np.divide(np.sum(y * y_hat, axis=0), norm, out=np.full_like(norm, np.nan), where=norm > 0)
+    defined = varies(checked_true) & varies(checked_predicted) & (norm > 0)
+    return np.divide(np.sum(y * y_hat, axis=0), norm, out=np.full_like(norm, np.nan), where=defined)
 
 
 def pattern_correlation(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
@@ -76,16 +81,17 @@ def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
     true, predicted = _pair(true, predicted)
     total = np.sum((true - true.mean(axis=0)) ** 2, axis=0)
     residual = np.sum((true - predicted) ** 2, axis=0)
-    return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=total > 0)
+    return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=varies(true) & (total > 0))
 
 
 def _rows_correlated(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
     """Correlate every row of one array with every row of another."""
 
     def normalise(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+        defined = varies(rows, axis=1)[:, None]
         rows = rows - rows.mean(axis=1, keepdims=True)
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
+        return np.divide(rows, norm, out=np.zeros_like(rows), where=defined & (norm > 0))
 
     return normalise(left) @ normalise(right).T
 
@@ -108,7 +114,8 @@ def identification_accuracy(true: ArrayLike, predicted: ArrayLike) -> NDArray[np
         raise DataError(f"Identification needs at least 2 samples, received {len(true)}.")
     similarity = _rows_correlated(np.asarray(predicted, float), np.asarray(true, float))
     own = np.diag(similarity)[:, None]
-    won = (similarity < own).sum(axis=1) + 0.5 * ((similarity == own).sum(axis=1) - 1)
+    tied = np.abs(similarity - own) < TIE
+    won = ((similarity < own) & ~tied).sum(axis=1) + 0.5 * (tied.sum(axis=1) - 1)
     return won / (len(true) - 1)
 
 
@@ -140,7 +147,7 @@ def nway_identification(
     true, predicted = _pair(true, predicted)
     patterns, labels = np.unique(true, axis=0, return_inverse=True)
     labels = labels.reshape(-1)
-    varied = np.flatnonzero(np.ptp(patterns, axis=1) > 0)
+    varied = np.flatnonzero(varies(patterns, axis=1))
     samples = np.flatnonzero(np.isin(labels, varied))
     if not 2 <= len(varied) <= min(max_candidates, len(samples) // 2):
         return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0

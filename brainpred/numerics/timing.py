@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
+from brainpred.numerics.spread import varies
 
 __all__ = ["frame_scans", "n_whole_scans", "zscore_runs"]
 
@@ -82,9 +83,7 @@ def zscore_runs(
         rows = np.flatnonzero(runs == run)
         mean, std = values[rows].mean(axis=0), values[rows].std(axis=0)
         centred = values[rows] - mean
-        # A spread within rounding error of the values is no spread.
-        varies = std > 1e-6 * np.abs(mean).clip(1e-6)
-        zscored[rows] = np.divide(centred, std, out=np.zeros_like(centred), where=varies)
+        zscored[rows] = np.divide(centred, std, out=np.zeros_like(centred), where=varies(values[rows]) & (std > 0))
         means.append(mean)
         variances.append(std**2)
     return zscored, np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

@@ -97,5 +97,5 @@ def load_manifest(name: str) -> Manifest:
     try:
         content: Any = yaml.safe_load(path.read_text())
         return Manifest.model_validate(content)
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
         raise ManifestError(f"Manifest {path} is malformed: {error}") from error

@@ -180,7 +180,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise DataError(
                 f"bands must label every feature: expected {X.shape[1]} labels, received shape {np.shape(self.bands)}."
             )
-        if not len(self.alphas) or min(self.alphas) <= 0:
+        if not len(self.alphas) or not np.all(np.isfinite(self.alphas)) or min(self.alphas) <= 0:
             raise ConfigError(f"alphas must be one or more positive numbers, received {list(self.alphas)}.")
         if self.n_candidates < 1:
             raise ConfigError(f"n_candidates must be 1 or more, received {self.n_candidates}.")
@@ -308,7 +308,13 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "dual_coef_")
         features: NDArray[Any] = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         runs_checked = self._check_runs(features, runs)
-        true = np.asarray(Y, dtype=self.dual_coef_.dtype).reshape(len(features), -1)
+        true: NDArray[Any] = check_array(Y, ensure_2d=False, dtype=self.dual_coef_.dtype)
+        true = true[:, None] if true.ndim == 1 else true
+        if true.shape != (len(features), self.dual_coef_.shape[1]):
+            raise DataError(
+                f"The truth must be {(len(features), self.dual_coef_.shape[1])}, as expected from X and from the fit, "
+                f"received {true.shape}."
+            )
         centred = true - true.mean(axis=0)
         power = np.sum(centred**2, axis=0)
         scaled = np.divide(centred, power, out=np.zeros_like(centred), where=power > 0) / true.shape[1]

@@ -119,8 +119,8 @@ def solve_himalaya(
     with _himalaya_backend(device), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Solving .* is slower than solving")
         log_weights, dual, cv_scores, best_alphas, intercept = solve_multiple_kernel_ridge_random_search(
-            torch.as_tensor(kernels, device=device),
-            torch.as_tensor(targets, device=device),
+            torch.as_tensor(np.require(kernels, requirements=["C", "W"]), device=device),
+            torch.as_tensor(np.require(targets, requirements=["C", "W"]), device=device),
             n_iter=torch.as_tensor(candidates.astype(kernels.dtype), device=device),
             alphas=torch.as_tensor(alphas.astype(kernels.dtype), device=device),
             score_func=r2_score,

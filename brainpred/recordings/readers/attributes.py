@@ -1,5 +1,7 @@
 """Read a 4-D NIfTI image whose scans a text file labels with condition and run (PyMVPA's layout)."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -38,11 +40,13 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     """
     paths = dataset_files(manifest, subject, data)
     try:
+        for name in ("bold", "mask"):
+            _check_gzip(paths[name])
         image, mask = nib.load(paths["bold"]), nib.load(paths["mask"])
         volume = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
         inside = np.asanyarray(mask.dataobj) > 0  # type: ignore[attr-defined]
         runs_of_scans = _read_attributes(paths["attributes"])
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error, ImageFileError) as error:
         raise DataError(
             f"{manifest.name}/{subject}: cannot read its files ({error}). Get them again: {manifest.access}"
         ) from error
@@ -63,6 +67,14 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     ]
     binary = nib.Nifti1Image(inside.astype(np.uint8), image.affine)  # type: ignore[attr-defined]
     return Recording(manifest.name, subject, manifest.tr_s, runs, binary, np.full(int(inside.sum()), "mask"))
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a compressed file to its end, where its checksum is: nibabel stops before."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            while stream.read(1 << 24):
+                pass
 
 
 def _read_attributes(path: Path) -> np.ndarray:

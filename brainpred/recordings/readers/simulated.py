@@ -1,6 +1,7 @@
 """Read and write a simulated subject: one HDF5 file of runs, the mask and the ROI labels as NIfTI and TSV."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.filebasedimages import ImageFileError
 
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import data_folder
@@ -131,13 +133,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
                 for name in json.loads(attributes["run_order"])
             ]
             rois = file["rois"][:].astype(str)
-    except (OSError, EOFError, KeyError, ValueError) as error:
+        movies = json.loads(attributes["stimuli"])
+        tr_s = float(attributes["tr_s"])
+    except (OSError, EOFError, KeyError, ValueError, zlib.error, ImageFileError) as error:
         raise DataError(f"{manifest.name}/{subject}: damaged files in {folder} ({error}). {remedy}") from error
-    stimuli = {name: folder.parent / "stimuli" / file for name, file in json.loads(attributes["stimuli"]).items()}
+    stimuli = {name: folder.parent / "stimuli" / file for name, file in movies.items()}
     return Recording(
         manifest.name,
         subject,
-        float(attributes["tr_s"]),
+        tr_s,
         runs,
         mask,
         rois,
