@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
@@ -187,9 +188,11 @@ def synthesise_movie(
         raise ConfigError(f"A movie needs at least one frame, received {duration_s} s at {fps} frames a second.")
     frames = np.empty((n_frames, *size, 3), dtype=np.uint8)
     begin = 0
-    while begin < n_frames:
-        length = min(n_frames - begin, round(rng.uniform(*SCENE_S) * fps))
-        scene = _scene(length, fps, size, rng)
-        frames[begin : begin + length] = (scene * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        begin += length
+    # Thousands of small operations: threads would spend their time waiting for each other.
+    with threadpool_limits(1):
+        while begin < n_frames:
+            length = min(n_frames - begin, round(rng.uniform(*SCENE_S) * fps))
+            scene = _scene(length, fps, size, rng)
+            frames[begin : begin + length] = (scene * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            begin += length
     return frames

@@ -8,6 +8,7 @@ import numpy as np
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.extract import feature_files
+from brainpred.models.prednet_weights import weights_fingerprint
 from brainpred.movies.synthesis import FPS, synthesise_movie
 from brainpred.movies.video import iterate_frames, probe_video, write_video
 from brainpred.progress import SILENT, Reporter
@@ -149,7 +150,13 @@ def simulate_subject(
             f"{SHORTEST_RUN_S} s; received {config}."
         )
     manifest = load_manifest("simulated")
+    made_with = weights_fingerprint(config.weights)
     if simulated.is_written(subject, data) and not overwrite:
+        if simulated.read_settings(subject, data).get("weights_sha256") != made_with:
+            reporter.say(
+                f"Note: {subject} was made with other PredNet weights than those of today. To make it anew: "
+                f"brainpred data simulate --subject {subject} --overwrite"
+            )
         return simulated.read(manifest, subject, data)
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
     if movie is None:
@@ -179,6 +186,6 @@ def simulate_subject(
     recording = Recording(
         manifest.name, subject, config.tr_s, runs, brain_cortex.mask, brain_cortex.rois, clips, simulated=True
     )
-    settings = {**asdict(config), "movie": str(movie) if movie else None, "simulated": True}
+    settings = {**asdict(config), "movie": str(movie) if movie else None, "weights_sha256": made_with}
     simulated.write(recording, brain.truth, settings, data)
     return recording

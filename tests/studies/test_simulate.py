@@ -9,6 +9,7 @@ import pytest
 from brainpred.errors import ConfigError, DataError
 from brainpred.movies.synthesis import synthesise_movie
 from brainpred.movies.video import write_video
+from brainpred.progress import SilentReporter
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.simulate import simulate_subject
 from tests.conftest import TINY
@@ -38,6 +39,20 @@ def test_runs_roles_and_truth(tiny_data):
     assert (truth.loc[carries, "strength"] > 0).all()
     assert (truth.loc[~carries, "strength"] == 0).all()
     assert truth["roi"].tolist() == recording.rois.tolist()
+
+
+def test_subject_made_with_other_weights_is_read_with_a_note(tiny_data, monkeypatch):
+    notes = []
+
+    class Notes(SilentReporter):
+        def say(self, message):
+            notes.append(message)
+
+    simulate_subject("sim01", TINY, data=tiny_data, reporter=Notes())
+    assert notes == []
+    monkeypatch.setattr("brainpred.studies.simulate.weights_fingerprint", lambda weights: "other")
+    simulate_subject("sim01", TINY, data=tiny_data, reporter=Notes())
+    assert "--overwrite" in notes[0]
 
 
 def test_any_movie_can_be_shown(tmp_path, monkeypatch):

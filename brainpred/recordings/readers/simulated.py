@@ -17,7 +17,7 @@ from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 from brainpred.storage import atomic_path, make_directory
 
-__all__ = ["is_written", "read", "subject_folder", "write"]
+__all__ = ["is_written", "read", "read_settings", "subject_folder", "write"]
 
 
 def subject_folder(subject: str, data: Path | str | None = None) -> Path:
