@@ -43,6 +43,28 @@ def is_written(subject: str, data: Path | str | None = None) -> bool:
     return (subject_folder(subject, data) / "recording.h5").is_file()
 
 
+def read_settings(subject: str, data: Path | str | None = None) -> dict[str, Any]:
+    """Tell how a simulated subject was made.
+
+    Parameters
+    ----------
+    subject : str
+        Such as ``"sim01"``.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    dict
+        Settings; empty where they cannot be read.
+    """
+    try:
+        with h5py.File(subject_folder(subject, data) / "recording.h5") as file:
+            return dict(json.loads(file.attrs["settings"]))
+    except (OSError, KeyError, ValueError):
+        return {}
+
+
 def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], data: Path | str | None = None) -> Path:
     """Write a simulated subject; ``recording.h5`` comes last and marks it complete.
 
