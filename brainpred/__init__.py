@@ -3,6 +3,7 @@
 Everything a user needs is here; names are imported when first used, so that ``import brainpred`` is quick.
 """
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from brainpred.studies.decode import DecodeConfig, decode_subject
     from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
     from brainpred.studies.simulate import SimulationConfig, simulate_subject
+
+# A thread of PyTorch's that waits for another by spinning holds its core. When anything else runs on the machine,
+# small networks then become 20 times slower (docs/decisions/0009). OpenMP reads this once, when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "BandedRidgeCV": "brainpred.numerics.ridge.estimator",

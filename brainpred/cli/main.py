@@ -70,7 +70,7 @@ def decode(
     bands: Annotated[
         str, typer.Option(help="What shares a regularisation: roi, delay, roi×delay (roi*delay) or none.")
     ] = "roi",
-    delays: Annotated[list[float] | None, typer.Option(help="Seconds after the stimulus [default: 3 4 5 6].")] = None,
+    delays: Annotated[list[float] | None, typer.Option(help="Seconds after the stimulus (default: 3 4 5 6).")] = None,
     features: Annotated[Path | None, typer.Option(help="Decode these features (TSV or HDF5), not PredNet's.")] = None,
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
     candidates: Annotated[int, typer.Option(help="Band weights to try.")] = 6,
@@ -102,7 +102,7 @@ def decode(
 def reconstruct(
     subject: Subject,
     dataset: Dataset = "simulated",
-    layers: Annotated[list[str] | None, typer.Option(help="Layers to swap, all at once [default: R0].")] = None,
+    layers: Annotated[list[str] | None, typer.Option(help="Layers to swap, all at once (default: R0).")] = None,
     drive: Annotated[
         str, typer.Option(help="What the error units see: closed-loop (the brain alone) or stimulus.")
     ] = "closed-loop",
@@ -127,9 +127,9 @@ def features(
     movie: Annotated[Path, typer.Option(help="Movie file, of any format FFmpeg knows.")],
     tr: Annotated[float, typer.Option(help="Seconds that one row of features averages.")] = 1.0,
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
-    size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH [default: as trained].")] = None,
+    size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: as trained).")] = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="HDF5 file to write [default: <movie>_features.h5 here].")] = None,
+    out: Annotated[Path | None, typer.Option(help="HDF5 file to write (default: <movie>_features.h5 here).")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn a movie into PredNet's R0-R3, averaged over every repetition time (HDF5)."""

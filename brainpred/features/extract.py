@@ -14,7 +14,7 @@ from brainpred.features.store import FeatureFile, read_feature_file, write_featu
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import iterate_frames, probe_video
-from brainpred.numerics.timing import frame_scans, n_whole_scans
+from brainpred.numerics.timing import check_repetition_time, frame_scans, n_whole_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import file_fingerprint, fingerprint, make_directory
 
@@ -49,9 +49,12 @@ def average_representations(
 
     Raises
     ------
+    ConfigError
+        If the repetition time is not positive.
     DataError
         If a movie is damaged, or shorter than a scan, or skips a scan.
     """
+    check_repetition_time(tr_s)
     device = next(network.parameters()).device
     layers = [f"R{layer}" for layer in range(network.n_layers)]
     infos = [probe_video(movie) for movie in movies]
@@ -130,6 +133,7 @@ def feature_files(
     list of FeatureFile
         One a movie, in order.
     """
+    check_repetition_time(tr_s)
     size = size or read_frame_size(weights)
     folder = make_directory(cache)
     weights_key = weights_fingerprint(weights)

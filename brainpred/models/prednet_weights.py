@@ -30,7 +30,8 @@ def save_prednet(network: PredNet, path: Path | str, frame_size: tuple[int, int]
         Frame size in pixels that the network was trained on; movies are brought to it by default.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"channels": json.dumps(network.channels), "frame_size": json.dumps(frame_size)}
+    # One entry: safetensors writes several in no fixed order, and equal weights must give equal files.
+    metadata = {"prednet": json.dumps({"channels": network.channels, "frame_size": frame_size})}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata=metadata)
 
@@ -60,9 +61,9 @@ def _read_header(path: Path) -> dict[str, Any]:
     """Read what the file says of itself: ``channels`` and ``frame_size``."""
     try:
         with safe_open(path, framework="pt") as stream:
-            header = {name: json.loads(value) for name, value in (stream.metadata() or {}).items()}
-        return {"channels": header["channels"], "frame_size": header.get("frame_size")}
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+            header = json.loads((stream.metadata() or {})["prednet"])
+        return {"channels": header["channels"], "frame_size": header["frame_size"]}
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise _refusal(path, error) from error
 
 

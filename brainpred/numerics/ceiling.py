@@ -43,7 +43,7 @@ def explainable_variance(repeats: ArrayLike, *, bias_corrected: bool = True) -> 
     if repeats.ndim != 3 or repeats.shape[0] < 2 or repeats.shape[1] < 2:
         raise DataError(f"A noise ceiling needs (n_repeats >= 2, n_samples >= 2, n_units), received {repeats.shape}.")
     n_repeats = len(repeats)
-    changes = varies(repeats.reshape(-1, repeats.shape[2]))
+    changes = varies(repeats, axis=1).any(axis=0)
     of_mean = repeats.mean(axis=0).var(axis=0, ddof=1)
     mean_of = np.mean([repeat.var(axis=0, ddof=1) for repeat in repeats], axis=0)
     variance = np.divide(of_mean, mean_of, out=np.full_like(of_mean, np.nan), where=changes & (mean_of > 0))

@@ -3,10 +3,16 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainpred.errors import DataError
+from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
 
-__all__ = ["frame_scans", "n_whole_scans", "zscore_runs"]
+__all__ = ["check_repetition_time", "frame_scans", "n_whole_scans", "zscore_runs"]
+
+
+def check_repetition_time(tr_s: float) -> None:
+    """Raise :class:`ConfigError` unless the repetition time is a positive number of seconds."""
+    if not np.isfinite(tr_s) or tr_s <= 0:
+        raise ConfigError(f"tr_s must be a positive number of seconds (the repetition time), received {tr_s}.")
 
 
 def n_whole_scans(duration_s: float, tr_s: float) -> int:

@@ -10,6 +10,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
+from brainpred.numerics.spread import varies
 
 __all__ = ["Recording", "Run", "clean_run"]
 
@@ -164,4 +165,7 @@ def clean_run(bold: NDArray[np.float32], tr_s: float) -> NDArray[np.float32]:
     """
     from nilearn.signal import clean
 
-    return clean(bold, detrend=True, standardize="zscore_sample", t_r=tr_s, ensure_finite=False).astype(np.float32)
+    cleaned = clean(bold, detrend=True, standardize="zscore_sample", t_r=tr_s, ensure_finite=False).astype(np.float32)
+    # Without its trend, a constant is rounding error, which must not be blown up to variance 1.
+    cleaned[:, ~varies(bold)] = 0
+    return cleaned

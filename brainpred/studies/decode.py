@@ -39,8 +39,6 @@ from brainpred.studies.simulate import simulate_subject
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
 
-PREDNET_LAYERS = ("R0", "R1", "R2", "R3")
-
 
 @dataclass(frozen=True)
 class DecodeConfig:
@@ -123,9 +121,7 @@ def decode_subject(
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
     if not config.features:
-        load_prednet(config.weights)
-        read_frame_size(config.weights)
-        _check_prednet_layers(config)
+        _check_network(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -174,10 +170,13 @@ def _decode_into(
     return results
 
 
-def _check_prednet_layers(config: DecodeConfig) -> None:
-    unknown = [layer for layer in config.layers if layer not in PREDNET_LAYERS]
+def _check_network(config: DecodeConfig) -> None:
+    """Check weights and layers before anything is computed."""
+    read_frame_size(config.weights)
+    known = [f"R{layer}" for layer in range(load_prednet(config.weights).n_layers)]
+    unknown = [layer for layer in config.layers if layer not in known]
     if unknown:
-        raise ConfigError(f"Unknown layer {', '.join(unknown)}. PredNet has: {', '.join(PREDNET_LAYERS)}.")
+        raise ConfigError(f"Unknown layer {', '.join(unknown)}. PredNet has: {', '.join(known)}.")
 
 
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Reconstruct what a subject saw: swap decoded layers into PredNet, write film strip, movie and scores."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +57,7 @@ class ReconstructConfig:
     device: str = "auto"
 
 
-def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, object], list[LayerResult]]:
+def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, Any], list[LayerResult]]:
     command = (
         f"brainpred decode --subject {config.subject} --dataset {config.dataset} --layers {' '.join(config.layers)}"
     )
@@ -119,12 +121,14 @@ def reconstruct_subject(
     if not config.layers:
         raise ConfigError("Name at least one layer to swap, such as --layers R0.")
     folder = Path(out or default_folder(config.dataset, config.subject))
-    network = load_prednet("small")
-    numbers = layer_numbers(list(config.layers), network)
+    unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
+    if unknown:
+        raise ConfigError(f"Only representations can be swapped, not {', '.join(unknown)}: R0, R1, R2, R3.")
     settings, results = _load_decoded(folder, config)
     make_directory(folder)
-    weights = str(settings["features"]["weights"])  # type: ignore[index]
+    weights = str(settings["features"]["weights"])
     network = load_prednet(weights).to(device)
+    numbers = layer_numbers(list(config.layers), network)
     size = read_frame_size(weights)
     recording = load_recording(config.dataset, config.subject, data)
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ __all__ = ["SimulationConfig", "simulate_subject"]
 
 MOVIE_SEED = 2011
 SHORTEST_RUN_S = 10
+VERSION = 1  # of the recipe: raise it when the same settings give other data
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,20 @@ def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter
     return paths, run_s
 
 
+def _compare_settings(
+    subject: str, saved: dict[str, Any], wanted: dict[str, Any], reporter: Reporter, *, asked: bool
+) -> None:
+    """Refuse to pass off a saved subject as one with other settings; tell when its recipe has changed since."""
+    remedy = f"To make it anew: brainpred data simulate --subject {subject} --overwrite (with the same options)."
+    if any(saved.get(name) != wanted[name] for name in ("version", "weights_sha256")):
+        reporter.say(f"Note: {subject} was made by another version of the simulation or of PredNet. {remedy}")
+    other = [name for name in wanted if name in saved and saved[name] != wanted[name]]
+    other = [name for name in other if name not in ("version", "weights_sha256")]
+    if asked and other:
+        differences = ", ".join(f"{name} {saved[name]} (not {wanted[name]})" for name in other)
+        raise ConfigError(f"{subject} exists already, with {differences}. {remedy}")
+
+
 def simulate_subject(
     subject: str = "sim01",
     config: SimulationConfig | None = None,
@@ -136,10 +152,11 @@ def simulate_subject(
     Raises
     ------
     ConfigError
-        If the name is not of a simulated subject or a number is out of range.
+        If the name is not of a simulated subject, a number is out of range, or the subject exists with other settings.
     DataError
         If the movie is damaged or too short.
     """
+    asked = config is not None or movie is not None
     config = config or SimulationConfig()
     matched = re.fullmatch(r"sim(\d+)", subject)
     if not matched:
@@ -150,13 +167,10 @@ def simulate_subject(
             f"{SHORTEST_RUN_S} s; received {config}."
         )
     manifest = load_manifest("simulated")
-    made_with = weights_fingerprint(config.weights)
+    made_with = {"version": VERSION, "weights_sha256": weights_fingerprint(config.weights)}
+    settings = {**asdict(config), "movie": str(movie) if movie else None, **made_with}
     if simulated.is_written(subject, data) and not overwrite:
-        if simulated.read_settings(subject, data).get("weights_sha256") != made_with:
-            reporter.say(
-                f"Note: {subject} was made with other PredNet weights than those of today. To make it anew: "
-                f"brainpred data simulate --subject {subject} --overwrite"
-            )
+        _compare_settings(subject, simulated.read_settings(subject, data), settings, reporter, asked=asked)
         return simulated.read(manifest, subject, data)
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
     if movie is None:
@@ -186,6 +200,5 @@ def simulate_subject(
     recording = Recording(
         manifest.name, subject, config.tr_s, runs, brain_cortex.mask, brain_cortex.rois, clips, simulated=True
     )
-    settings = {**asdict(config), "movie": str(movie) if movie else None, "weights_sha256": made_with}
     simulated.write(recording, brain.truth, settings, data)
     return recording

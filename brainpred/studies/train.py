@@ -168,7 +168,7 @@ def train_prednet(
         devices="auto",
         precision=settings.precision,  # type: ignore[arg-type]
         callbacks=[best],
-        logger=CSVLogger(out, name="log", version=""),
+        logger=CSVLogger(out, name="log"),
         enable_progress_bar=not quiet,
         enable_model_summary=False,
         reload_dataloaders_every_n_epochs=1,

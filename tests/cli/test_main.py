@@ -57,6 +57,7 @@ def test_list_options_take_many_values():
         (["reconstruct", "--subject", "sim01", "--drive", "will"], "closed-loop, stimulus"),
         (["reconstruct", "--subject", "sim01", "--layers", "E0"], "R0, R1, R2, R3"),
         (["data", "simulate", "--subject", "alice"], "sim01"),
+        (["features", "--movie", "MOVIE", "--tr", "0"], "positive"),
         (["data", "show", "nothing"], "haxby2001, simulated"),
         (["train", "prednet", "--movies", "/nowhere", "--hold-out", "a.mp4"], "/nowhere"),
     ],

@@ -12,6 +12,7 @@ from brainpred.decoding.evaluation import (
     voxel_explainable_variance,
 )
 from brainpred.errors import DataError
+from brainpred.numerics.scores import identification_accuracy
 from brainpred.numerics.timing import zscore_runs
 from brainpred.recordings.recording import Run, clean_run
 
@@ -98,7 +99,21 @@ def test_scores_are_those_of_the_predictions(source):
     np.testing.assert_allclose(result.pattern_r, pattern, rtol=0, atol=1e-3)
     residual = ((truth - zscored) ** 2).sum(axis=0) / (truth**2).sum(axis=0)
     np.testing.assert_allclose(result.r2, 1 - residual, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(result.identification, identification_accuracy(truth, zscored), rtol=0, atol=0.02)
     assert result.n_patterns == 0, "features that vary freely are no categories"
+    assert result.band_weights.shape == (2,)
+    assert result.band_weights.sum() == pytest.approx(1.0, abs=1e-5), "shares of bands"
+    shares = np.sum(truth * zscored, axis=0) / np.sum(truth**2, axis=0)
+    assert result.contributions.sum() == pytest.approx(shares.mean(), abs=1e-4)
+
+
+def test_level_and_scale_of_a_clip_are_no_contribution(source):
+    runs = [*training(source), *repeats(source), *repeats(source, "t2", 2)]
+    before = evaluate_layer(runs, "R0", source, make_decoder)
+    source.units["t2"] = 10 * source.units["t2"] + 70
+    after = evaluate_layer(runs, "R0", source, make_decoder)
+    np.testing.assert_allclose(after.contributions, before.contributions, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(after.r, before.r, rtol=0, atol=1e-4)
 
 
 def test_decoded_repeats_average_to_the_decoding_of_their_mean(source):

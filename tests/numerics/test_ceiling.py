@@ -68,6 +68,8 @@ def test_constant_unit_has_no_ceiling(constant, dtype):
     repeats = simulate(4, 121, [0.5, 0.5, 0.5])[1].astype(dtype)
     repeats[:, :, 1] = constant
     assert np.isnan(explainable_variance(repeats)).tolist() == [False, True, False]
+    repeats[:, :, 1] = constant + np.array([0.1, 0.2, 0.7, 0.4], dtype)[:, None]
+    assert np.isnan(explainable_variance(repeats)).tolist() == [False, True, False], "constant in every repeat"
 
 
 @pytest.mark.parametrize("shape", [(1, 11, 3), (4, 1, 3), (11, 3), (2, 3, 5, 7)])

@@ -148,13 +148,16 @@ def test_nway_identification_equals_the_loop():
 
 
 def test_nothing_is_identified_among_one_or_too_many_patterns(values):
-    true, predicted = values
-    for truth, most in ((true, N_SAMPLES - 1), (np.tile(true[:1], (N_SAMPLES, 1)), 64), (np.ones_like(true), 64)):
+    true, predicted = (np.tile(array, (2, 1)) for array in values)
+    for truth, most in (
+        (true, N_SAMPLES - 1),
+        (np.tile(true[:1], (2 * N_SAMPLES, 1)), 64),
+        (np.ones_like(true), 64),
+        (true + np.arange(2 * N_SAMPLES)[:, None] * np.arange(N_UNITS), 64),  # patterns that never recur
+    ):
         correct, samples, n_candidates = nway_identification(truth, predicted, max_candidates=most)
         assert correct.size == samples.size == n_candidates == 0
-    assert nway_identification(true, predicted, max_candidates=N_SAMPLES)[2] == 0, "patterns that never recur"
-    twice, guesses = np.tile(true, (2, 1)), np.tile(predicted, (2, 1))
-    assert nway_identification(twice, guesses)[2] == N_SAMPLES
+    assert nway_identification(true, predicted, max_candidates=N_SAMPLES)[2] == N_SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -118,13 +118,19 @@ def test_brain_follows_its_generator():
     assert not one.truth["strength"].equals(other.truth["strength"])
 
 
-def test_early_visual_fields_are_contralateral_foveal_behind_and_upside_down():
-    places = toy_cortex(2003)
+@pytest.mark.parametrize("roi", ["early_visual", "lateral", "ventral", "dorsal"])
+def test_receptive_fields_are_contralateral(roi):
+    places = toy_cortex(2003, roi)
     truth = draw_brain(places, np.random.default_rng(2)).truth
-    right, back, up = places.coordinates_mm.T
     aside = truth["x"].abs() > 0.05
     assert aside.mean() > 0.5
-    assert (np.sign(truth["x"])[aside] == -np.sign(right)[aside]).mean() > 0.93
+    assert (np.sign(truth["x"])[aside] == -np.sign(places.coordinates_mm[aside, 0])).mean() > 0.93
+
+
+def test_early_visual_fields_are_foveal_behind_and_upside_down():
+    places = toy_cortex(2003)
+    truth = draw_brain(places, np.random.default_rng(2)).truth
+    _, back, up = places.coordinates_mm.T
     eccentricity = np.hypot(truth["x"], truth["y"])
     assert np.corrcoef(eccentricity, back)[0, 1] > 0.7
     assert np.corrcoef(truth["size"], eccentricity)[0, 1] > 0.5

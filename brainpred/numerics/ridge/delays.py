@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import ConfigError
+from brainpred.numerics.timing import check_repetition_time
 
 __all__ = ["delayed_rows", "delays_in_samples"]
 
@@ -35,8 +36,7 @@ def delays_in_samples(delays_s: Sequence[float], tr_s: float) -> tuple[int, ...]
     >>> delays_in_samples([3, 4, 5, 6], tr_s=2.5)
     (1, 2)
     """
-    if not np.isfinite(tr_s) or tr_s <= 0:
-        raise ConfigError(f"tr_s must be a positive number of seconds, received {tr_s}.")
+    check_repetition_time(tr_s)
     if not len(delays_s) or not np.all(np.isfinite(delays_s)) or min(delays_s) < 0:
         raise ConfigError(f"delays_s must be one or more delays of 0 s or later, received {list(delays_s)}.")
     return tuple(sorted({round(delay / tr_s) for delay in delays_s}))
