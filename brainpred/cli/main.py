@@ -1,5 +1,6 @@
 """The commands of the main job, and the door through which every command goes."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,4 +200,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Run the command line as a program: the entry point that is installed."""
+    # A batch system that ends the job should find the same clean end as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
