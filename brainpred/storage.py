@@ -22,6 +22,14 @@ __all__ = [
 
 
 @contextmanager
+def _refused_as_config_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error.strerror}. Choose another output folder.") from error
+
+
+@contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it to ``path`` if the block ends well, else remove it.
 
@@ -43,10 +51,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
+        with _refused_as_config_error(path):
+            temporary.touch()
         yield temporary
-        os.replace(temporary, path)
-    except (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError) as error:
-        raise ConfigError(f"Cannot write {path}: {error.strerror}. Choose another output folder.") from error
+        with _refused_as_config_error(path):
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()

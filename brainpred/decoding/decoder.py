@@ -69,7 +69,7 @@ class BrainDecoder:
         self.rois, self.bands, self.delays_s, self.tr_s = rois, bands, tuple(delays_s), tr_s
         self.alphas, self.n_candidates, self.device, self.random_state = alphas, n_candidates, device, random_state
 
-    def fit(self, X: ArrayLike, Y: ArrayLike, runs: ArrayLike) -> "BrainDecoder":
+    def fit(self, X: ArrayLike, Y: ArrayLike, runs: ArrayLike, groups: ArrayLike | None = None) -> "BrainDecoder":
         """Fit on training runs.
 
         Parameters
@@ -80,6 +80,8 @@ class BrainDecoder:
             Units of the layer, as they are.
         runs : array_like (n_scans,)
             Run of each scan.
+        groups : array_like (n_scans,), optional
+            Clip shown at each scan: runs that show the same clip are left out together. None: the runs.
 
         Returns
         -------
@@ -101,7 +103,7 @@ class BrainDecoder:
             labels, per_delay=per_delay, delays_s=self.delays_s, tr_s=self.tr_s, alphas=self.alphas,
             n_candidates=self.n_candidates, device=self.device, random_state=self.random_state,
         )  # fmt: skip
-        self.ridge_.fit(X, zscored, runs)
+        self.ridge_.fit(X, zscored, runs, groups)
         return self
 
     def predict(self, X: ArrayLike, runs: ArrayLike) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from brainpred.recordings.recording import Recording, Run, clean_run
 __all__ = ["CleanRun", "clean_recording", "evaluate_layer", "n_fits", "voxel_explainable_variance"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CleanRun:
     """Hold one run, cleaned.
 
@@ -39,6 +39,11 @@ class CleanRun:
     run: Run
     bold: NDArray[np.float32]
 
+    @property
+    def clip(self) -> str:
+        """Name of what was shown: runs that share it have the same features."""
+        return self.run.stimulus or self.run.name
+
 
 def clean_recording(recording: Recording) -> Iterator[CleanRun]:
     """Clean every run, one at a time; see :func:`brainpred.recordings.recording.clean_run`."""
@@ -50,13 +55,13 @@ def _repeats(tests: Sequence[CleanRun]) -> list[list[CleanRun]]:
     """Group test runs that show the same clip."""
     groups: dict[str, list[CleanRun]] = {}
     for test in tests:
-        groups.setdefault(test.run.stimulus or test.run.name, []).append(test)
+        groups.setdefault(test.clip, []).append(test)
     return list(groups.values())
 
 
 def n_fits(runs: Sequence[CleanRun]) -> int:
-    """Count the decoders that :func:`evaluate_layer` fits: one with test runs, one a run without."""
-    return 1 if any(run.run.role == "test" for run in runs) else len(runs)
+    """Count the decoders that :func:`evaluate_layer` fits: one with test runs, one a clip without."""
+    return 1 if any(run.run.role == "test" for run in runs) else len({run.clip for run in runs})
 
 
 def voxel_explainable_variance(runs: Sequence[CleanRun]) -> NDArray[np.floating] | None:
@@ -105,24 +110,28 @@ class _Fold:
 
 
 def _predict_fold(decoder: BrainDecoder, tests: Sequence[CleanRun], layer: str, source: FeatureSource) -> _Fold:
-    parts, truths, names, ceilings, bolds = [], [], [], [], []
+    parts, truths, names, ceilings, contributions = [], [], [], [], []
     for group in _repeats(tests):
-        bold, _, runs = _stack(group, layer, source)
-        n_scans = min(int(np.sum(runs == test.run.name)) for test in group)
-        each = decoder.predict(bold, runs)
-        repeats = np.stack([each[runs == test.run.name][:n_scans] for test in group])
+        features = source.of_run(layer, group[0].run)
+        n_scans = min(len(features), *(len(test.bold) for test in group))
+        # The last scans of a run, whose BOLD response would come after its end, tell nothing and are not scored.
+        n_scored = n_scans - min(decoder.ridge_.delays_)
+        if n_scored < 2:
+            raise DataError(f"Run {group[0].run.name} has {n_scans} scans, too few for the shortest delay.")
+        bold = np.stack([test.bold[:n_scans] for test in group])
+        each = decoder.predict(bold.reshape(-1, bold.shape[2]), np.repeat(np.arange(len(group)), n_scans))
+        repeats = each.reshape(len(group), n_scans, -1)[:, :n_scored]
         # The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
         parts.append(repeats.mean(axis=0))
-        truths.append(source.of_run(layer, group[0].run)[:n_scans])
-        names += [group[0].run.stimulus or group[0].run.name] * n_scans
-        bolds.append(np.mean([test.bold[:n_scans] for test in group], axis=0))
+        truths.append(features[:n_scored])
+        names += [group[0].clip] * n_scored
+        zscored = zscore_runs(features[:n_scans], np.zeros(n_scans))[0]
+        contributions.append(decoder.ridge_.feature_contributions(bold.mean(axis=0), zscored))
         if len(group) > 1:
             ceilings.append(np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group))))
     true, labels = np.concatenate(truths), np.array(names)
     ceiling = np.mean(ceilings, axis=0) if ceilings else np.full(true.shape[1], np.nan)
-    zscored_true = zscore_runs(true, labels)[0]
-    contributions = decoder.ridge_.feature_contributions(np.concatenate(bolds), zscored_true, labels)
-    return _Fold(decoder, true, np.concatenate(parts), labels, ceiling, contributions)
+    return _Fold(decoder, true, np.concatenate(parts), labels, ceiling, np.mean(contributions, axis=0))
 
 
 def evaluate_layer(
@@ -136,7 +145,8 @@ def evaluate_layer(
 
     With test runs, one decoder is fitted to the training runs, and the repeats of a test clip are averaged.
     Without, every run is predicted by a decoder fitted to all others. Regularisation is chosen inside the
-    training runs each time.
+    training runs each time. Runs that show the same clip have the same features: they are always left out
+    together. Scans at the end of a run, too late for any response within it, are not scored.
 
     Parameters
     ----------
@@ -159,20 +169,32 @@ def evaluate_layer(
     Raises
     ------
     DataError
-        If there are fewer than two training runs.
+        If fewer than two clips are left for training, or a clip is shown in training and in test runs.
     """
     tests = [run for run in runs if run.run.role == "test"]
-    splits = [([run for run in runs if run not in tests], tests)] if tests else [
-        ([other for other in runs if other is not run], [run]) for run in runs
+    trains = [run for run in runs if run.run.role == "train"]
+    shared = {run.clip for run in tests} & {run.clip for run in trains}
+    if shared:
+        raise DataError(
+            f"Clips are shown in training and in test runs: {', '.join(sorted(shared))}. What is tested must not be "
+            "trained on; give those runs one role."
+        )
+    splits = [(trains, tests)] if tests else [
+        ([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip])
+        for clip in dict.fromkeys(run.clip for run in trains)
     ]  # fmt: skip
     folds = []
     for train, test in splits:
-        if len(train) < 2:
+        n_clips = len({run.clip for run in train})
+        if n_clips < 2:
             raise DataError(
-                f"Decoding needs at least 2 training runs to choose its regularisation, found {len(train)}."
+                "Decoding needs at least 2 training runs, of different clips, to choose its regularisation, "
+                f"found {n_clips}."
             )
         bold, features, names = _stack(train, layer, source)
-        decoder = make_decoder().fit(bold, features, names)
+        clips = np.array([run.clip for run in train])
+        groups = np.repeat(clips, [int(np.sum(names == run.run.name)) for run in train])
+        decoder = make_decoder().fit(bold, features, names, groups)
         folds.append(_predict_fold(decoder, test, layer, source))
         on_fit()
     return _collect(layer, source.shapes[layer], folds)

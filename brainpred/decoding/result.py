@@ -1,7 +1,7 @@
 """What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5, tabulated as TSV."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: b
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(format=FORMAT, key=key, simulated=simulated, axes="scans, units (C order of shape)")
-        for name, value in asdict(result).items():
+        for name, value in ((field.name, getattr(result, field.name)) for field in fields(result)):
             if isinstance(value, np.ndarray) and value.dtype.kind != "U":
                 file[name] = value
             elif isinstance(value, np.ndarray):

@@ -89,6 +89,11 @@ def average_representations(
     averaged = []
     for movie, path in enumerate(movies):
         n_scans = n_whole_scans(last_s[movie] + 1 / infos[movie].fps, tr_s)
+        if n_scans > max(room):
+            raise DataError(
+                f"{path} goes on after the {infos[movie].duration_s:.2f} s that its header states, to "
+                f"{last_s[movie]:.2f} s; convert it to MP4 first."
+            )
         if n_scans < 1 or not counts[movie, :n_scans].all():
             raise DataError(f"{path}: {last_s[movie]:.2f} s of movie do not fill scans of {tr_s} s without a gap.")
         divisor = torch.from_numpy(counts[movie, :n_scans]).to(device).view(-1, 1, 1, 1)

@@ -1,6 +1,6 @@
 """Read and write movies with PyAV: frames with their times, cropped and resized to the network's frame."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -99,7 +99,9 @@ def _centre_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
     return frame[top : top + new_height, left : left + new_width]
 
 
-def iterate_frames(path: Path | str, size: tuple[int, int] | None = None) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+def iterate_frames(
+    path: Path | str, size: tuple[int, int] | None = None
+) -> Generator[tuple[float, NDArray[np.uint8]], None, None]:
     """Yield the frames of a movie one by one, with the time at which each is shown.
 
     Where the aspect ratio differs from the one asked for, the sides (or top and bottom) are cropped

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["Recording", "Run", "clean_run"]
 ROLES = ("train", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """Describe one run of a recording.
 
@@ -64,6 +65,8 @@ class Recording:
         Movie file of each clip.
     simulated : bool
         Whether the scans were computed and not measured.
+    simulation : mapping of str to object
+        How they were computed.
     """
 
     dataset: str
@@ -74,6 +77,7 @@ class Recording:
     rois: NDArray[np.str_]
     stimuli: Mapping[str, Path] = field(default_factory=dict)
     simulated: bool = False
+    simulation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_voxels = self.n_voxels
@@ -83,6 +87,9 @@ class Recording:
             raise DataError(
                 f"{self.label}: expected one ROI label for each of {n_voxels} voxels, got {len(self.rois)}."
             )
+        names = [run.name for run in self.runs]
+        if len(set(names)) < len(names):
+            raise DataError(f"{self.label}: every run needs a name of its own, received {', '.join(names)}.")
         for run in self.runs:
             where = f"{self.label}, run {run.name}"
             if run.role not in ROLES:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -34,10 +34,13 @@ from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, write_json
+from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, read_json, write_json
 from brainpred.studies.simulate import simulate_subject
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
+
+
+RESULT_VERSION = 2  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,13 @@ def _decode_into(
         for run in clean_recording(recording):
             runs.append(run)
             advance(1)
-    results = _decode_layers(config, recording, runs, layers, source, features_key, folder, reporter)
+    keys = _layer_keys(config, recording, layers, features_key)
+    _forget_other_results(folder, keys)
+    results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
     _write_tables_and_maps(folder, recording, runs, results)
     film = folder / "film.h5"
     if config.features is None and "R0" in layers:
-        _write_film(film, recording, results[layers.index("R0")], config.weights)
+        _write_film(film, recording, results[layers.index("R0")], config.weights, device)
     else:
         film.unlink(missing_ok=True)
     write_json(
@@ -162,7 +167,7 @@ def _decode_into(
                 for run in recording.runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "features": _describe_features(config), "provenance": provenance(),
+            "keys": keys, "simulation": recording.simulation, "features": _describe_features(config), "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
@@ -182,7 +187,10 @@ def _check_network(config: DecodeConfig) -> None:
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     if config.features:
         return {"source": "table", "file": Path(config.features).name}
-    return {"source": "prednet", "weights": config.weights, "frame_size": read_frame_size(config.weights)}
+    return {
+        "source": "prednet", "weights": config.weights, "weights_sha256": weights_fingerprint(config.weights),
+        "frame_size": read_frame_size(config.weights),
+    }  # fmt: skip
 
 
 def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
@@ -207,13 +215,33 @@ def _recording_fingerprint(recording: Recording) -> str:
     return digest.hexdigest()[:16]
 
 
+def _layer_keys(config: DecodeConfig, recording: Recording, layers: Sequence[str], features_key: str) -> dict[str, str]:
+    """Fingerprint, layer by layer, everything that a result depends on."""
+    shared = {
+        "scans": _recording_fingerprint(recording), "tr_s": recording.tr_s, "features": features_key,
+        "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
+        "n_candidates": config.n_candidates, "seed": config.seed, "version": RESULT_VERSION,
+    }  # fmt: skip
+    return {layer: fingerprint(layer=layer, **shared) for layer in layers}
+
+
+def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
+    """Remove what was made from results that are about to be replaced, lest old pictures stand under new scores."""
+    settings = folder / "decode.json"
+    before = read_json(settings).get("keys", {}) if settings.is_file() else keys
+    if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
+        for pattern in ("decode.json", "film.h5", "reconstruct*", "filmstrip_*.png", "report.html"):
+            for stale in folder.glob(pattern):
+                stale.unlink()
+
+
 def _decode_layers(
     config: DecodeConfig,
     recording: Recording,
     runs: Sequence[CleanRun],
     layers: Sequence[str],
     source: FeatureSource,
-    features_key: str,
+    keys: Mapping[str, str],
     folder: Path,
     reporter: Reporter,
 ) -> list[LayerResult]:
@@ -223,16 +251,11 @@ def _decode_layers(
             n_candidates=config.n_candidates, device=config.device, random_state=config.seed,
         )  # fmt: skip
 
-    scans_key = _recording_fingerprint(recording)
     results = []
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
     with reporter.task("Decoding " + " ".join(layers), sum(n_units.values()) * n_fits(runs)) as advance:
         for layer in layers:
-            path = folder / f"decoded_{layer}.h5"
-            key = fingerprint(
-                scans=scans_key, features=features_key, layer=layer, bands=check_bands(config.bands),
-                delays_s=list(config.delays_s), n_candidates=config.n_candidates, seed=config.seed, version=1,
-            )  # fmt: skip
+            path, key = folder / f"decoded_{layer}.h5", keys[layer]
             if saved_key(path) == key:
                 results.append(load_result(path))
                 advance(n_units[layer] * n_fits(runs))
@@ -314,12 +337,12 @@ def scan_frames(movie: Path, size: tuple[int, int], n_scans: int, tr_s: float) -
     return frames[np.minimum(middle, len(frames) - 1)]
 
 
-def _write_film(path: Path, recording: Recording, result: LayerResult, weights: str) -> None:
+def _write_film(path: Path, recording: Recording, result: LayerResult, weights: str, device: str) -> None:
     """Write pictures of every held-out scan: the stimulus, and PredNet's from true, decoded and mean R0."""
     key = fingerprint(decoded=saved_key(path.with_name("decoded_R0.h5")), weights=weights_fingerprint(weights))
     if path.is_file() and _film_key(path) == key:
         return
-    network = load_prednet(weights)
+    network = load_prednet(weights).to(device)
     size = (result.shape[1], result.shape[2])
     rows = np.stack([result.true, result.decoded, np.broadcast_to(result.mean, result.true.shape)])
     pictures = np.stack(

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainpred.decoding.result import LayerResult, load_result
+from brainpred.decoding.result import LayerResult, load_result, saved_key
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
-from brainpred.models.prednet_weights import load_prednet, read_frame_size
+from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import probe_video, read_video, write_video
 from brainpred.numerics.timing import frame_scans
 from brainpred.progress import SILENT, Reporter
@@ -67,12 +67,22 @@ def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, An
     settings = read_json(settings_file)
     if settings["subject"] != config.subject:
         raise ConfigError(f"{folder} holds results of subject {settings['subject']}, not {config.subject}.")
+    if settings["dataset"] != config.dataset:
+        raise ConfigError(f"{folder} holds results of data set {settings['dataset']}, not {config.dataset}.")
     if settings["features"]["source"] != "prednet":
         raise DataError(
             f"{folder} holds decoded features of the user's own ({settings['features']['file']}), which cannot be "
             "put into PredNet. Decode a movie data set without --features."
         )
-    missing = [layer for layer in config.layers if not (folder / f"decoded_{layer}.h5").is_file()]
+    weights = settings["features"]["weights"]
+    if weights_fingerprint(weights) != settings["features"]["weights_sha256"]:
+        raise DataError(f"The PredNet weights {weights} have changed since {folder} was decoded. Run again: {command}")
+    keys = settings["keys"]
+    missing = [
+        layer
+        for layer in config.layers
+        if layer not in keys or saved_key(folder / f"decoded_{layer}.h5") != keys[layer]
+    ]
     if missing:
         raise DataError(
             f"{', '.join(missing)} of {config.dataset}/{config.subject} not decoded in {folder}. Run: {command}"

@@ -1,7 +1,9 @@
 """Make a simulated subject: synthesise or cut a movie, show it to PredNet, compute the BOLD signal."""
 
 import re
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ __all__ = ["SimulationConfig", "simulate_subject"]
 
 MOVIE_SEED = 2011
 SHORTEST_RUN_S = 10
-VERSION = 1  # of the recipe: raise it when the same settings give other data
+VERSION = 2  # of the recipe: raise it when the same settings give other data
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,25 @@ def _clip_names(config: SimulationConfig) -> list[str]:
 
 
 def _synthesise(config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
-    key = fingerprint(run_s=config.run_s, n=config.n_train_runs, seed=MOVIE_SEED, version=1)
+    key = fingerprint(run_s=config.run_s, n=config.n_train_runs, seed=MOVIE_SEED, version=VERSION)
     paths = {name: folder / f"{name}_{key}.mp4" for name in _clip_names(config)}
     todo = [name for name, path in paths.items() if not path.is_file()]
     if todo:
         with reporter.task("Synthesising the movie", len(todo)) as advance:
             for name in todo:
-                rng = np.random.default_rng([MOVIE_SEED, list(paths).index(name)])
+                rng = np.random.default_rng([MOVIE_SEED, 0, list(paths).index(name)])
                 write_video(paths[name], synthesise_movie(config.run_s, rng), FPS)
                 advance(1)
     return paths
 
 
-def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> tuple[dict[str, Path], int]:
+def _existing(movie: Path | str) -> Path:
+    if not Path(movie).is_file():
+        raise DataError(f"Movie {movie} does not exist.")
+    return Path(movie)
+
+
+def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
     """Cut a movie into equal clips of whole seconds; the last is the test clip."""
     names = _clip_names(config)
     info = probe_video(movie)
@@ -87,16 +95,21 @@ def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter
     key = fingerprint(movie=file_fingerprint(movie), run_s=run_s, n=config.n_train_runs, version=1)
     paths = {name: folder / f"{name}_{key}.mp4" for name in names}
     if all(path.is_file() for path in paths.values()):
-        return paths, run_s
+        return paths
     height = min(128, info.height)
     size = (height // 2 * 2, height * 5 // 4 // 2 * 2)
     n_frames = round(run_s * info.fps)
-    frames = iterate_frames(movie, size)
-    with reporter.task("Cutting the movie", len(names)) as advance:
+    with closing(iterate_frames(movie, size)) as frames, reporter.task("Cutting the movie", len(names)) as advance:
         for path in paths.values():
-            write_video(path, (next(frames)[1] for _ in range(n_frames)), info.fps)
+            clip = [frame for _, frame in islice(frames, n_frames)]
+            if len(clip) < n_frames:
+                raise DataError(
+                    f"{movie} has fewer frames than its length and rate state ({info.duration_s:.1f} s at "
+                    f"{info.fps:.2f} a second); convert it to a constant frame rate."
+                )
+            write_video(path, clip, info.fps)
             advance(1)
-    return paths, run_s
+    return paths
 
 
 def _compare_settings(
@@ -158,7 +171,7 @@ def simulate_subject(
     """
     asked = config is not None or movie is not None
     config = config or SimulationConfig()
-    matched = re.fullmatch(r"sim(\d+)", subject)
+    matched = re.fullmatch(r"sim(0[1-9]|[1-9]\d+)", subject)
     if not matched:
         raise ConfigError(f"Unknown subject {subject!r}. Simulated subjects are named sim01, sim02, sim03, ...")
     if config.strength < 0 or config.n_train_runs < 2 or config.n_test_repeats < 2 or config.run_s < SHORTEST_RUN_S:
@@ -168,15 +181,14 @@ def simulate_subject(
         )
     manifest = load_manifest("simulated")
     made_with = {"version": VERSION, "weights_sha256": weights_fingerprint(config.weights)}
-    settings = {**asdict(config), "movie": str(movie) if movie else None, **made_with}
+    settings = {**asdict(config), "movie": Path(movie).name if movie else None, **made_with}
+    if movie:
+        settings["movie_sha256"] = file_fingerprint(_existing(movie))
     if simulated.is_written(subject, data) and not overwrite:
         _compare_settings(subject, simulated.read_settings(subject, data), settings, reporter, asked=asked)
         return simulated.read(manifest, subject, data)
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
-    if movie is None:
-        clips = _synthesise(config, stimuli, reporter)
-    else:
-        clips, _ = _cut(Path(movie), config, stimuli, reporter)
+    clips = _cut(Path(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
     files = feature_files(
         list(clips.values()), cache_folder() / "features", tr_s=config.tr_s, weights=config.weights, device=device,
         reporter=reporter,
@@ -186,7 +198,7 @@ def simulate_subject(
         for name, file in zip(clips, files, strict=True)
     }
     brain_cortex = cortex(config.n_voxels, config.resolution_mm)
-    rng = np.random.default_rng([MOVIE_SEED, int(matched[1])])
+    rng = np.random.default_rng([MOVIE_SEED, 1, int(matched[1])])
     brain = draw_brain(brain_cortex, rng, config.strength)
     shown = [*(name for name in clips if name != "test-01"), *(["test-01"] * config.n_test_repeats)]
     names = [*shown[: config.n_train_runs], *(f"test-01_repeat-{n + 1:02d}" for n in range(config.n_test_repeats))]

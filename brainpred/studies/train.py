@@ -1,14 +1,17 @@
 """Train the networks that brainpred ships or that a lab needs for its own movies."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError
-from brainpred.storage import make_directory, write_json
+from brainpred.provenance import provenance
+from brainpred.storage import file_fingerprint, make_directory, read_json, write_json
 
 __all__ = ["PredNetTrainingConfig", "find_movies", "score_prednet", "train_prednet"]
 
@@ -137,6 +140,14 @@ def train_prednet(
             f"{', '.join(path.name for path in files)}."
         )
     out = make_directory(out)
+    _check_same_training(
+        out,
+        {
+            **asdict(settings),
+            "movies": {path.name: file_fingerprint(path) for path in files},
+            "hold_out": sorted(hold_out),
+        },
+    )
     rng = np.random.default_rng(settings.seed)
     larger = (round(settings.size[0] * MARGIN), round(settings.size[1] * MARGIN))
     clips = _load([path for path in files if path not in held], settings.size, MARGIN)
@@ -165,7 +176,7 @@ def train_prednet(
     trainer = lightning.Trainer(
         max_epochs=settings.epochs,
         accelerator="auto",
-        devices="auto",
+        devices=1,
         precision=settings.precision,  # type: ignore[arg-type]
         callbacks=[best],
         logger=CSVLogger(out, name="log"),
@@ -185,6 +196,20 @@ def train_prednet(
     save_prednet(training.network, weights, settings.size)
     write_json(out / "scores.json", score_prednet(weights, held, settings.size, settings.n_frames))
     return weights
+
+
+def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
+    """Write what a training is about to do; refuse to go on with one that did something else."""
+    path = out / "train.json"
+    wanted = json.loads(json.dumps(wanted))
+    if path.is_file() and (saved := read_json(path)["settings"]) != wanted:
+        other = [name for name in wanted if saved.get(name) != wanted[name]]
+        raise ConfigError(
+            f"{out} holds a training with other {', '.join(other)}; to go on with it, give the same options. "
+            "To train anew, choose another --out."
+        )
+    if not path.is_file():
+        write_json(path, {"settings": wanted, "provenance": provenance()})
 
 
 def score_prednet(

@@ -12,7 +12,7 @@ __all__ = ["delayed_rows", "delays_in_samples"]
 
 
 def delays_in_samples(delays_s: Sequence[float], tr_s: float) -> tuple[int, ...]:
-    """Round delays to whole scans; delays that fall on the same scan count once.
+    """Round delays to whole scans (halves up); delays that fall on the same scan count once.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def delays_in_samples(delays_s: Sequence[float], tr_s: float) -> tuple[int, ...]
     check_repetition_time(tr_s)
     if not len(delays_s) or not np.all(np.isfinite(delays_s)) or min(delays_s) < 0:
         raise ConfigError(f"delays_s must be one or more delays of 0 s or later, received {list(delays_s)}.")
-    return tuple(sorted({round(delay / tr_s) for delay in delays_s}))
+    return tuple(sorted({int(np.floor(delay / tr_s + 0.5 + 1e-9)) for delay in delays_s}))
 
 
 def delayed_rows(runs: ArrayLike, delay: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -21,13 +21,15 @@ DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 4, 10))
 BLOCKS_WITHOUT_RUNS = 5
 
 
-def leave_run_out(runs: NDArray[Any]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def leave_run_out(runs: NDArray[Any], gap: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split samples so that every run is left out once.
 
     Parameters
     ----------
     runs : ndarray (n_samples,)
-        Run of each sample.
+        Run of each sample, or any label of what must be left out together.
+    gap : int
+        Samples left out of training on both sides of a block, where a single run is cut into blocks.
 
     Returns
     -------
@@ -45,7 +47,9 @@ def leave_run_out(runs: NDArray[Any]) -> list[tuple[NDArray[np.int64], NDArray[n
     else:
         tests = np.array_split(np.arange(len(runs)), min(BLOCKS_WITHOUT_RUNS, len(runs)))
     everything = np.arange(len(runs))
-    return [(np.setdiff1d(everything, test), test) for test in tests]
+    reach = gap if len(names) == 1 else 0
+    near = [np.unique(np.clip(test[:, None] + np.arange(-reach, reach + 1), 0, len(runs) - 1)) for test in tests]
+    return [(np.setdiff1d(everything, around), test) for around, test in zip(near, tests, strict=True)]
 
 
 class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -128,7 +132,9 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, runs: ArrayLike | None = None) -> "BandedRidgeCV":
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, runs: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> "BandedRidgeCV":
         """Choose γ and α for every target and fit.
 
         Parameters
@@ -139,6 +145,9 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Targets, such as the units of a network.
         runs : array_like (n_samples,), optional
             Run of each sample; the samples of a run are neighbours. None: a single run.
+        groups : array_like (n_samples,), optional
+            What must be left out together in cross-validation, such as the clip shown: runs that show the same
+            clip have the same targets. None: the runs.
 
         Returns
         -------
@@ -159,13 +168,23 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         kernels, runs_checked = self._fit_kernels(features, runs)
         self._one_target = targets.ndim == 1
         targets = targets.astype(kernels.dtype, copy=False).reshape(len(features), -1)
+        held_together = runs_checked if groups is None else np.asarray(groups)
+        if held_together.shape != (len(features),):
+            raise DataError(
+                f"groups must label every sample: expected ({len(features)},), received {held_together.shape}."
+            )
+        folds = leave_run_out(held_together, gap=max(self.delays_))
+        if min(len(train) for train, _ in folds) < 1:
+            raise DataError(
+                f"{len(features)} samples are too few for delays of {max(self.delays_)} samples in one run."
+            )
         candidates = draw_candidates(len(kernels), self.n_candidates, np.random.default_rng(self.random_state))
         solution = solve_himalaya(
             kernels,
             targets,
             candidates,
             np.asarray(self.alphas, dtype=np.float64),
-            leave_run_out(runs_checked),
+            folds,
             resolve_device(self.device),
         )
         # The weights in use are those of kernels with unit mean diagonal.
@@ -322,11 +341,12 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         n_per_band = len(self.delays_) if self.per_delay else 1
         for number, columns in enumerate(self._columns):
             for d, delay in enumerate(self.delays_):
-                band = number * n_per_band + (d if self.per_delay else 0)
-                shared = (scaled * self.band_weights_[band]) @ self.dual_coef_.T / self.kernel_scale_[band]
+                if d == 0 or self.per_delay:
+                    band = number * n_per_band + (d if self.per_delay else 0)
+                    whole = (scaled * self.band_weights_[band]) @ self.dual_coef_.T / self.kernel_scale_[band]
                 rows, row_scans = delayed_rows(runs_checked, delay)
                 cols, col_scans = delayed_rows(self._train_runs, delay)
-                shared = shared[np.ix_(rows, cols)]  # (n_samples, n_train)
+                shared = whole[np.ix_(rows, cols)]  # (n_samples, n_train)
                 for begin in range(0, len(columns), chunk):
                     part = columns[begin : begin + chunk]
                     right = shared @ self._train_X[np.ix_(col_scans, part)]

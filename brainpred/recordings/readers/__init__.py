@@ -16,7 +16,7 @@ READERS = ("simulated", "attributes")
 def check_subject(manifest: Manifest, subject: str) -> None:
     """Raise :class:`ConfigError` unless the data set has the subject, listing those it has."""
     if manifest.reader == "simulated":
-        if not re.fullmatch(r"sim\d+", subject):
+        if not re.fullmatch(r"sim(0[1-9]|[1-9]\d+)", subject):
             raise ConfigError(
                 f"Unknown subject {subject!r} in data set {manifest.name}. Simulated subjects are named "
                 f"{', '.join(manifest.subjects)}, ..."

@@ -168,5 +168,6 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         mask,
         rois,
         stimuli,
-        simulated=True,  # type: ignore[arg-type]
+        simulated=True,
+        simulation=read_settings(subject, data),  # type: ignore[arg-type]
     )
