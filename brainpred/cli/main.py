@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
     if code == INTERRUPTED:
-        typer.echo("Interrupted. Run the same command again to go on from here.", err=True)
+        typer.echo("Interrupted. What was finished is kept; run the same command again to do the rest.", err=True)
     return int(code or 0)
 
 

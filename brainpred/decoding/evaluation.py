@@ -110,7 +110,7 @@ class _Fold:
 
 
 def _predict_fold(decoder: BrainDecoder, tests: Sequence[CleanRun], layer: str, source: FeatureSource) -> _Fold:
-    parts, truths, names, ceilings, contributions = [], [], [], [], []
+    parts, truths, names, ceilings, bolds, padded, labels_in_full = [], [], [], [], [], [], []
     for group in _repeats(tests):
         features = source.of_run(layer, group[0].run)
         n_scans = min(len(features), *(len(test.bold) for test in group))
@@ -125,13 +125,17 @@ def _predict_fold(decoder: BrainDecoder, tests: Sequence[CleanRun], layer: str, 
         parts.append(repeats.mean(axis=0))
         truths.append(features[:n_scored])
         names += [group[0].clip] * n_scored
-        zscored = zscore_runs(features[:n_scans], np.zeros(n_scans))[0]
-        contributions.append(decoder.ridge_.feature_contributions(bold.mean(axis=0), zscored))
+        # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
+        zscored = zscore_runs(features[:n_scored], np.zeros(n_scored))[0]
+        padded.append(np.pad(zscored, ((0, n_scans - n_scored), (0, 0))))
+        bolds.append(bold.mean(axis=0))
+        labels_in_full += [group[0].clip] * n_scans
         if len(group) > 1:
             ceilings.append(np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group))))
     true, labels = np.concatenate(truths), np.array(names)
     ceiling = np.mean(ceilings, axis=0) if ceilings else np.full(true.shape[1], np.nan)
-    return _Fold(decoder, true, np.concatenate(parts), labels, ceiling, np.mean(contributions, axis=0))
+    contributions = decoder.ridge_.feature_contributions(np.concatenate(bolds), np.concatenate(padded), labels_in_full)
+    return _Fold(decoder, true, np.concatenate(parts), labels, ceiling, contributions)
 
 
 def evaluate_layer(

@@ -143,13 +143,15 @@ def load_result(path: Path | str) -> LayerResult:
     return LayerResult(**values)
 
 
-def unit_table(result: LayerResult) -> pd.DataFrame:
+def unit_table(result: LayerResult, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Tabulate the scores of every unit.
 
     Parameters
     ----------
     result : LayerResult
         Scores of one layer.
+    names : sequence of str, optional
+        Names of its units.
 
     Returns
     -------
@@ -158,16 +160,17 @@ def unit_table(result: LayerResult) -> pd.DataFrame:
         r / ceiling, α and cross-validated R².
     """
     n_units = len(result.r)
-    names = {1: ("channel",), 3: ("channel", "row", "column")}.get(
+    axes = {1: ("channel",), 3: ("channel", "row", "column")}.get(
         len(result.shape), tuple(f"axis{axis}" for axis in range(len(result.shape)))
     )
-    place = dict(zip(names, np.unravel_index(np.arange(n_units), result.shape), strict=True))
+    place = dict(zip(axes, np.unravel_index(np.arange(n_units), result.shape), strict=True))
     normalised = np.divide(
         result.r, result.ceiling, out=np.full_like(result.r, np.nan), where=np.nan_to_num(result.ceiling) > 0
     )
     return pd.DataFrame(
         {
-            "layer": result.layer, "unit": np.arange(n_units), **place, "r": result.r, "r2": result.r2,
+            "layer": result.layer, "unit": np.arange(n_units),
+            **({} if names is None else {"name": list(names)}), **place, "r": result.r, "r2": result.r2,
             "ceiling": result.ceiling, "r_over_ceiling": normalised, "alpha": result.alphas, "cv_r2": result.cv_r2,
         }
     )  # fmt: skip

@@ -23,6 +23,11 @@ class FeatureSource(Protocol):
     """What decoding needs to know of features."""
 
     @property
+    def unit_names(self) -> Mapping[str, list[str]]:
+        """Names of the units of those layers whose units have names."""
+        ...
+
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of the units of every layer."""
         ...
@@ -81,6 +86,7 @@ class ClipFeatures:
 
     def __init__(self, files: Mapping[str, FeatureFile]):
         self._files = dict(files)
+        self.unit_names: Mapping[str, list[str]] = {}
         self.shapes: Mapping[str, tuple[int, ...]] = next(iter(self._files.values())).shapes
 
     def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
@@ -99,10 +105,18 @@ class TableFeatures:
         The table, by layer.
     recording : Recording
         The scans that the rows belong to, in order.
+    unit_names : mapping of str to list of str, optional
+        Names of units, by layer.
     """
 
-    def __init__(self, layers: Mapping[str, NDArray[np.float32]], recording: Recording):
+    def __init__(
+        self,
+        layers: Mapping[str, NDArray[np.float32]],
+        recording: Recording,
+        unit_names: Mapping[str, list[str]] | None = None,
+    ):
         self._layers = dict(layers)
+        self.unit_names: Mapping[str, list[str]] = dict(unit_names or {})
         self.shapes: Mapping[str, tuple[int, ...]] = {name: values.shape[1:] for name, values in layers.items()}
         ends = np.cumsum([run.n_scans for run in recording.runs])
         self._rows = {run.name: slice(end - run.n_scans, end) for run, end in zip(recording.runs, ends, strict=True)}
@@ -139,10 +153,11 @@ def load_table(path: Path | str, recording: Recording) -> TableFeatures:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"Feature file {path} does not exist.")
+    unit_names: dict[str, list[str]] = {}
     if path.suffix.lower() in {".h5", ".hdf5", ".hdf"}:
         layers = _read_hdf5(path)
     elif path.suffix.lower() in {".tsv", ".txt", ".csv"}:
-        layers = _read_tsv(path, recording)
+        layers, unit_names = _read_tsv(path, recording)
     else:
         raise ConfigError(f"Features must be .tsv, .csv, .h5 or .hdf5, received {path.name}.")
     expected = sum(run.n_scans for run in recording.runs)
@@ -157,7 +172,7 @@ def load_table(path: Path | str, recording: Recording) -> TableFeatures:
             raise DataError(
                 f"{path}: layer {layer} holds {int((~np.isfinite(values)).sum())} values that are no numbers."
             )
-    return TableFeatures(layers, recording)
+    return TableFeatures(layers, recording, unit_names)
 
 
 def _read_hdf5(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -178,7 +193,7 @@ def _read_hdf5(path: Path) -> dict[str, NDArray[np.float32]]:
     return layers
 
 
-def _read_tsv(path: Path, recording: Recording) -> dict[str, NDArray[np.float32]]:
+def _read_tsv(path: Path, recording: Recording) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[str]]]:
     try:
         with warnings.catch_warnings():
             # Rows longer than the header would lose their last values.
@@ -198,4 +213,4 @@ def _read_tsv(path: Path, recording: Recording) -> dict[str, NDArray[np.float32]
             raise DataError(
                 f"{path}: the column run marks runs of {lengths} scans, but {recording.label} has runs of {expected}."
             )
-    return {"features": values}
+    return {"features": values}, {"features": [str(name) for name in table.columns]}

@@ -87,7 +87,7 @@ def film_strip(
     ndarray of uint8 (height, width, 3)
         The strip.
     """
-    margin = 170
+    margin = GAP * 4 + int(max(_font(15).getlength(label) for label in rows))
     first = next(iter(rows.values()))
     panel_width = round(first.shape[2] * panel_height / first.shape[1])
     width = margin + (panel_width + GAP) * len(times_s) + GAP

@@ -81,6 +81,8 @@ class Recording:
 
     def __post_init__(self) -> None:
         n_voxels = self.n_voxels
+        if not n_voxels or not self.tr_s > 0:
+            raise DataError(f"{self.label}: expected voxels in the mask and tr_s > 0, got {n_voxels} and {self.tr_s}.")
         if not self.runs:
             raise DataError(f"{self.label}: the recording has no runs.")
         if len(self.rois) != n_voxels:
@@ -114,7 +116,7 @@ class Recording:
     @property
     def n_voxels(self) -> int:
         """Number of voxels inside the mask."""
-        return int(np.count_nonzero(np.asanyarray(self.mask.dataobj)))
+        return int(np.count_nonzero(np.asanyarray(self.mask.dataobj) > 0))
 
     def runs_with_role(self, role: str) -> list[Run]:
         """Give the runs that serve for training or testing.

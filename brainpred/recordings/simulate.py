@@ -23,6 +23,8 @@ ROI_LAYERS: dict[str, tuple[float, float, dict[str, float]]] = {
     "frontal": (0.01, 0.05, {"R3": 1.0}),
     "rest": (0.02, 0.05, {"R1": 0.3, "R2": 0.3, "R3": 0.4}),
 }
+# Low layers are carried more strongly than high ones, so that R0 is decoded well and R3 hardly (document 000, 4.1).
+LAYER_STRENGTH = {"none": 0.0, "R0": 1.1, "R1": 0.7, "R2": 0.5, "R3": 0.2}
 HRF_ONSETS_S = np.linspace(-1.0, 1.0, 9)
 BASELINE = 1000.0
 NOISE = 12.0  # standard deviation of a voxel's noise, on a baseline of 1000
@@ -159,6 +161,7 @@ def draw_brain(cortex: Cortex, rng: np.random.Generator, strength: float = 1.0) 
         chosen = voxels[rng.random(len(voxels)) < responsive]
         layer[chosen] = rng.choice(list(mixture), size=len(chosen), p=list(mixture.values()))
         signal[chosen] = strength * median * rng.lognormal(0, 0.6, len(chosen))
+    signal *= pd.Series(layer).map(LAYER_STRENGTH).to_numpy()
     x, y, size = _receptive_fields(cortex.coordinates_mm, cortex.rois, rng)
     hrf = rng.integers(len(HRF_ONSETS_S), size=n)
     truth = pd.DataFrame(

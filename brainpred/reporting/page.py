@@ -131,6 +131,7 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     environment.filters.update(number=_number, thousands=lambda n: f"{int(n):,}", joined=_joined)
     page = environment.get_template("report.html.j2").render(
         settings=settings,
+        delays_used_s=_delays_used_s(settings),
         settings_text=json.dumps(settings, indent=2, ensure_ascii=False),
         summary=_summary(settings, rows),
         layers=rows,
@@ -146,6 +147,13 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def _delays_used_s(settings: Mapping[str, Any]) -> list[float]:
+    """Give the delays that were used, in seconds: those asked for, rounded to whole scans."""
+    if "delays_scans" not in settings:
+        return list(settings["delays_s"])
+    return [scans * settings["tr_s"] for scans in settings["delays_scans"]]
 
 
 def _remedy(folder: Path) -> str:
@@ -345,7 +353,7 @@ def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
     tests = [run for run in settings["runs"] if run["role"] == "test"]
     clips = [run["stimulus"] or run["name"] for run in tests]
     repeats = [clips.count(clip) for clip in dict.fromkeys(clips)]
-    n_rois, n_delays = len(settings["roi_sizes"]), len(settings["delays_s"])
+    n_rois, n_delays = len(settings["roi_sizes"]), len(_delays_used_s(settings))
     bands = check_bands(settings["bands"])
     n_bands = {"roi": n_rois, "delay": n_delays, "roi×delay": n_rois * n_delays}.get(bands, 1)
     return {

@@ -150,7 +150,7 @@ def _decode_into(
     keys = _layer_keys(config, recording, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
-    _write_tables_and_maps(folder, recording, runs, results)
+    _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
     film = folder / "film.h5"
     if config.features is None and "R0" in layers:
         _write_film(film, recording, results[layers.index("R0")], config.weights, device)
@@ -167,7 +167,8 @@ def _decode_into(
                 for run in recording.runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "keys": keys, "simulation": recording.simulation, "features": _describe_features(config), "provenance": provenance(),
+            "keys": keys, "simulation": dict(recording.simulation), "features": _describe_features(config),
+            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
@@ -279,10 +280,14 @@ def _write_map(path: Path, recording: Recording, values: NDArray[np.floating], w
 
 
 def _write_tables_and_maps(
-    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
+    folder: Path,
+    recording: Recording,
+    runs: Sequence[CleanRun],
+    results: Sequence[LayerResult],
+    unit_names: Mapping[str, list[str]],
 ) -> None:
     _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
-    units = pd.concat([unit_table(result) for result in results], ignore_index=True)
+    units = pd.concat([unit_table(result, unit_names.get(result.layer)) for result in results], ignore_index=True)
     units.insert(1, "data", "simulated" if recording.simulated else "measured")
     _write_table(folder / "scores.tsv", units)
     rows = []

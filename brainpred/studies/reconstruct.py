@@ -61,6 +61,7 @@ def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, An
     command = (
         f"brainpred decode --subject {config.subject} --dataset {config.dataset} --layers {' '.join(config.layers)}"
     )
+    command += f" --out {folder}"
     settings_file = folder / "decode.json"
     if not settings_file.is_file():
         raise DataError(f"{config.dataset}/{config.subject} is not decoded in {folder}. Run first: {command}")
@@ -139,6 +140,8 @@ def reconstruct_subject(
     weights = str(settings["features"]["weights"])
     network = load_prednet(weights).to(device)
     numbers = layer_numbers(list(config.layers), network)
+    if 0 in numbers and config.drive == "stimulus":
+        reporter.say("Note: where R0 is swapped, the picture depends on R0 alone, and the drive changes nothing.")
     size = read_frame_size(weights)
     recording = load_recording(config.dataset, config.subject, data)
 

@@ -90,7 +90,7 @@ def test_planted_signal_is_found(source):
 def test_scores_are_those_of_the_predictions(source):
     runs = [*training(source), *repeats(source), *repeats(source, "t2", 2)]
     result = evaluate_layer(runs, "R0", source, make_decoder)
-    assert result.runs.tolist() == ["t1"] * 43 + ["t2"] * 37
+    assert result.runs.tolist() == ["t1"] * (43 - DELAY) + ["t2"] * (37 - DELAY)
     zscored = (result.decoded - result.mean) / result.std
     truth = zscore_runs(result.true, result.runs)[0]
     r = [np.corrcoef(y, y_hat)[0, 1] for y, y_hat in zip(truth.T, zscored.T, strict=True)]
@@ -131,7 +131,7 @@ def test_repeats_of_unequal_length_are_cut_to_the_shortest(source):
     tests = repeats(source)
     short = CleanRun(Run("short", "test", tests[1].run.bold[:42], "t1"), tests[1].bold[:42])
     result = evaluate_layer([*training(source), tests[0], short], "R0", source, make_decoder)
-    assert result.true.shape == result.decoded.shape == (42, 6)
+    assert result.true.shape == result.decoded.shape == (42 - DELAY, 6)
 
 
 def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
@@ -139,7 +139,7 @@ def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
     fits = []
     result = evaluate_layer(runs, "R0", source, make_decoder, on_fit=lambda: fits.append(1))
     assert len(fits) == n_fits(runs) == 3
-    assert result.runs.tolist() == ["c1"] * 47 + ["c2"] * 31 + ["c3"] * 53
+    assert result.runs.tolist() == ["c1"] * (47 - DELAY) + ["c2"] * (31 - DELAY) + ["c3"] * (53 - DELAY)
     for out in range(3):
         others = [run for number, run in enumerate(runs) if number != out]
         names = np.repeat([run.run.name for run in others], [len(run.bold) for run in others])
@@ -150,9 +150,56 @@ def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
         )
         name = runs[out].run.name
         expected = decoder.restore(decoder.predict(runs[out].bold, np.full(len(runs[out].bold), name)))
-        np.testing.assert_allclose(result.decoded[result.runs == name], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(result.decoded[result.runs == name], expected[:-DELAY], rtol=0, atol=1e-5)
     assert np.isnan(result.ceiling).all()
     assert result.r.min() > 0.6
+
+
+def test_runs_of_the_same_clip_are_left_out_together():
+    """BOLD that repeats with the clip but tells nothing of its features must not decode them from the other showing."""
+    source = Clips({f"c{number}": 41 for number in range(6)})
+    rng = np.random.default_rng(8)
+    ties = {clip: rng.standard_normal((41, N_VOXELS)) for clip in source.units}
+    runs = []
+    for showing in range(2):
+        for clip in source.units:
+            bold = (3 * ties[clip] + rng.standard_normal((41, N_VOXELS))).astype(np.float32)
+            runs.append(CleanRun(Run(f"{clip}-{showing}", "train", bold, clip), zscore_runs(bold, np.zeros(41))[0]))
+    result = evaluate_layer(runs, "R0", source, make_decoder)
+    assert n_fits(runs) == 6
+    assert len(result.runs) == 6 * (41 - DELAY), "both showings are averaged"
+    assert result.r.mean() < 0.1
+    test = CleanRun(Run("again", "test", runs[0].run.bold, "c0"), runs[0].bold)
+    with pytest.raises(DataError, match="in training and in test runs: c0"):
+        evaluate_layer([*runs, test], "R0", source, make_decoder)
+
+
+def test_regularisation_is_not_chosen_on_clips_that_are_fitted_too():
+    """BOLD that repeats with the clip alone must seem worthless inside the training runs as well."""
+    source = Clips({**{f"c{number}": 41 for number in range(6)}, "t1": 43})
+    rng = np.random.default_rng(9)
+    ties = {clip: 3 * rng.standard_normal((41, N_VOXELS)) for clip in source.units if clip != "t1"}
+    runs = []
+    for showing in range(2):
+        for clip, tie in ties.items():
+            bold = (tie + rng.standard_normal((41, N_VOXELS))).astype(np.float32)
+            runs.append(CleanRun(Run(f"{clip}-{showing}", "train", bold, clip), zscore_runs(bold, np.zeros(41))[0]))
+    result = evaluate_layer([*runs, *repeats(source)], "R0", source, make_decoder)
+    assert result.cv_r2.max() < 0.02
+
+
+def test_repeats_do_not_see_each_other(source):
+    def make_late_decoder():
+        return BrainDecoder(ROIS, delays_s=(2.0, 5.0), alphas=(0.1, 10.0), n_candidates=2, device="cpu")
+
+    train, tests = training(source), repeats(source)
+    result = evaluate_layer([*train, *tests], "R0", source, make_late_decoder)
+    names = np.repeat([run.run.name for run in train], [len(run.bold) for run in train])
+    units = np.concatenate([source.units[run.run.name] for run in train])
+    decoder = make_late_decoder().fit(np.concatenate([run.bold for run in train]), units, names)
+    alone = [decoder.predict(test.bold, np.zeros(len(test.bold))) for test in tests]
+    n_scored = len(result.decoded)
+    np.testing.assert_allclose(result.decoded, decoder.restore(np.mean(alone, axis=0))[:n_scored], rtol=0, atol=1e-4)
 
 
 def test_one_decoder_is_fitted_where_there_are_test_runs(source):
@@ -244,7 +291,7 @@ def test_categories_are_identified():
     source.units = {clip: patterns[labels] for clip, labels in shown.items()}
     result = evaluate_layer(training(source, noise=0.5), "R0", source, make_decoder)
     assert result.n_patterns == 4
-    assert len(result.nway_correct) == sum(int((labels > 0).sum()) for labels in shown.values())
+    assert len(result.nway_correct) == sum(int((labels[:-DELAY] > 0).sum()) for labels in shown.values())
     assert result.nway_correct.mean() > 0.6
 
 

@@ -165,12 +165,19 @@ def test_band_of_nothing_but_zeros_predicts_nothing():
 
 def test_single_run_is_validated_in_blocks():
     X, Y, _ = simulate((43,))
-    expected = reference_fit(X, Y, np.zeros(43), LABELS, DELAYS, per_delay=False, n_candidates=4, alphas=ALPHAS)
-    ridge = BandedRidgeCV(LABELS, delays_s=DELAYS_S, tr_s=TR_S, alphas=ALPHAS, n_candidates=4).fit(X, Y)
+    expected = reference_fit(X, Y, np.zeros(43), LABELS, (0,), per_delay=False, n_candidates=4, alphas=ALPHAS)
+    ridge = BandedRidgeCV(LABELS, tr_s=TR_S, alphas=ALPHAS, n_candidates=4).fit(X, Y)
     np.testing.assert_array_equal(ridge.alphas_, expected.alphas)
     np.testing.assert_allclose(ridge.cv_scores_, expected.scores.max(axis=(0, 1)), rtol=0, atol=1e-8)
-    whole = reference.predict(reference.band_designs(X, np.zeros(43), LABELS, DELAYS), expected)[1]
+    whole = reference.predict(reference.band_designs(X, np.zeros(43), LABELS, (0,)), expected)[1]
     np.testing.assert_allclose(ridge.predict(X), whole, rtol=0, atol=1e-8)
+
+
+def test_blocks_of_a_single_run_keep_their_distance_from_training():
+    for train, test in leave_run_out(np.zeros(43), gap=4):
+        assert min(abs(train[:, None] - test).min(axis=1)) == 5
+    for train, test in leave_run_out(np.repeat([0, 1], 9), gap=4):
+        assert len(train) + len(test) == 18, "runs need no gap"
 
 
 @pytest.mark.parametrize("runs", [[3, 3, 1, 1, 1, 2, 2], ["b", "a", "c", "c"], [4, 4, 4], [4] * 13])
