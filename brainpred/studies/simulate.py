@@ -25,7 +25,7 @@ from brainpred.storage import file_fingerprint, fingerprint, make_directory
 __all__ = ["SimulationConfig", "simulate_subject"]
 
 MOVIE_SEED = 2011
-BRAIN_SEED = 4  # one of six tried: its sim01 is typical in R0, and its R3 near 0 (docs/decisions/0004)
+BRAIN_SEED = 4  # chosen among six, so that R3 of sim01 is near 0: see docs/decisions/0004
 SHORTEST_RUN_S = 10
 VERSION = 2  # of the recipe: raise it when the same settings give other data
 
