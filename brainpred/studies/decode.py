@@ -360,7 +360,7 @@ def _write_film(path: Path, recording: Recording, result: LayerResult, weights: 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(key=key, simulated=recording.simulated)
         file["time_s"] = np.concatenate([np.arange((result.runs == clip).sum()) for clip in clips]) * recording.tr_s
-        file["clip"] = result.runs.astype("S")
+        file["clip"] = np.char.encode(result.runs, "utf-8")
         file["stimulus"] = shown
         for number, name in enumerate(("true", "decoded", "mean")):
             file[name] = (pictures[:, number] * 255).round().astype(np.uint8)

@@ -1,6 +1,5 @@
 """Make a simulated subject: synthesise or cut a movie, show it to PredNet, compute the BOLD signal."""
 
-import re
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from brainpred.movies.video import iterate_frames, probe_video, write_video
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import simulated
+from brainpred.recordings.readers import check_subject, simulated
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
 from brainpred.storage import file_fingerprint, fingerprint, make_directory
@@ -75,12 +74,6 @@ def _synthesise(config: SimulationConfig, folder: Path, reporter: Reporter) -> d
                 write_video(paths[name], synthesise_movie(config.run_s, rng), FPS)
                 advance(1)
     return paths
-
-
-def _existing(movie: Path | str) -> Path:
-    if not Path(movie).is_file():
-        raise DataError(f"Movie {movie} does not exist.")
-    return Path(movie)
 
 
 def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
@@ -172,19 +165,18 @@ def simulate_subject(
     """
     asked = config is not None or movie is not None
     config = config or SimulationConfig()
-    matched = re.fullmatch(r"sim(0[1-9]|[1-9]\d+)", subject)
-    if not matched:
-        raise ConfigError(f"Unknown subject {subject!r}. Simulated subjects are named sim01, sim02, sim03, ...")
+    manifest = load_manifest("simulated")
+    check_subject(manifest, subject)
     if config.strength < 0 or config.n_train_runs < 2 or config.n_test_repeats < 2 or config.run_s < SHORTEST_RUN_S:
         raise ConfigError(
             f"A simulated subject needs strength >= 0, at least 2 training runs, 2 test repeats and runs of "
             f"{SHORTEST_RUN_S} s; received {config}."
         )
-    manifest = load_manifest("simulated")
     made_with = {"version": VERSION, "weights_sha256": weights_fingerprint(config.weights)}
     settings = {**asdict(config), "movie": Path(movie).name if movie else None, **made_with}
     if movie:
-        settings["movie_sha256"] = file_fingerprint(_existing(movie))
+        probe_video(movie)
+        settings["movie_sha256"] = file_fingerprint(movie)
     if simulated.is_written(subject, data) and not overwrite:
         _compare_settings(subject, simulated.read_settings(subject, data), settings, reporter, asked=asked)
         return simulated.read(manifest, subject, data)
@@ -200,7 +192,7 @@ def simulate_subject(
     }
     brain_cortex = cortex(config.n_voxels, config.resolution_mm)
     # Three numbers where the clips have two: no brain is drawn from the stream of a clip.
-    rng = np.random.default_rng([MOVIE_SEED, BRAIN_SEED, int(matched[1])])
+    rng = np.random.default_rng([MOVIE_SEED, BRAIN_SEED, int(subject.removeprefix("sim"))])
     brain = draw_brain(brain_cortex, rng, config.strength)
     shown = [*(name for name in clips if name != "test-01"), *(["test-01"] * config.n_test_repeats)]
     names = [*shown[: config.n_train_runs], *(f"test-01_repeat-{n + 1:02d}" for n in range(config.n_test_repeats))]
