@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainpred.decoding.decoder import BrainDecoder
-    from brainpred.features.extract import extract_features
+    from brainpred.features.extract import FeatureConfig, extract_features
     from brainpred.models.prednet import PredNet
-    from brainpred.models.prednet_weights import load_prednet
     from brainpred.numerics.ridge.estimator import BandedRidgeCV
     from brainpred.recordings.readers import load_recording
     from brainpred.recordings.recording import Recording
@@ -28,13 +27,13 @@ _HOMES = {
     "BandedRidgeCV": "brainpred.numerics.ridge.estimator",
     "BrainDecoder": "brainpred.decoding.decoder",
     "DecodeConfig": "brainpred.studies.decode",
+    "FeatureConfig": "brainpred.features.extract",
     "PredNet": "brainpred.models.prednet",
     "ReconstructConfig": "brainpred.studies.reconstruct",
     "Recording": "brainpred.recordings.recording",
     "SimulationConfig": "brainpred.studies.simulate",
     "decode_subject": "brainpred.studies.decode",
     "extract_features": "brainpred.features.extract",
-    "load_prednet": "brainpred.models.prednet_weights",
     "load_recording": "brainpred.recordings.readers",
     "reconstruct_subject": "brainpred.studies.reconstruct",
     "simulate_subject": "brainpred.studies.simulate",
@@ -44,13 +43,13 @@ __all__ = [
     "BandedRidgeCV",
     "BrainDecoder",
     "DecodeConfig",
+    "FeatureConfig",
     "PredNet",
     "ReconstructConfig",
     "Recording",
     "SimulationConfig",
     "decode_subject",
     "extract_features",
-    "load_prednet",
     "load_recording",
     "reconstruct_subject",
     "simulate_subject",

@@ -18,6 +18,7 @@ __all__ = [
     "output_folder",
     "read_json",
     "write_json",
+    "write_text",
 ]
 
 
@@ -170,8 +171,21 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
     content : mapping
         What to write.
     """
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8, all or nothing.
+
+    Parameters
+    ----------
+    path : Path or str
+        File to write.
+    text : str
+        What to write.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

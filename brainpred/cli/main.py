@@ -125,23 +125,40 @@ def reconstruct(
 
 @app.command()
 def features(
-    movie: Annotated[Path, typer.Option(help="Movie file, of any format FFmpeg knows.")],
-    tr: Annotated[float, typer.Option(help="Seconds that one row of features averages.")] = 1.0,
+    movie: Annotated[list[Path] | None, typer.Option(help="Movie files, of any format FFmpeg knows.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Instead of --movie: the movies that this subject saw.")] = None,
+    dataset: Dataset = "simulated",
+    units: Annotated[list[str] | None, typer.Option(help="Units, such as R0 E2 Ahat0 (default: every R).")] = None,
+    tr: Annotated[float, typer.Option(help="Seconds of a scan: one row of features.")] = 1.0,
+    pooling: Annotated[str, typer.Option(help="Frames of a scan: mean, last, or lanczos (low-pass).")] = "mean",
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
     size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: as trained).")] = None,
+    dtype: Annotated[str, typer.Option(help="How values are stored: float32 or float16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="How the network computes: float32 or bfloat16 (faster).")] = "float32",
+    pieces: Annotated[int, typer.Option(help="Pieces to cut each movie into, computed side by side; 1 is exact.")] = 1,
+    burn_in: Annotated[float, typer.Option(help="Seconds that each piece sees before its first scan.")] = 10.0,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="HDF5 file to write (default: <movie>_features.h5 here).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, or HDF5 file for one movie (default: <movie>_features.h5 here).")
+    ] = None,
+    data: Data = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn a movie into PredNet's R0-R3, averaged over every repetition time (HDF5)."""
-    from brainpred.studies.features import write_movie_features
+    """Turn movies into PredNet's units at the pace of the scans (HDF5); R0-R3 averaged by default."""
+    from brainpred.errors import ConfigError
+    from brainpred.features.extract import FeatureConfig
+    from brainpred.studies.features import recording_movies, write_movie_features
 
-    file = write_movie_features(
-        movie, out, tr_s=tr, weights=weights, size=parse_size(size), device=device, reporter=reporter(quiet)
-    )
-    for layer, shape in file.shapes.items():
-        typer.echo(f"{layer}: {file.n_scans} x {'x'.join(map(str, shape))}")
-    typer.echo(f"Written: {file.path}")
+    if bool(movie) == bool(subject):
+        raise ConfigError("Name the movies with --movie FILE ..., or whose movies with --subject S.")
+    config = FeatureConfig(
+        tr, tuple(units or ()), weights, parse_size(size), pooling, dtype, precision, pieces, burn_in
+    )  # fmt: skip
+    movies = movie or recording_movies(str(subject), dataset, data)
+    for file in write_movie_features(movies, out, config, device=device, reporter=reporter(quiet)):
+        for layer, shape in file.shapes.items():
+            typer.echo(f"{layer}: {file.n_scans} x {'x'.join(map(str, shape))}")
+        typer.echo(f"Written: {file.path}")
 
 
 @app.command()

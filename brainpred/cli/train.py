@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from brainpred.cli.options import Quiet, Seed, parse_size
+from brainpred.cli.options import Device, Quiet, Seed, parse_size, reporter
 
 __all__ = ["app"]
 
@@ -19,32 +19,63 @@ def _group() -> None:
 
 @app.command()
 def prednet(
-    movies: Annotated[list[Path], typer.Option(help="Movie files or folders of them.")],
-    hold_out: Annotated[list[str], typer.Option(help="File names of movies kept for validation.")],
+    movies: Annotated[list[Path] | None, typer.Option(help="Movie files or folders of them.")] = None,
+    hold_out: Annotated[list[str] | None, typer.Option(help="File names of movies kept for validation.")] = None,
+    import_keras: Annotated[
+        Path | None,
+        typer.Option(help="The authors' weights (Keras HDF5): turned into brainpred's, and with --movies trained on."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoints and logs.")] = Path("results/prednet"),
-    size: Annotated[str, typer.Option(help="Frame size HEIGHTxWIDTH.")] = "64x80",
-    channels: Annotated[str, typer.Option(help="Channels a layer.")] = "3,16,32,64",
-    loss: Annotated[str, typer.Option(help="L0 (lowest layer's error) or Lall (all layers').")] = "L0",
-    epochs: Annotated[int, typer.Option(help="Epochs; the learning rate drops at half.")] = 150,
+    size: Annotated[
+        str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: 64x80; 128x160 with --import-keras).")
+    ] = None,
+    channels: Annotated[str, typer.Option(help="Channels a layer, of a network that starts anew.")] = "3,16,32,64",
+    start: Annotated[
+        str,
+        typer.Option(help="published (random weights), copying (random, but predicts no change), or a weights file."),
+    ] = "published",
+    loss: Annotated[
+        str,
+        typer.Option(help="L0 (lowest layer's error), Lall (all layers') or MSE (squared error of the prediction)."),
+    ] = "L0",
+    learning_rate: Annotated[float, typer.Option(help="Adam's highest rate.")] = 1e-3,
+    schedule: Annotated[str, typer.Option(help="drop (a tenth from half of the epochs on) or cosine.")] = "drop",
+    epochs: Annotated[int, typer.Option(help="Epochs.")] = 150,
     sequences: Annotated[int, typer.Option(help="Sequences an epoch.")] = 500,
     batch_size: Annotated[int, typer.Option(help="Sequences a step.")] = 4,
+    margin: Annotated[float, typer.Option(help="How much larger than the frame movies are kept, to crop from.")] = 2.0,
     synthetic_s: Annotated[float, typer.Option(help="Seconds of synthesised movie to add.")] = 300.0,
     precision: Annotated[str, typer.Option(help="Lightning's precision: 32-true, bf16-mixed, ...")] = "32-true",
+    device: Device = "auto",
+    devices: Annotated[str, typer.Option(help="How many GPUs: auto (all) or a number.")] = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Train a PredNet on movies; run it again to go on where it was stopped."""
     from brainpred.errors import ConfigError
-    from brainpred.studies.train import PredNetTrainingConfig, train_prednet
+    from brainpred.studies.train import PredNetTrainingConfig, import_keras_prednet, train_prednet
+
+    default_size = (128, 160) if import_keras else (64, 80)
+    if import_keras:
+        start = str(import_keras_prednet(import_keras, out, parse_size(size) or default_size))
+        typer.echo(f"Weights: {start}")
+        if not movies:
+            return
+    if not movies or not hold_out:
+        raise ConfigError("Name the movies to train on with --movies, and those kept for validation with --hold-out.")
 
     parts = channels.split(",")
     if not all(part.strip().isdigit() for part in parts):
         raise ConfigError(f"Channels are numbers with commas between, such as 3,48,96,192; received {channels!r}.")
     config = PredNetTrainingConfig(
-        size=parse_size(size) or (64, 80), channels=tuple(int(part) for part in parts), loss=loss,
-        batch_size=batch_size,
-        sequences_per_epoch=sequences, epochs=epochs, synthetic_s=synthetic_s, precision=precision, seed=seed,
+        size=parse_size(size) or default_size, channels=tuple(int(part) for part in parts), start=start, loss=loss,
+        learning_rate=learning_rate, schedule=schedule, batch_size=batch_size, sequences_per_epoch=sequences,
+        epochs=epochs, margin=margin, synthetic_s=synthetic_s, precision=precision, seed=seed,
     )  # fmt: skip
-    weights = train_prednet(movies, out, config, hold_out=hold_out, quiet=quiet)
+    weights = train_prednet(
+        movies, out, config, hold_out=hold_out, device=device, devices=int(devices) if devices.isdigit() else devices,
+        reporter=reporter(quiet),
+    )  # fmt: skip
     typer.echo(f"Weights: {weights}")
+    typer.echo(f"Model card: {weights.with_suffix('.md')}")
     typer.echo(f"Scores on held-out clips: {out / 'scores.json'}")

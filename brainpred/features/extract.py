@@ -1,120 +1,100 @@
-"""Turn movies into PredNet's representations, averaged within each scan."""
+"""Turn movies into PredNet's representations at the pace of the scans."""
 
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from brainpred.devices import resolve_device
-from brainpred.errors import DataError
-from brainpred.features.store import FeatureFile, read_feature_file, write_feature_file
+from brainpred.errors import ConfigError, DataError
+from brainpred.features.pooling import POOLINGS, ScanPool
+from brainpred.features.showing import Showing, read_blocks, show_movies
+from brainpred.features.store import FeatureFile, read_feature_file, write_feature_blocks
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
-from brainpred.movies.video import iterate_frames, probe_video
-from brainpred.numerics.timing import check_repetition_time, frame_scans, n_whole_scans
+from brainpred.movies.video import probe_video
+from brainpred.numerics.timing import LANCZOS_LOBES, check_repetition_time, n_whole_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import file_fingerprint, fingerprint, make_directory
 
-__all__ = ["average_representations", "extract_features", "feature_files"]
+__all__ = ["FeatureConfig", "extract_features", "feature_files"]
 
-# Independent movies that go through the network together.
-MOVIES_AT_ONCE = 4
+DTYPES = ("float32", "float16")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Scans after each join that both pieces compute, to be compared.
+COMPARED_SCANS = 5
 
 
-def average_representations(
-    network: PredNet, movies: Sequence[Path | str], size: tuple[int, int], tr_s: float, reporter: Reporter = SILENT
-) -> list[dict[str, NDArray[np.float32]]]:
-    """Show movies to PredNet side by side and average every R_l over the frames of each scan.
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Say which features to take from a movie.
 
-    Parameters
+    Attributes
     ----------
-    network : PredNet
-        The network, on the device to compute on.
-    movies : sequence of Path or str
-        Movie files; each starts from the zero state.
-    size : (height, width)
-        Frame size in pixels.
     tr_s : float
         Length of a scan in seconds.
-    reporter : Reporter
-        Where progress goes.
-
-    Returns
-    -------
-    list of dict of str to ndarray of float32 (n_scans, channels, height, width)
-        R0, R1, … of every movie; a scan that the movie does not fill is left out.
-
-    Raises
-    ------
-    ConfigError
-        If the repetition time is not positive.
-    DataError
-        If a movie is damaged, or shorter than a scan, or skips a scan.
+    units : tuple of str
+        Names out of :attr:`brainpred.PredNet.units`; all R, from R0 on, if empty.
+    weights : str or Path
+        PredNet weights, by shipped name or file.
+    size : (height, width), optional
+        Frame size in pixels; the one that the network was trained on by default.
+    pooling : {"mean", "last", "lanczos"}
+        How frames become scans: mean of a scan's frames, its last frame, or a Lanczos low-pass.
+    dtype : {"float32", "float16"}
+        How values are stored.
+    precision : {"float32", "bfloat16"}
+        In which the network computes.
+    pieces : int
+        Pieces that a movie is cut into, to be computed side by side; 1 is exact. The error of more is measured
+        and reported.
+    burn_in_s : float
+        Seconds of movie that each piece sees before its first scan, so that the network has settled.
     """
-    check_repetition_time(tr_s)
-    device = next(network.parameters()).device
-    layers = [f"R{layer}" for layer in range(network.n_layers)]
-    infos = [probe_video(movie) for movie in movies]
-    room = [int(np.ceil(info.duration_s / tr_s)) + 2 if np.isfinite(info.duration_s) else 0 for info in infos]
-    if not all(room):
-        raise DataError(f"{movies[room.index(0)]} does not state its length; convert it to MP4 first.")
-    sums = {
-        layer: torch.zeros(len(movies), max(room), *network.unit_shape(layer, *size), device=device) for layer in layers
-    }
-    counts = np.zeros((len(movies), max(room)), dtype=np.int64)
-    state = network.initial_state(len(movies), *size)
-    blank = np.zeros((*size, 3), dtype=np.uint8)
-    frames_in_all = int(max(info.duration_s * info.fps for info in infos))
-    with torch.inference_mode(), reporter.task(f"PredNet, {len(movies)} movie(s)", frames_in_all) as advance:
-        streams: Iterator[tuple[tuple[float, NDArray[np.uint8]] | None, ...]]
-        streams = zip_longest(*(iterate_frames(movie, size) for movie in movies))
-        last_s = [0.0] * len(movies)
-        for shown in streams:
-            pictures = np.stack([blank if item is None else item[1] for item in shown])
-            frame = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
-            units, state = network.step(frame, state)
-            for movie, item in enumerate(shown):
-                if item is None:
-                    continue
-                scan = int(frame_scans([item[0]], tr_s)[0])
-                last_s[movie] = item[0]
-                if scan < max(room):
-                    counts[movie, scan] += 1
-                    for layer in layers:
-                        sums[layer][movie, scan] += units[layer][movie]
-            advance(1)
-    averaged = []
-    for movie, path in enumerate(movies):
-        n_scans = n_whole_scans(last_s[movie] + 1 / infos[movie].fps, tr_s)
-        if n_scans > max(room):
-            raise DataError(
-                f"{path} goes on after the {infos[movie].duration_s:.2f} s that its header states, to "
-                f"{last_s[movie]:.2f} s; convert it to MP4 first."
+
+    tr_s: float = 1.0
+    units: tuple[str, ...] = ()
+    weights: str | Path = "small"
+    size: tuple[int, int] | None = None
+    pooling: str = "mean"
+    dtype: str = "float32"
+    precision: str = "float32"
+    pieces: int = 1
+    burn_in_s: float = 10.0
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` unless every choice exists."""
+        check_repetition_time(self.tr_s)
+        for name, choices in (("pooling", POOLINGS), ("dtype", DTYPES), ("precision", tuple(PRECISIONS))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"Unknown {name} {getattr(self, name)!r}. Choose one of: {', '.join(choices)}.")
+        if self.pieces < 1 or not self.burn_in_s >= 0:
+            raise ConfigError(
+                f"Movies are cut into one piece or more with a burn-in of 0 s or more, received {self.pieces} pieces "
+                f"and {self.burn_in_s} s."
             )
-        if n_scans < 1 or not counts[movie, :n_scans].all():
-            raise DataError(f"{path}: {last_s[movie]:.2f} s of movie do not fill scans of {tr_s} s without a gap.")
-        divisor = torch.from_numpy(counts[movie, :n_scans]).to(device).view(-1, 1, 1, 1)
-        averaged.append({layer: (sums[layer][movie, :n_scans] / divisor).cpu().numpy() for layer in layers})
-    return averaged
 
 
 def feature_files(
     movies: Sequence[Path | str],
     cache: Path | str,
+    config: FeatureConfig | None = None,
     *,
-    tr_s: float = 1.0,
-    weights: str | Path = "small",
-    size: tuple[int, int] | None = None,
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> list[FeatureFile]:
-    """Give the feature file of every movie, computing only those not yet in the cache.
+    """Give the feature file of every movie, computing only what is not yet in the cache.
 
-    A file's name is a hash of the movie's content, the weights' content, the frame size and the repetition
-    time; nothing is computed twice, and nothing stale is read.
+    A file's name is a hash of the movie's content, the weights' content and the options; nothing is computed
+    twice, and nothing stale is read. A run that was stopped is gone on with from the last block of scans.
 
     Parameters
     ----------
@@ -122,12 +102,8 @@ def feature_files(
         Movie files.
     cache : Path or str
         Folder of the feature files.
-    tr_s : float
-        Length of a scan in seconds.
-    weights : str or Path
-        PredNet weights, by shipped name or file.
-    size : (height, width), optional
-        Frame size in pixels; the one that the network was trained on by default.
+    config : FeatureConfig, optional
+        Which features.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -137,55 +113,137 @@ def feature_files(
     -------
     list of FeatureFile
         One a movie, in order.
+
+    Raises
+    ------
+    ConfigError
+        If an option, a unit or the weights do not exist.
+    DataError
+        If a movie is missing, damaged, or shorter than a scan, or skips a scan.
     """
-    check_repetition_time(tr_s)
-    size = size or read_frame_size(weights)
+    config = config or FeatureConfig()
+    config.check()
+    size = config.size or read_frame_size(config.weights)
     folder = make_directory(cache)
-    weights_key = weights_fingerprint(weights)
-    paths = []
+    network = load_prednet(config.weights)
+    network.check_frame_size(*size)
+    units = tuple(sorted(config.units)) or tuple(f"R{layer}" for layer in range(network.n_layers))
+    network.check_units(units)
+    options = {
+        **asdict(config),
+        "units": units,
+        "size": list(size),
+        "weights": weights_fingerprint(config.weights),
+        "burn_in_s": config.burn_in_s if config.pieces > 1 else 0.0,
+    }
+    paths: list[Path] = []
     for movie in movies:
         if not Path(movie).is_file():
             raise DataError(f"Movie {movie} does not exist.")
-        key = fingerprint(movie=file_fingerprint(movie), weights=weights_key, size=list(size), tr_s=tr_s, version=1)
-        paths.append(folder / f"{key}.h5")
-    todo = list({path: movie for path, movie in zip(paths, movies, strict=True) if not path.is_file()}.items())
+        paths.append(folder / f"{fingerprint(movie=file_fingerprint(movie), version=2, **options)}.h5")
+    todo = {path: Path(movie) for path, movie in zip(paths, movies, strict=True) if not path.is_file()}
     if todo:
-        network = load_prednet(weights).to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for begin in range(0, len(todo), MOVIES_AT_ONCE):
-            batch = todo[begin : begin + MOVIES_AT_ONCE]
-            results = average_representations(network, [movie for _, movie in batch], size, tr_s, reporter)
-            for (path, movie), features in zip(batch, results, strict=True):
-                origin = {
-                    "movie": Path(movie).name,
-                    "weights": str(weights),
-                    "weights_sha256": weights_key,
-                    "frame_size": size,
-                }
-                write_feature_file(path, features, tr_s, origin)
+        network = network.to(resolve_device(device), PRECISIONS[config.precision])
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _compute(network, todo, config, units, size, options, reporter)
     return [read_feature_file(path) for path in paths]
 
 
+def _compute(
+    network: PredNet,
+    todo: Mapping[Path, Path],
+    config: FeatureConfig,
+    units: tuple[str, ...],
+    size: tuple[int, int],
+    options: Mapping[str, Any],
+    reporter: Reporter,
+) -> None:
+    """Show the movies and put what came of each into its file."""
+    showings = {path: _pieces(movie, path.with_suffix(".parts"), config, units) for path, movie in todo.items()}
+    show_movies(network, [piece for pieces in showings.values() for piece in pieces], size, reporter)
+    for path, movie in todo.items():
+        parts = path.with_suffix(".parts")
+        origin = {**options, "movie": movie.name, "weights": str(config.weights), "weights_sha256": options["weights"]}
+        origin = {name: json.dumps(value) if value is None else value for name, value in origin.items()}
+        pieces = showings[path]
+        if len(pieces) > 1:
+            errors = [_burn_in_error(*pair) for pair in pairwise(pieces)]
+            origin["burn_in_error"] = errors
+            reporter.say(
+                f"{movie.name}: {len(pieces)} pieces, burn-in {config.burn_in_s:g} s. The first scans after the first "
+                f"join differ from the sequential result by {errors[0]:.1e} standard deviations (root mean square), "
+                f"those after any join from the piece before going on by {max(errors):.1e} at the most."
+            )
+        n_scans = int(pieces[-1].last_scan)
+        write_feature_blocks(path, _in_order(pieces), n_scans, config.tr_s, origin, config.dtype)
+        shutil.rmtree(parts)
+
+
+def _pieces(movie: Path, parts: Path, config: FeatureConfig, units: tuple[str, ...]) -> list[Showing]:
+    """Cut a movie into showings; one, unless pieces are asked for and the movie is long enough."""
+    if config.pieces == 1:
+        return [Showing(movie, parts / "0", ScanPool(config.pooling, config.tr_s), units)]
+    duration_s = probe_video(movie).duration_s
+    if not np.isfinite(duration_s):
+        raise DataError(f"{movie} does not state its length and cannot be cut into pieces; leave out --pieces.")
+    burn_in_s = max(config.burn_in_s, LANCZOS_LOBES * config.tr_s if config.pooling == "lanczos" else 0.0)
+    joins = np.unique(np.linspace(0, n_whole_scans(duration_s, config.tr_s), config.pieces + 1).astype(int))
+    showings = []
+    for number, (first, last) in enumerate(pairwise(joins)):
+        showings.append(
+            Showing(
+                movie,
+                parts / str(number),
+                ScanPool(config.pooling, config.tr_s),
+                units,
+                from_s=max(0.0, first * config.tr_s - burn_in_s),
+                first_scan=int(first),
+                # Each goes on for a few scans, to be compared with the next.
+                last_scan=int(last) + COMPARED_SCANS if last < joins[-1] else float("inf"),
+            )
+        )
+    return showings
+
+
+def _in_order(pieces: Sequence[Showing]) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+    """Give the blocks of all pieces; where two hold a scan, the earlier piece is the nearer to the truth."""
+    for piece in reversed(pieces):
+        yield from read_blocks(piece.folder)
+
+
+def _burn_in_error(longer: Showing, piece: Showing) -> float:
+    """Compare the scans that both hold: root mean square difference in standard deviations, all units."""
+    scans = range(piece.first_scan, int(longer.last_scan))
+    held: list[dict[int, dict[str, NDArray[np.float32]]]] = []
+    for showing in (longer, piece):
+        blocks = read_blocks(showing.folder)
+        held.append(
+            {
+                first + row: {unit: values[row] for unit, values in features.items()}
+                for first, features in blocks
+                for row in range(len(next(iter(features.values()))))
+                if first + row in scans
+            }
+        )
+    shared = [scan for scan in scans if scan in held[0] and scan in held[1]]
+    ratios = []
+    for unit in longer.units:
+        true, found = (np.stack([kept[scan][unit] for scan in shared]) for kept in held)
+        ratios.append(np.mean((found - true) ** 2) / max(float(np.var(true)), np.finfo(np.float32).tiny))
+    return float(np.sqrt(np.mean(ratios)))
+
+
 def extract_features(
-    movie: Path | str,
-    *,
-    tr_s: float = 1.0,
-    weights: str | Path = "small",
-    size: tuple[int, int] | None = None,
-    device: str = "auto",
-    reporter: Reporter = SILENT,
+    movie: Path | str, config: FeatureConfig | None = None, *, device: str = "auto", reporter: Reporter = SILENT
 ) -> dict[str, NDArray[np.float32]]:
-    """Turn a movie into PredNet's representations, averaged within each scan.
+    """Turn a movie into PredNet's representations, one row a scan, in memory.
 
     Parameters
     ----------
     movie : Path or str
         Movie file, of any format FFmpeg knows; cropped to the network's aspect ratio and resized.
-    tr_s : float
-        Length of a scan in seconds.
-    weights : str or Path
-        PredNet weights, by shipped name or file.
-    size : (height, width), optional
-        Frame size in pixels; the one that the network was trained on by default.
+    config : FeatureConfig, optional
+        Which features: R0, R1, R2, R3 of the shipped network, averaged within seconds, by default.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -194,13 +252,13 @@ def extract_features(
     Returns
     -------
     dict of str to ndarray of float32 (n_scans, channels, height, width)
-        R0, R1, R2, R3.
+        One array a unit.
 
     Raises
     ------
-    DataError
-        If the movie is missing, damaged, or shorter than a scan.
+    ConfigError, DataError
+        As :func:`feature_files`.
     """
-    size = size or read_frame_size(weights)
-    network = load_prednet(weights).to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return average_representations(network, [movie], size, tr_s, reporter)[0]
+    with TemporaryDirectory() as folder:
+        (file,) = feature_files([movie], folder, config, device=device, reporter=reporter)
+        return {unit: file.read(unit).reshape(-1, *shape) for unit, shape in file.shapes.items()}

@@ -1,6 +1,6 @@
 """Feature files: HDF5, one array of units by scans for every layer, written whole or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from brainpred.errors import DataError
 from brainpred.storage import atomic_path
 
-__all__ = ["FeatureFile", "read_feature_file", "write_feature_file"]
+__all__ = ["FeatureFile", "read_feature_file", "write_feature_blocks", "write_feature_file"]
 
-FORMAT = "brainpred-features-1"
+FORMAT = "brainpred-features-2"
+CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class FeatureFile:
     n_scans : int
         Number of scans.
     tr_s : float
-        Seconds that each scan averages.
+        Seconds that each scan lasts.
     """
 
     path: Path
@@ -38,29 +39,41 @@ class FeatureFile:
     n_scans: int
     tr_s: float
 
-    def read(self, layer: str) -> NDArray[np.float32]:
-        """Read one layer.
+    def read(self, layer: str, units: slice = slice(None)) -> NDArray[np.float32]:
+        """Read one layer, or some of its units.
 
         Parameters
         ----------
         layer : str
             One of :attr:`shapes`.
+        units : slice
+            Which units, in C order of the layer's shape; all by default.
 
         Returns
         -------
         ndarray of float32 (n_scans, n_units)
             The features.
+
+        Raises
+        ------
+        DataError
+            If the file is gone, or what it holds does not match its checksums.
         """
-        with h5py.File(self.path) as file:
-            return np.ascontiguousarray(file[layer][:].T)
+        try:
+            with h5py.File(self.path) as file:
+                return np.ascontiguousarray(file[layer][units].T, dtype=np.float32)
+        except (OSError, KeyError) as error:
+            raise _unreadable(self.path, error) from error
+
+
+def _unreadable(path: Path | str, error: Exception) -> DataError:
+    return DataError(f"Cannot read features from {path} ({error}). Delete the file and compute it again.")
 
 
 def write_feature_file(
     path: Path | str, features: Mapping[str, NDArray[np.floating]], tr_s: float, attributes: Mapping[str, Any]
 ) -> FeatureFile:
-    """Write the features of one movie.
-
-    On disk every layer is one data set (n_units, n_scans), so that a block of units is one read.
+    """Write the features of one movie that fit into memory.
 
     Parameters
     ----------
@@ -69,7 +82,7 @@ def write_feature_file(
     features : mapping of str to ndarray (n_scans, ...)
         Features of every layer.
     tr_s : float
-        Seconds that each scan averages.
+        Seconds that each scan lasts.
     attributes : mapping
         What to remember of their origin.
 
@@ -78,14 +91,57 @@ def write_feature_file(
     FeatureFile
         The file written.
     """
+    n_scans = len(next(iter(features.values())))
+    return write_feature_blocks(path, [(0, features)], n_scans, tr_s, attributes)
+
+
+def write_feature_blocks(
+    path: Path | str,
+    blocks: Iterable[tuple[int, Mapping[str, NDArray[np.floating]]]],
+    n_scans: int,
+    tr_s: float,
+    attributes: Mapping[str, Any],
+    dtype: str = "float32",
+) -> FeatureFile:
+    """Write the features of one movie, some scans at a time.
+
+    On disk every layer is one data set (n_units, n_scans), so that a block of units is one read; in chunks,
+    each with a checksum (Fletcher 32) that is compared whenever it is read.
+
+    Parameters
+    ----------
+    path : Path or str
+        File to write.
+    blocks : iterable of (int, mapping of str to ndarray (n_scans_of_the_block, ...))
+        First scan and features of every layer.
+    n_scans : int
+        Scans in all.
+    tr_s : float
+        Seconds that each scan lasts.
+    attributes : mapping
+        What to remember of their origin.
+    dtype : {"float32", "float16"}
+        How values are stored.
+
+    Returns
+    -------
+    FeatureFile
+        The file written.
+    """
     path = Path(path)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(format=FORMAT, tr_s=tr_s, **attributes)
-        for layer, values in features.items():
-            by_unit = values.reshape(len(values), -1).T
-            data_set = file.create_dataset(layer, data=by_unit, dtype=np.float32)
-            data_set.attrs["shape"] = values.shape[1:]
-            data_set.attrs["axes"] = "units (C order of shape), scans"
+        file.attrs.update({**attributes, "format": FORMAT, "tr_s": tr_s})
+        for first, features in blocks:
+            for layer, values in features.items():
+                if layer not in file:
+                    n_units = int(np.prod(values.shape[1:]))
+                    scans_a_chunk = min(n_scans, len(values)) or 1
+                    units_a_chunk = max(1, min(n_units, CHUNK_BYTES // (np.dtype(dtype).itemsize * scans_a_chunk)))
+                    file.create_dataset(
+                        layer, (n_units, n_scans), dtype, chunks=(units_a_chunk, scans_a_chunk), fletcher32=True
+                    )
+                    file[layer].attrs.update(shape=values.shape[1:], axes="units (C order of shape), scans")
+                file[layer][:, first : first + len(values)] = values.reshape(len(values), -1).T
     return read_feature_file(path)
 
 
@@ -115,4 +171,4 @@ def read_feature_file(path: Path | str) -> FeatureFile:
             n_scans = file[next(iter(shapes))].shape[1]
             return FeatureFile(Path(path), shapes, n_scans, float(file.attrs["tr_s"]))
     except (OSError, KeyError, AttributeError, StopIteration) as error:
-        raise DataError(f"Cannot read features from {path} ({error}). Delete the file and compute it again.") from error
+        raise _unreadable(path, error) from error

@@ -1,6 +1,7 @@
 """PredNet, the predictive-coding video network (Lotter, Kreiman and Cox, 2017), in paper order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     Tensor
         Same shape, in [0, 1].
     """
-    return (0.2 * x + 0.5).clamp(0.0, 1.0)
+    return torch.add(x.new_tensor(0.5), x, alpha=0.2).clamp(0.0, 1.0)  # one pass less than 0.2 * x + 0.5
 
 
 class PredNetState(NamedTuple):
@@ -115,6 +116,42 @@ class PredNet(nn.Module):
             for gate in gates.weight.chunk(4):  # type: ignore[operator,union-attr]
                 nn.init.xavier_uniform_(gate)
 
+    @staticmethod
+    def from_pretrained(weights: str | Path = "small") -> "PredNet":
+        """Load trained weights: those that ship, by name, or a file that brainpred wrote.
+
+        Parameters
+        ----------
+        weights : str or Path
+            As :func:`brainpred.models.prednet_weights.load_prednet`.
+
+        Returns
+        -------
+        PredNet
+            The network, in evaluation mode, on the CPU.
+        """
+        from brainpred.models.prednet_weights import load_prednet
+
+        return load_prednet(weights)
+
+    @staticmethod
+    def from_keras(path: str | Path) -> "PredNet":
+        """Load the weights that the authors of PredNet published, a Keras HDF5 file.
+
+        Parameters
+        ----------
+        path : str or Path
+            As :func:`brainpred.models.prednet_keras.load_keras_prednet`.
+
+        Returns
+        -------
+        PredNet
+            The network, in evaluation mode, on the CPU.
+        """
+        from brainpred.models.prednet_keras import load_keras_prednet
+
+        return load_keras_prednet(path)
+
     @property
     def n_layers(self) -> int:
         """Number of layers."""
@@ -173,14 +210,16 @@ class PredNet(nn.Module):
         Returns
         -------
         PredNetState
-            Zeros, of the network's dtype and on its device.
+            Zeros, on the network's device; of its dtype, but of float32 at the least, since small changes add up
+            in the cells.
         """
         self.check_frame_size(height, width)
         like = self.predict[0].weight
+        dtype = torch.promote_types(like.dtype, torch.float32)  # type: ignore[arg-type]
 
         def zeros(kind: str) -> list[Tensor]:
             shapes = [self.unit_shape(f"{kind}{layer}", height, width) for layer in range(self.n_layers)]
-            return [like.new_zeros((n_movies, *shape)) for shape in shapes]  # type: ignore[operator]
+            return [like.new_zeros((n_movies, *shape), dtype=dtype) for shape in shapes]  # type: ignore[operator]
 
         return PredNetState(zeros("R"), zeros("R"), zeros("E"), zeros("A")[0])
 
@@ -207,6 +246,7 @@ class PredNet(nn.Module):
             State after this frame.
         """
         swapped = swapped or {}
+        dtype: torch.dtype = self.predict[0].weight.dtype  # type: ignore[assignment]
         units: dict[str, Tensor] = {}
         representation: list[Tensor] = list(state.representation)
         cell: list[Tensor] = list(state.cell)
@@ -215,6 +255,7 @@ class PredNet(nn.Module):
             drive = [state.representation[layer], state.error[layer]]
             if layer + 1 < self.n_layers:
                 drive.append(functional.interpolate(representation[layer + 1], scale_factor=2, mode="nearest"))
+            drive = [part.to(dtype) for part in drive]
             gates, candidate = self.gates[layer](torch.cat(drive, dim=1)).split(
                 (3 * self.channels[layer], self.channels[layer]), dim=1
             )
@@ -227,14 +268,15 @@ class PredNet(nn.Module):
         below = state.prediction if frame is None else frame
         prediction = below
         for layer in range(self.n_layers):
-            predicted = functional.relu(self.predict[layer](representation[layer]))
+            predicted = functional.relu(self.predict[layer](representation[layer].to(dtype)))
             if layer == 0:
                 predicted = prediction = predicted.clamp(max=1.0)
             difference = predicted - below
             error[layer] = torch.cat([functional.relu(difference), functional.relu(-difference)], dim=1)
             units[f"A{layer}"], units[f"Ahat{layer}"], units[f"E{layer}"] = below, predicted, error[layer]
             if layer + 1 < self.n_layers:
-                below = functional.max_pool2d(functional.relu(self.update[layer](error[layer])), 2)
+                # The maximum of rectified values is the rectified maximum, at a quarter of the work.
+                below = functional.relu(functional.max_pool2d(self.update[layer](error[layer].to(dtype)), 2))
         return units, PredNetState(representation, cell, error, prediction)
 
     def run(
@@ -291,6 +333,37 @@ class PredNet(nn.Module):
             for unit, values in collected.items():
                 values.append(step_units[unit])
         return {unit: torch.stack(values, dim=1) for unit, values in collected.items()}, state
+
+    def stream(
+        self, pieces: Iterable[Tensor], units: Sequence[str] = ("Ahat0",), state: PredNetState | None = None
+    ) -> Iterator[dict[str, Tensor]]:
+        """Show movies of any length piece by piece, keeping nothing but the state.
+
+        Parameters
+        ----------
+        pieces : iterable of Tensor (n_movies, n_frames_of_the_piece, channels_0, height, width)
+            Consecutive pieces of the movies in [0, 1]; any lengths.
+        units : sequence of str
+            Names out of :attr:`units`.
+        state : PredNetState, optional
+            State to start from; zeros by default.
+
+        Yields
+        ------
+        dict of str to Tensor (n_movies, n_frames_of_the_piece, channels, height, width)
+            What :meth:`run` would give for these frames of the whole movie; without gradients.
+
+        Examples
+        --------
+        >>> net, movie = PredNet((3, 4)), torch.rand(1, 6, 3, 8, 8)
+        >>> parts = [outputs["R1"] for outputs in net.stream(movie.split(4, dim=1), ["R1"])]
+        >>> torch.equal(torch.cat(parts, dim=1), net.run(movie, ["R1"])[0]["R1"])
+        True
+        """
+        for piece in pieces:
+            with torch.inference_mode():
+                outputs, state = self.run(piece, units, state)
+            yield outputs
 
     def _check_run(self, frames: Tensor, units: Sequence[str], swapped: Mapping[int, Tensor] | None) -> None:
         self.check_units(units)

@@ -6,7 +6,9 @@ from numpy.typing import ArrayLike, NDArray
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
 
-__all__ = ["check_repetition_time", "frame_scans", "n_whole_scans", "zscore_runs"]
+__all__ = ["check_repetition_time", "frame_scans", "lanczos_scans", "n_whole_scans", "zscore_runs"]
+
+LANCZOS_LOBES = 3
 
 
 def check_repetition_time(tr_s: float) -> None:
@@ -61,6 +63,39 @@ def frame_scans(times_s: ArrayLike, tr_s: float) -> NDArray[np.int64]:
         raise DataError("Frame times must ascend and tr_s must be positive; the movie's timestamps are damaged.")
     # Times such as 2.9999999 s, from a clock in fifteenths of a second, belong to the scan at 3 s.
     return np.floor(times / tr_s + 1e-6).astype(np.int64)
+
+
+def lanczos_scans(time_s: float, tr_s: float) -> dict[int, float]:
+    r"""Weight a frame's part in the scans around it by a Lanczos filter, a low-pass at half the scans' rate.
+
+    .. math:: w = \mathrm{sinc}(x)\,\mathrm{sinc}(x / 3), \qquad x = (t - t_\mathrm{scan}) / \mathrm{TR}, \quad |x| < 3,
+
+    where :math:`t_\mathrm{scan}` is the middle of the scan.
+
+    Parameters
+    ----------
+    time_s : float
+        When the frame is shown, in seconds from the beginning of the run.
+    tr_s : float
+        Repetition time in seconds.
+
+    Returns
+    -------
+    dict of int to float
+        Weight for every scan within reach, ascending; scans before the run are left out.
+
+    References
+    ----------
+    C. E. Duchon, "Lanczos filtering in one and two dimensions", J. Appl. Meteorol. 18, 1979.
+
+    Examples
+    --------
+    >>> {scan: round(weight, 3) for scan, weight in lanczos_scans(1.5, 1.0).items()}
+    {0: 0.0, 1: 1.0, 2: 0.0, 3: -0.0}
+    """
+    place = time_s / tr_s - 0.5
+    scans = range(max(0, int(np.floor(place - LANCZOS_LOBES)) + 1), int(np.ceil(place + LANCZOS_LOBES)))
+    return {scan: float(np.sinc(place - scan) * np.sinc((place - scan) / LANCZOS_LOBES)) for scan in scans}
 
 
 def zscore_runs(

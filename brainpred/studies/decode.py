@@ -20,7 +20,7 @@ from brainpred.decoding.evaluation import CleanRun, clean_recording, evaluate_la
 from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError
-from brainpred.features.extract import feature_files
+from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import read_video
@@ -201,7 +201,7 @@ def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporte
     check_movie_lengths(recording)
     clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
     files = feature_files(
-        list(clips.values()), cache_folder() / "features", tr_s=recording.tr_s, weights=config.weights,
+        list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
         device=config.device, reporter=reporter,
     )  # fmt: skip
     return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])

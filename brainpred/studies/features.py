@@ -1,41 +1,67 @@
-"""Turn a user's movie into a feature file."""
+"""Turn a user's movies, or those of a recording, into feature files."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from brainpred.features.extract import feature_files
+from brainpred.errors import ConfigError
+from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.store import FeatureFile, read_feature_file
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.fetch import cache_folder
 from brainpred.storage import atomic_path, make_directory
 
-__all__ = ["write_movie_features"]
+__all__ = ["recording_movies", "write_movie_features"]
 
 
-def write_movie_features(
-    movie: Path | str,
-    out: Path | str | None = None,
-    *,
-    tr_s: float = 1.0,
-    weights: str | Path = "small",
-    size: tuple[int, int] | None = None,
-    device: str = "auto",
-    reporter: Reporter = SILENT,
-) -> FeatureFile:
-    """Compute PredNet's representations of a movie (or take them from the cache) and write them to a file.
+def recording_movies(subject: str, dataset: str, data: Path | str | None = None) -> list[Path]:
+    """List the movies that a subject saw.
 
     Parameters
     ----------
-    movie : Path or str
-        Movie file.
+    subject, dataset : str
+        Whose recording.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    list of Path
+        Movie files.
+
+    Raises
+    ------
+    ConfigError
+        If the data set has no movies.
+    """
+    from brainpred.recordings.readers import load_recording
+
+    recording = load_recording(dataset, subject, data)
+    movies = [Path(movie) for movie in recording.stimuli.values()]
+    if not movies:
+        raise ConfigError(f"{recording.label} has no movies. Name one with --movie.")
+    return movies
+
+
+def write_movie_features(
+    movies: Sequence[Path | str],
+    out: Path | str | None = None,
+    config: FeatureConfig | None = None,
+    *,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> list[FeatureFile]:
+    """Compute PredNet's representations of movies (or take them from the cache) and write them to files.
+
+    Parameters
+    ----------
+    movies : sequence of Path or str
+        Movie files.
     out : Path or str, optional
-        HDF5 file to write; ``<movie>_features.h5`` in the working folder by default.
-    tr_s : float
-        Seconds that one row averages.
-    weights : str or Path
-        PredNet weights, by shipped name or file.
-    size : (height, width), optional
-        Frame size in pixels; the one that the network was trained on by default.
+        Folder for the files ``<movie>_features.h5``, the working folder by default; or, for a single movie, an
+        HDF5 file.
+    config : FeatureConfig, optional
+        Which features.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -43,14 +69,25 @@ def write_movie_features(
 
     Returns
     -------
-    FeatureFile
-        The file written.
+    list of FeatureFile
+        The files written, one a movie.
+
+    Raises
+    ------
+    ConfigError
+        If one file is to hold several movies, or two movies have the same name.
     """
-    path = Path(out) if out else Path(f"{Path(movie).stem}_features.h5")
-    cached = feature_files(
-        [movie], cache_folder() / "features", tr_s=tr_s, weights=weights, size=size, device=device, reporter=reporter
-    )[0]
-    make_directory(path.parent)
-    with atomic_path(path) as temporary:
-        shutil.copyfile(cached.path, temporary)
-    return read_feature_file(path)
+    out = Path(out) if out else Path()
+    is_file = out.suffix.lower() in (".h5", ".hdf5")
+    paths = [out] if is_file else [out / f"{Path(movie).stem}_features.h5" for movie in movies]
+    if len(set(paths)) != len(movies):
+        raise ConfigError(
+            f"{len(movies)} movies cannot be written to {', '.join(map(str, paths))}: name a folder, "
+            "and movies with different names."
+        )
+    cached = feature_files(movies, cache_folder() / "features", config, device=device, reporter=reporter)
+    for path, file in zip(paths, cached, strict=True):
+        make_directory(path.parent)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(file.path, temporary)
+    return [read_feature_file(path) for path in paths]

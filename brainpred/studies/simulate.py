@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.features.extract import feature_files
+from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.models.prednet_weights import weights_fingerprint
 from brainpred.movies.synthesis import FPS, synthesise_movie
 from brainpred.movies.video import iterate_frames, probe_video, write_video
@@ -183,8 +183,8 @@ def simulate_subject(
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
     clips = _cut(Path(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
     files = feature_files(
-        list(clips.values()), cache_folder() / "features", tr_s=config.tr_s, weights=config.weights, device=device,
-        reporter=reporter,
+        list(clips.values()), cache_folder() / "features", FeatureConfig(config.tr_s, weights=config.weights),
+        device=device, reporter=reporter,
     )  # fmt: skip
     features = {
         name: {layer: file.read(layer).reshape(-1, *shape) for layer, shape in file.shapes.items()}

@@ -1,20 +1,30 @@
 """Train the networks that brainpred ships or that a lab needs for its own movies."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError
+from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.storage import file_fingerprint, make_directory, read_json, write_json
+from brainpred.storage import file_fingerprint, make_directory, read_json, write_json, write_text
 
-__all__ = ["PredNetTrainingConfig", "find_movies", "score_prednet", "train_prednet"]
+if TYPE_CHECKING:
+    import lightning
+    import torch
 
+    from brainpred.models.prednet import PredNet
+
+__all__ = ["PredNetTrainingConfig", "find_movies", "import_keras_prednet", "score_prednet", "train_prednet"]
+
+STARTS = ("published", "copying")
 MOVIE_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 
 
@@ -27,11 +37,20 @@ class PredNetTrainingConfig:
     size : (height, width)
         Frame size in pixels.
     channels : tuple of int
-        Channels a layer.
-    loss : {"L0", "Lall"}
-        Layers whose error counts.
+        Channels a layer, for a network that starts anew.
+    start : str
+        ``"published"`` (random weights as in the paper), ``"copying"`` (random, but predicting at first that
+        nothing moves) or a file of weights to go on from.
+    loss : {"L0", "Lall", "MSE"}
+        Mean error of the lowest layer or of all, or the squared error of the prediction.
+    learning_rate : float
+        Adam's highest rate.
+    schedule : {"drop", "cosine"}
+        A tenth of the rate from half of the epochs on, or a cosine.
     n_frames, batch_size, sequences_per_epoch, epochs : int
-        Frames a sequence, sequences a step, and how many of them.
+        Frames a sequence, sequences a step (on each device), and how many of them.
+    margin : float
+        How much larger than the frame the movies are kept; crops of all sizes between are trained on.
     synthetic_s : float
         Seconds of synthesised movie added to the movies given.
     precision : str
@@ -42,11 +61,15 @@ class PredNetTrainingConfig:
 
     size: tuple[int, int] = (64, 80)
     channels: tuple[int, ...] = (3, 16, 32, 64)
+    start: str = "published"
     loss: str = "L0"
+    learning_rate: float = 1e-3
+    schedule: str = "drop"
     n_frames: int = 10
     batch_size: int = 4
     sequences_per_epoch: int = 500
     epochs: int = 150
+    margin: float = 2.0
     synthetic_s: float = 300.0
     precision: str = "32-true"
     seed: int = 0
@@ -79,11 +102,10 @@ def find_movies(paths: Sequence[Path | str]) -> list[Path]:
     return found
 
 
-def _load(movies: Sequence[Path], size: tuple[int, int], margin: float) -> list[NDArray[np.uint8]]:
+def _load(movies: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     from brainpred.movies.video import read_video
 
-    larger = (round(size[0] * margin), round(size[1] * margin))
-    return [read_video(path, larger)[0] for path in movies]
+    return [read_video(path, size)[0] for path in movies]
 
 
 def train_prednet(
@@ -92,7 +114,9 @@ def train_prednet(
     config: PredNetTrainingConfig | None = None,
     *,
     hold_out: Sequence[str] = (),
-    quiet: bool = False,
+    device: str = "auto",
+    devices: int | str = "auto",
+    reporter: Reporter = SILENT,
 ) -> Path:
     """Train a PredNet on movies and synthesised ones; resume where a run before was stopped.
 
@@ -101,13 +125,18 @@ def train_prednet(
     movies : sequence of Path or str
         Movie files or folders of them.
     out : Path or str
-        Folder for checkpoints, logs, weights and scores.
+        Folder for weights (``prednet.safetensors``), their model card (``prednet.md``), ``scores.json``, the
+        learning curve (``curve.tsv``, TensorBoard) and checkpoints.
     config : PredNetTrainingConfig, optional
         How to train.
     hold_out : sequence of str
         File names of movies kept for validation (whole clips); at least one.
-    quiet : bool
-        Whether to show no progress.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    devices : int or "auto"
+        How many GPUs; all by default.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
@@ -117,18 +146,13 @@ def train_prednet(
     Raises
     ------
     ConfigError
-        If no clip is held out, or a name to hold out is not among the movies.
+        If no clip is held out, a name to hold out is not among the movies, or ``out`` holds another training.
     """
     import lightning
-    from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.loggers import CSVLogger
-    from torch.utils.data import DataLoader
 
-    from brainpred.models.prednet import PredNet
-    from brainpred.models.prednet_weights import save_prednet
-    from brainpred.movies.synthesis import synthesise_movie
+    from brainpred.models.prednet_weights import save_prednet, weights_fingerprint
     from brainpred.training.prednet import PredNetTraining
-    from brainpred.training.sequences import MARGIN, TrainingSequences, WholeSequences
+    from brainpred.training.run import fit
 
     settings = config or PredNetTrainingConfig()
     files = find_movies(movies)
@@ -139,63 +163,109 @@ def train_prednet(
             f"Cannot hold out {', '.join(missing) or 'nothing'}: name at least one of the movies found, "
             f"{', '.join(path.name for path in files)}."
         )
+    fingerprints = {path.name: file_fingerprint(path) for path in files}
     out = make_directory(out)
-    _check_same_training(
+    lightning.seed_everything(settings.seed, verbose=False)
+    network = _starting_network(settings)
+    training = PredNetTraining(network, settings.loss, settings.learning_rate, settings.schedule)
+    wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out)}
+    if settings.start not in STARTS:
+        wanted["start"] = weights_fingerprint(settings.start)
+    _check_same_training(out, wanted)
+    data = _sequences([path for path in files if path not in held], held, settings)
+    writes = fit(
+        training,
+        data,
         out,
-        {
-            **asdict(settings),
-            "movies": {path.name: file_fingerprint(path) for path in files},
-            "hold_out": sorted(hold_out),
-        },
+        epochs=settings.epochs,
+        monitor="mse_predicted",
+        precision=settings.precision,
+        device=device,
+        devices=devices,
+        description=f"PredNet, {settings.epochs} epochs",
+        reporter=reporter,
     )
+    weights = out / "prednet.safetensors"
+    if writes:
+        save_prednet(training.network, weights, settings.size)
+        scores = score_prednet(weights, held, settings.size, settings.n_frames)
+        write_json(out / "scores.json", scores)
+        write_text(out / "prednet.md", _card(network, settings, fingerprints, hold_out, scores))
+    return weights
+
+
+def import_keras_prednet(path: Path | str, out: Path | str, size: tuple[int, int] = (128, 160)) -> Path:
+    """Turn the weights that the authors of PredNet published into a safetensors file.
+
+    Parameters
+    ----------
+    path : Path or str
+        Keras HDF5 file, as :func:`brainpred.models.prednet_keras.load_keras_prednet` reads it.
+    out : Path or str
+        Folder to write ``prednet_imported.safetensors`` into.
+    size : (height, width)
+        Frame size in pixels that they were trained on.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    from brainpred.models.prednet_keras import load_keras_prednet
+    from brainpred.models.prednet_weights import save_prednet
+
+    network = load_keras_prednet(path)
+    network.check_frame_size(*size)
+    weights = make_directory(out) / "prednet_imported.safetensors"
+    save_prednet(network, weights, size)
+    return weights
+
+
+def _starting_network(settings: PredNetTrainingConfig) -> PredNet:
+    from brainpred.models.prednet import PredNet
+    from brainpred.models.prednet_weights import load_prednet
+    from brainpred.training.prednet import start_by_copying
+
+    if settings.start not in STARTS:
+        return load_prednet(settings.start).train()
+    network = PredNet(settings.channels)
+    network.check_frame_size(*settings.size)
+    if settings.start == "copying":
+        start_by_copying(network)
+    return network
+
+
+def _sequences(
+    train: Sequence[Path], held: Sequence[Path], settings: PredNetTrainingConfig
+) -> lightning.LightningDataModule:
+    """Read and synthesise the movies; give batches of sequences of them."""
+    import lightning
+    from torch.utils.data import DataLoader
+
+    from brainpred.movies.synthesis import synthesise_movie
+    from brainpred.training.sequences import TrainingSequences, WholeSequences
+
     rng = np.random.default_rng(settings.seed)
-    larger = (round(settings.size[0] * MARGIN), round(settings.size[1] * MARGIN))
-    clips = _load([path for path in files if path not in held], settings.size, MARGIN)
+    larger = (round(settings.size[0] * settings.margin), round(settings.size[1] * settings.margin))
+    clips = _load(train, larger)
     clips += [
         synthesise_movie(min(60.0, settings.synthetic_s), rng, size=larger)
         for _ in range(int(np.ceil(settings.synthetic_s / 60)))
     ]
-    validation = WholeSequences(_load(held, settings.size, 1.0), settings.n_frames)
+    sequences = TrainingSequences(
+        clips, settings.size, settings.n_frames, settings.sequences_per_epoch, seed=settings.seed
+    )
+    validation = WholeSequences(_load(held, settings.size), settings.n_frames)
 
-    class _Data(lightning.LightningDataModule):
+    class Data(lightning.LightningDataModule):
         def train_dataloader(self) -> DataLoader:
-            epoch = self.trainer.current_epoch if self.trainer else 0
-            sequences = TrainingSequences(
-                clips, settings.size, settings.n_frames, settings.sequences_per_epoch, seed=settings.seed, epoch=epoch
-            )
+            sequences.epoch = self.trainer.current_epoch if self.trainer else 0
             return DataLoader(sequences, batch_size=settings.batch_size)
 
         def val_dataloader(self) -> DataLoader:
             return DataLoader(validation, batch_size=settings.batch_size)
 
-    lightning.seed_everything(settings.seed, verbose=False)
-    training = PredNetTraining(PredNet(settings.channels), settings.loss, drop_epoch=settings.epochs // 2)
-    best = ModelCheckpoint(
-        out / "checkpoints", monitor="mse_predicted", save_last=True, filename="best", enable_version_counter=False
-    )
-    trainer = lightning.Trainer(
-        max_epochs=settings.epochs,
-        accelerator="auto",
-        devices=1,
-        precision=settings.precision,  # type: ignore[arg-type]
-        callbacks=[best],
-        logger=CSVLogger(out, name="log"),
-        enable_progress_bar=not quiet,
-        enable_model_summary=False,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
-    last = out / "checkpoints" / "last.ckpt"
-    trainer.fit(training, datamodule=_Data(), ckpt_path=last if last.exists() else None, weights_only=False)
-    import torch
-
-    state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
-    training.load_state_dict(state)
-    weights = out / "prednet.safetensors"
-    save_prednet(training.network, weights, settings.size)
-    write_json(out / "scores.json", score_prednet(weights, held, settings.size, settings.n_frames))
-    return weights
+    return Data()
 
 
 def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
@@ -233,30 +303,95 @@ def score_prednet(
     Returns
     -------
     dict of str to dict of str to float
-        For each file name: ``n_sequences``, mean squared errors ``mse_predicted`` and ``mse_copied``, and ``ratio``.
+        For each file name: ``n_sequences``; mean squared errors ``mse_predicted`` and ``mse_copied`` of pixels
+        in [0, 1] and their ``ratio``; structural similarities ``ssim_predicted`` and ``ssim_copied``.
     """
     import torch
 
     from brainpred.models.prednet_weights import load_prednet
+    from brainpred.reconstruction.metrics import structural_similarity
     from brainpred.training.sequences import WholeSequences
 
     network = load_prednet(weights)
     scores = {}
     for path in map(Path, movies):
-        sequences = WholeSequences(_load([path], size, 1.0), n_frames)
-        errors = []
-        with torch.inference_mode():
-            for index in range(len(sequences)):
-                frames = sequences[index][None]
-                predicted = network(frames)[:, 1:]
-                errors.append(
-                    [float(torch.mean((guess - frames[:, 1:]) ** 2)) for guess in (predicted, frames[:, :-1])]
+        sequences = WholeSequences(_load([path], size), n_frames)
+        rows = []
+        for index in range(len(sequences)):
+            frames = sequences[index][None]
+            with torch.inference_mode():
+                guesses = (network(frames)[0, 1:], frames[0, :-1])
+            shown = frames[0, 1:]
+            mse = [float(torch.mean((guess - shown) ** 2)) for guess in guesses]
+            ssim = [
+                float(
+                    np.mean(
+                        [structural_similarity(*pair) for pair in zip(*map(_pictures, (shown, guess)), strict=True)]
+                    )
                 )
-        predicted_mse, copied_mse = np.mean(errors, axis=0)
+                for guess in guesses
+            ]
+            rows.append(mse + ssim)
+        mse_predicted, mse_copied, ssim_predicted, ssim_copied = (float(value) for value in np.mean(rows, axis=0))
         scores[path.name] = {
-            "n_sequences": len(errors),
-            "mse_predicted": float(predicted_mse),
-            "mse_copied": float(copied_mse),
-            "ratio": float(predicted_mse / copied_mse),
+            "n_sequences": len(rows),
+            "mse_predicted": mse_predicted,
+            "mse_copied": mse_copied,
+            "ratio": mse_predicted / mse_copied if mse_copied else float("nan"),
+            "ssim_predicted": ssim_predicted,
+            "ssim_copied": ssim_copied,
         }
     return scores
+
+
+def _pictures(frames: torch.Tensor) -> NDArray[np.float32]:
+    return frames.permute(0, 2, 3, 1).numpy()  # (n_frames, height, width, 3)
+
+
+def _card(
+    network: PredNet,
+    settings: PredNetTrainingConfig,
+    movies: Mapping[str, str],
+    hold_out: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+) -> str:
+    """Describe trained weights, in Markdown, for those who will use them."""
+    options = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
+    data = "\n".join(
+        f"| {name} | {'held out' if name in hold_out else 'trained on'} | {key} |" for name, key in movies.items()
+    )
+    rows = "\n".join(
+        f"| {name} | {row['n_sequences']:.0f} | {row['mse_predicted']:.2e} | {row['mse_copied']:.2e} | "
+        f"{row['ratio']:.2f} | {row['ssim_predicted']:.3f} | {row['ssim_copied']:.3f} |"
+        for name, row in scores.items()
+    )
+    version = provenance()["versions"]["brainpred"]
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return f"""# PredNet {network.channels}, {settings.size[0]}x{settings.size[1]} pixels
+
+{n_parameters:,} parameters, float32. Written by `brainpred train prednet` (version {version}).
+Licence: to be stated by whoever gives these weights away; the movies' licences apply.
+
+## Settings
+
+| setting | value |
+|---|---|
+{options}
+
+## Movies
+
+{settings.synthetic_s:g} s of synthesised movie, and:
+
+| file | use | SHA-256, first digits |
+|---|---|---|
+{data}
+
+## Scores
+
+Next-frame prediction on the held-out clips, which also chose the epoch: sequences of {settings.n_frames} frames
+without a cut, all frames but the first.
+
+| clip | sequences | MSE predicted | MSE copied | ratio | SSIM predicted | SSIM copied |
+|---|---|---|---|---|---|---|
+{rows}
+"""

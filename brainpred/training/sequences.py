@@ -14,15 +14,22 @@ from brainpred.movies.scenes import sequence_starts
 
 __all__ = ["TrainingSequences", "WholeSequences"]
 
-MARGIN = 1.25  # movies are kept this much larger than the frame, so that crops can move and zoom
 MAX_STRIDE = 3
+MOVING_CAMERA = 0.5  # part of the sequences filmed by a camera that pans, zooms and turns
+FROZEN = 0.3  # part of those in which nothing but the camera moves
+
+
+def _resize(sequence: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring uint8 frames to another size; float32 in [0, 1]."""
+    # Bytes with colours innermost, as movies are kept, take torch's fast path.
+    return functional.interpolate(sequence, size, mode="bilinear", antialias=True, align_corners=False).float() / 255
 
 
 class TrainingSequences(Dataset[Tensor]):
-    """Draw augmented sequences at random: movie, start, speed, crop, mirror, grey, brightness.
+    """Draw augmented sequences at random: movie, start, speed, crop, camera motion, mirror, grey, brightness.
 
     Every item depends on (seed, epoch, index) alone, so a resumed training sees what an uninterrupted
-    one would have seen.
+    one would have seen. Set ``epoch`` before each epoch.
 
     Parameters
     ----------
@@ -80,15 +87,48 @@ class TrainingSequences(Dataset[Tensor]):
         picked = movie[begin : begin + (self.n_frames - 1) * stride + 1 : stride]
         if rng.random() < 0.2:
             picked = picked[::-1]
-        return self._augment(torch.from_numpy(picked.copy()).permute(0, 3, 1, 2).float() / 255, rng)
+        moving = rng.random() < MOVING_CAMERA
+        if moving and rng.random() < FROZEN:
+            picked = np.repeat(picked[:1], self.n_frames, axis=0)
+        sequence = torch.from_numpy(picked.copy()).permute(0, 3, 1, 2)
+        smallest = max(self.size[0] / movie.shape[1], self.size[1] / movie.shape[2])
+        scale = float(rng.uniform(smallest, 1.0))
+        return self._repaint(self._follow(sequence, scale, rng) if moving else self._crop(sequence, scale, rng), rng)
 
-    def _augment(self, sequence: Tensor, rng: np.random.Generator) -> Tensor:
+    def _crop(self, sequence: Tensor, scale: float, rng: np.random.Generator) -> Tensor:
+        """Film through a window that stays where it is."""
         height, width = sequence.shape[2:]
-        scale = rng.uniform(max(self.size[0] / height, self.size[1] / width), 1.0)
         crop = [min(side, max(1, round(scale * side))) for side in (height, width)]
         top, left = (int(rng.integers(0, side - cut + 1)) for side, cut in zip((height, width), crop, strict=True))
-        sequence = sequence[:, :, top : top + crop[0], left : left + crop[1]]
-        sequence = functional.interpolate(sequence, self.size, mode="bilinear", antialias=True, align_corners=False)
+        return _resize(sequence[:, :, top : top + crop[0], left : left + crop[1]], self.size)
+
+    def _follow(self, sequence: Tensor, scale: float, rng: np.random.Generator) -> Tensor:
+        """Film through a window that pans, zooms and turns at constant speeds, beyond the edge into a mirror."""
+        height, width = self.size
+        # Brought to the window's own resolution first, so that sampling it needs no further smoothing.
+        shape = (max(height, round(height / scale)), max(width, round(width / scale)))
+        sequence = _resize(sequence, shape)
+        t = torch.arange(self.n_frames) - (self.n_frames - 1) / 2
+        speed, heading = rng.gamma(2.0, 0.6), rng.uniform(0, 2 * np.pi)  # pixels of the frame per frame
+        room = 1 - scale
+        x = rng.uniform(-room, room) + 2 * speed * np.cos(heading) / shape[1] * t
+        y = rng.uniform(-room, room) + 2 * speed * np.sin(heading) / shape[0] * t
+        zoom = scale * torch.exp(rng.normal(0, 0.012) * t)
+        angle = rng.normal(0, 0.008) * t
+        cos, sin, aspect = torch.cos(angle), torch.sin(angle), width / height
+        matrix = torch.stack(
+            [
+                torch.stack([zoom * cos, -zoom * sin / aspect, x], 1),
+                torch.stack([zoom * sin * aspect, zoom * cos, y], 1),
+            ],
+            dim=1,
+        )  # (n_frames, 2, 3)
+        grid = functional.affine_grid(matrix.float(), [self.n_frames, 3, height, width], align_corners=False)
+        return functional.grid_sample(sequence, grid, padding_mode="reflection", align_corners=False)
+
+    @staticmethod
+    def _repaint(sequence: Tensor, rng: np.random.Generator) -> Tensor:
+        """Mirror, and change colours and light."""
         if rng.random() < 0.5:
             sequence = sequence.flip(-1)
         if rng.random() < 0.1:

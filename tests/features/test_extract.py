@@ -1,12 +1,14 @@
 """Averages within scans equal those by hand, movies do not disturb each other, and the cache is never stale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.features import extract
-from brainpred.features.extract import average_representations, extract_features, feature_files
+from brainpred.features import extract, showing
+from brainpred.features.extract import FeatureConfig, extract_features, feature_files
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, save_prednet
 from brainpred.movies.video import read_video, write_video
@@ -58,7 +60,7 @@ def averages_by_hand(network, movie, tr_s):
 def test_averages_equal_those_by_hand(weights, tmp_path, n_frames):
     movie = write_movie(tmp_path / "movie.mp4", n_frames)
     expected = averages_by_hand(load_prednet(weights), movie, TR_S)
-    features = extract_features(movie, tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
+    features = extract_features(movie, FeatureConfig(TR_S, weights=weights, size=SIZE), device="cpu")
     assert list(features) == ["R0", "R1", "R2"]
     # 3.6 s take 25.2 frames: 25 fill four scans to within 3 % only, 26 fill them.
     n_scans = {25: 3, 26: 4, 31: 4}[n_frames]
@@ -69,28 +71,19 @@ def test_averages_equal_those_by_hand(weights, tmp_path, n_frames):
         assert features[layer].std(axis=0).max() > 1e-3, "all scans are alike"
 
 
-def test_movies_side_by_side_equal_each_alone(weights, tmp_path):
-    network = load_prednet(weights)
-    movies = [write_movie(tmp_path / f"{n}.mp4", n, seed=n) for n in (19, 29, 23)]
-    together = average_representations(network, movies, SIZE, TR_S)
-    assert [len(features["R0"]) for features in together] == [3, 4, 3]
-    for movie, features in zip(movies, together, strict=True):
-        (alone,) = average_representations(network, [movie], SIZE, TR_S)
-        for layer, values in alone.items():
-            np.testing.assert_allclose(features[layer], values, rtol=0, atol=1e-5)
-
-
 def test_feature_files_hold_the_features_of_their_movies(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "MOVIES_AT_ONCE", 2)
+    monkeypatch.setattr(showing, "MOVIES_AT_ONCE", 2)
     movies = [write_movie(tmp_path / f"{n}.mp4", n, seed=n) for n in (29, 8, 17)]
-    files = feature_files([*movies, movies[0]], tmp_path / "cache", tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
+    files = feature_files(
+        [*movies, movies[0]], tmp_path / "cache", FeatureConfig(TR_S, weights=weights, size=SIZE), device="cpu"
+    )
     assert [file.n_scans for file in files] == [4, 1, 2, 4]
     assert files[0] == files[3]
     assert len(list((tmp_path / "cache").iterdir())) == 3
     for movie, file in zip([*movies, movies[0]], files, strict=True):
         assert file.tr_s == TR_S
         assert file.shapes == {"R0": (3, 8, 12), "R1": (4, 4, 6), "R2": (5, 2, 3)}
-        expected = extract_features(movie, tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
+        expected = extract_features(movie, FeatureConfig(TR_S, weights=weights, size=SIZE), device="cpu")
         for layer, values in expected.items():
             np.testing.assert_allclose(file.read(layer), values.reshape(len(values), -1), rtol=0, atol=1e-5)
 
@@ -101,31 +94,31 @@ def refuse(*_args, **_kwargs):
 
 def test_cached_features_are_not_computed_again(weights, tmp_path, monkeypatch):
     movie = write_movie(tmp_path / "movie.mp4", 17)
-    settings = {"tr_s": TR_S, "weights": weights, "size": SIZE, "device": "cpu"}
-    (first,) = feature_files([movie], tmp_path / "cache", **settings)
-    monkeypatch.setattr(extract, "average_representations", refuse)
-    assert feature_files([movie], tmp_path / "cache", **settings) == [first]
+    config = FeatureConfig(TR_S, weights=weights, size=SIZE)
+    (first,) = feature_files([movie], tmp_path / "cache", config, device="cpu")
+    monkeypatch.setattr(extract, "show_movies", refuse)
+    assert feature_files([movie], tmp_path / "cache", config, device="cpu") == [first]
     copy = tmp_path / "another name.mp4"
     copy.write_bytes(movie.read_bytes())
-    assert feature_files([copy], tmp_path / "cache", **settings) == [first]
+    assert feature_files([copy], tmp_path / "cache", config, device="cpu") == [first]
 
 
 @pytest.mark.parametrize("changed", ["movie", "weights", "size", "tr_s"])
 def test_whatever_features_depend_on_changes_their_key(weights, tmp_path, monkeypatch, changed):
     movie = write_movie(tmp_path / "movie.mp4", 17)
-    settings = {"tr_s": TR_S, "weights": weights, "size": SIZE, "device": "cpu"}
-    (first,) = feature_files([movie], tmp_path / "cache", **settings)
+    config = FeatureConfig(TR_S, weights=weights, size=SIZE)
+    (first,) = feature_files([movie], tmp_path / "cache", config, device="cpu")
     if changed == "movie":
         write_movie(movie, 17, seed=1)
     elif changed == "weights":
         write_weights(weights, seed=1)
     else:
-        settings[changed] = {"size": (16, 12), "tr_s": 0.8}[changed]
+        config = replace(config, **{changed: {"size": (16, 12), "tr_s": 0.8}[changed]})
     with monkeypatch.context() as patch:
-        patch.setattr(extract, "average_representations", refuse)
+        patch.setattr(extract, "show_movies", refuse)
         with pytest.raises(AssertionError, match="computed again"):
-            feature_files([movie], tmp_path / "cache", **settings)
-    (second,) = feature_files([movie], tmp_path / "cache", **settings)
+            feature_files([movie], tmp_path / "cache", config, device="cpu")
+    (second,) = feature_files([movie], tmp_path / "cache", config, device="cpu")
     assert second.path != first.path
     assert first.path.is_file()
 
@@ -133,18 +126,18 @@ def test_whatever_features_depend_on_changes_their_key(weights, tmp_path, monkey
 def test_weights_without_a_known_frame_size_need_one(weights, tmp_path):
     movie = write_movie(tmp_path / "movie.mp4", 17)
     with pytest.raises(ConfigError, match="state it with --size"):
-        feature_files([movie], tmp_path / "cache", weights=weights)
+        feature_files([movie], tmp_path / "cache", FeatureConfig(weights=weights))
     with pytest.raises(ConfigError, match="state it with --size"):
-        extract_features(movie, weights=weights)
+        extract_features(movie, FeatureConfig(weights=weights))
 
 
 def test_frame_size_that_the_weights_state_is_the_default(weights, tmp_path):
     movie = write_movie(tmp_path / "movie.mp4", 17)
     stated = tmp_path / "stated.safetensors"
     save_prednet(load_prednet(weights), stated, frame_size=SIZE)
-    expected = extract_features(movie, tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
-    features = extract_features(movie, tr_s=TR_S, weights=stated, device="cpu")
-    (file,) = feature_files([movie], tmp_path / "cache", tr_s=TR_S, weights=stated, device="cpu")
+    expected = extract_features(movie, FeatureConfig(TR_S, weights=weights, size=SIZE), device="cpu")
+    features = extract_features(movie, FeatureConfig(TR_S, weights=stated), device="cpu")
+    (file,) = feature_files([movie], tmp_path / "cache", FeatureConfig(TR_S, weights=stated), device="cpu")
     for layer, values in expected.items():
         np.testing.assert_array_equal(features[layer], values)
         np.testing.assert_array_equal(file.read(layer), values.reshape(len(values), -1))
@@ -152,26 +145,26 @@ def test_frame_size_that_the_weights_state_is_the_default(weights, tmp_path):
 
 def test_missing_movie_is_refused_before_anything_is_computed(weights, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"Movie .*none\.mp4 does not exist"):
-        extract_features(tmp_path / "none.mp4", weights=weights, size=SIZE)
-    monkeypatch.setattr(extract, "average_representations", refuse)
+        extract_features(tmp_path / "none.mp4", FeatureConfig(weights=weights, size=SIZE))
+    monkeypatch.setattr(extract, "show_movies", refuse)
     movie = write_movie(tmp_path / "movie.mp4", 17)
     with pytest.raises(DataError, match=r"Movie .*none\.mp4 does not exist"):
-        feature_files([movie, tmp_path / "none.mp4"], tmp_path / "cache", weights=weights, size=SIZE)
+        feature_files([movie, tmp_path / "none.mp4"], tmp_path / "cache", FeatureConfig(weights=weights, size=SIZE))
 
 
 def test_movie_shorter_than_a_scan_is_refused(weights, tmp_path):
     movie = write_movie(tmp_path / "short.mp4", 6)
     with pytest.raises(DataError, match=r"short\.mp4.*do not fill scans of 0\.9 s"):
-        extract_features(movie, tr_s=TR_S, weights=weights, size=SIZE, device="cpu")
+        extract_features(movie, FeatureConfig(TR_S, weights=weights, size=SIZE), device="cpu")
 
 
 def test_scan_that_no_frame_falls_into_is_refused(weights, tmp_path):
     movie = write_movie(tmp_path / "slow.mp4", 17)
     with pytest.raises(DataError, match=r"do not fill scans of 0\.1 s without a gap"):
-        extract_features(movie, tr_s=0.1, weights=weights, size=SIZE, device="cpu")
+        extract_features(movie, FeatureConfig(0.1, weights=weights, size=SIZE), device="cpu")
 
 
 def test_frame_size_that_the_network_cannot_halve_is_refused(weights, tmp_path):
     movie = write_movie(tmp_path / "movie.mp4", 17)
     with pytest.raises(DataError, match="multiples of 4"):
-        extract_features(movie, tr_s=TR_S, weights=weights, size=(8, 14), device="cpu")
+        extract_features(movie, FeatureConfig(TR_S, weights=weights, size=(8, 14)), device="cpu")

@@ -1,0 +1,274 @@
+"""Show movies to PredNet side by side, keep blocks of scans on disk, and go on where a run was stopped."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from brainpred.errors import DataError
+from brainpred.features.pooling import ScanPool
+from brainpred.models.prednet import PredNet, PredNetState
+from brainpred.movies.video import iterate_frames, probe_video
+from brainpred.numerics.timing import n_whole_scans
+from brainpred.progress import SILENT, Reporter
+from brainpred.storage import atomic_path, make_directory
+
+__all__ = ["Showing", "read_blocks", "show_movies"]
+
+# Independent movies that go through the network together, and scans that are written at once.
+MOVIES_AT_ONCE = 4
+BLOCK_SCANS = 32
+
+
+@dataclass
+class Showing:
+    """One movie, or a stretch of one, on its way through the network.
+
+    Attributes
+    ----------
+    movie : Path
+        Movie file.
+    folder : Path
+        Where blocks of finished scans go; blocks that lie there already are not computed again.
+    pool : ScanPool
+        How frames become scans.
+    units : tuple of str
+        What to keep.
+    from_s : float
+        Time at which the network begins to see the movie, in the zero state.
+    first_scan, last_scan : float
+        Scans to keep: from the first up to, not including, the last.
+    n_frames : int
+        Frames of the movie that are behind.
+    """
+
+    movie: Path
+    folder: Path
+    pool: ScanPool
+    units: tuple[str, ...]
+    from_s: float = 0.0
+    first_scan: int = 0
+    last_scan: float = float("inf")
+    n_frames: int = 0
+    _buffer: list[dict[str, Tensor]] = field(default_factory=list)
+    _next_scan: int = 0
+    _time_s: float = 0.0
+    _fps: float = 0.0
+
+    def expected_frames(self) -> float:
+        """Estimate the frames to be seen from the movie's header; NaN where it does not state its length."""
+        info = probe_video(self.movie)
+        return max(0.0, min(info.duration_s, self.last_scan * self.pool.tr_s) - self.from_s) * info.fps
+
+    def begin(self, network: PredNet, size: tuple[int, int]) -> PredNetState | None:
+        """Take up the last block written; give the state after it, or None if all is there already."""
+        self._fps = probe_video(self.movie).fps
+        self._next_scan = self.first_scan
+        state = network.initial_state(1, *size)
+        make_directory(self.folder)
+        if blocks := sorted(self.folder.glob("*.safetensors")):
+            tensors, saved = _read_block(blocks[-1])
+            if saved["complete"]:
+                self.last_scan = saved["next_scan"]
+                return None
+            state = _unpack(tensors, network, state)
+            self._next_scan, self.n_frames = saved["next_scan"], saved["n_frames"]
+            self.pool.weights = {int(scan): weight for scan, weight in saved["weights"].items()}
+            self.pool.n_frames = {int(scan): count for scan, count in saved["counts"].items()}
+            device = state.prediction.device
+            self.pool.sums = {
+                scan: {unit: tensors[f"pool/{scan}/{unit}"].to(device) for unit in self.units}
+                for scan in self.pool.weights
+            }
+        return state
+
+    def frames(self, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+        """Give the frames that are still to be seen, noting the time of each."""
+        for number, (time_s, frame) in enumerate(iterate_frames(self.movie, size)):
+            if number < self.n_frames or time_s < self.from_s - 1e-6:
+                continue
+            if self._next_scan >= self.last_scan:
+                return
+            self.n_frames, self._time_s = number + 1, time_s
+            yield frame
+
+    def add(self, values: dict[str, Tensor]) -> bool:
+        """Count one frame in; tell whether enough scans are finished to write them."""
+        self.pool.add(self._time_s, values)
+        self._keep(self.pool.finished(self._time_s))
+        return len(self._buffer) >= BLOCK_SCANS
+
+    def end(self, state: PredNetState) -> None:
+        """Write what is left after the last frame."""
+        n_scans = n_whole_scans(self._time_s + 1 / self._fps, self.pool.tr_s)
+        self.last_scan = min(self.last_scan, n_scans)
+        self._keep(self.pool.finished(float("inf")))
+        if self._next_scan < self.last_scan or not n_scans:
+            raise self._gap()
+        self.write(state, complete=True)
+
+    def _keep(self, scans: list[tuple[int, int, dict[str, Tensor]]]) -> None:
+        for scan, n_frames, values in scans:
+            if self.first_scan <= scan < self.last_scan:
+                if scan != self._next_scan or not n_frames:
+                    raise self._gap()
+                self._buffer.append({unit: value.cpu() for unit, value in values.items()})
+                self._next_scan += 1
+
+    def _gap(self) -> DataError:
+        return DataError(
+            f"{self.movie}: its frames, up to {self._time_s:.2f} s, do not fill scans of {self.pool.tr_s} s without a "
+            f"gap; scan {self._next_scan} has none. Check the movie and the repetition time."
+        )
+
+    def write(self, state: PredNetState, *, complete: bool = False) -> None:
+        """Write the scans finished since the last block, with all that is needed to go on after them."""
+        first = self._next_scan - len(self._buffer)
+        tensors = {unit: torch.stack([scan[unit] for scan in self._buffer]) for unit in self.units if self._buffer}
+        saved = {
+            "complete": complete,
+            "next_scan": self._next_scan,
+            "n_frames": self.n_frames,
+            "weights": self.pool.weights,
+            "counts": self.pool.n_frames,
+        }
+        if not complete:
+            tensors |= _pack(state)
+            for scan, values in self.pool.sums.items():
+                tensors |= {f"pool/{scan}/{unit}": value.cpu() for unit, value in values.items()}
+        with atomic_path(self.folder / f"{first:08d}.safetensors") as temporary:
+            tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            safetensors.torch.save_file(tensors, temporary, {"showing": json.dumps(saved)})
+        self._buffer.clear()
+
+
+def _pack(state: PredNetState) -> dict[str, Tensor]:
+    """Name the tensors of a state."""
+    packed = {"state/prediction": state.prediction}
+    for kind in ("representation", "cell", "error"):
+        packed |= {f"state/{kind}/{layer}": tensor for layer, tensor in enumerate(getattr(state, kind))}
+    return {name: tensor.cpu() for name, tensor in packed.items()}
+
+
+def _unpack(tensors: dict[str, Tensor], network: PredNet, like: PredNetState) -> PredNetState:
+    device = like.prediction.device
+    lists = {
+        kind: [tensors[f"state/{kind}/{layer}"].to(device) for layer in range(network.n_layers)]
+        for kind in ("representation", "cell", "error")
+    }
+    return PredNetState(**lists, prediction=tensors["state/prediction"].to(device))
+
+
+def _read_block(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            saved = json.loads(stream.metadata()["showing"])
+            return {name: stream.get_tensor(name) for name in stream.keys()}, saved  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}). Delete its folder; it will be computed again.") from error
+
+
+def read_blocks(folder: Path) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+    """Read the finished scans of one showing, block by block.
+
+    Parameters
+    ----------
+    folder : Path
+        Where :func:`show_movies` wrote them.
+
+    Yields
+    ------
+    first_scan : int
+        Number of the block's first scan.
+    features : dict of str to ndarray of float32 (n_scans_of_the_block, channels, height, width)
+        One array a unit.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors, _ = _read_block(path)
+        features = {name: tensor.numpy() for name, tensor in tensors.items() if "/" not in name}
+        if features:
+            yield int(path.stem), features
+
+
+def _join(states: Sequence[PredNetState]) -> PredNetState:
+    """Put movies side by side."""
+    columns = [[*state.representation, *state.cell, *state.error, state.prediction] for state in states]
+    return _fold([torch.cat(parts) for parts in zip(*columns, strict=True)])
+
+
+def _pick(state: PredNetState, movies: list[int]) -> PredNetState:
+    """Keep some of the movies."""
+    flat = [*state.representation, *state.cell, *state.error, state.prediction]
+    return _fold([tensor[movies] for tensor in flat])
+
+
+def _fold(flat: list[Tensor]) -> PredNetState:
+    n_layers = len(flat) // 3
+    return PredNetState(flat[:n_layers], flat[n_layers : 2 * n_layers], flat[2 * n_layers : 3 * n_layers], flat[-1])
+
+
+def show_movies(
+    network: PredNet, showings: Sequence[Showing], size: tuple[int, int], reporter: Reporter = SILENT
+) -> None:
+    """Show movies to the network, several at once; whenever one ends, the next takes its place.
+
+    Memory does not grow with their length.
+
+    Parameters
+    ----------
+    network : PredNet
+        The network, on the device to compute on.
+    showings : sequence of Showing
+        What to show; their folders receive the finished scans.
+    size : (height, width)
+        Frame size in pixels.
+    reporter : Reporter
+        Where progress goes.
+
+    Raises
+    ------
+    DataError
+        If a movie is damaged, or shorter than a scan, or skips a scan.
+    """
+    device = next(network.parameters()).device
+    waiting = deque(showings)
+    active: list[Showing] = []
+    streams: list[Iterator[NDArray[np.uint8]]] = []
+    state: PredNetState | None = None
+    total = sum(showing.expected_frames() for showing in showings)
+    with (
+        torch.inference_mode(),
+        reporter.task(f"PredNet, {len(showings)} movie(s)", int(total) if np.isfinite(total) else 0) as advance,
+    ):
+        while waiting or active:
+            while waiting and len(active) < MOVIES_AT_ONCE:
+                own = waiting[0].begin(network, size)
+                if own is not None:
+                    advance(waiting[0].n_frames)
+                    active.append(waiting[0])
+                    streams.append(waiting[0].frames(size))
+                    state = own if state is None else _join([state, own])
+                waiting.popleft()
+            shown = [next(stream, None) for stream in streams]
+            kept = [number for number, frame in enumerate(shown) if frame is not None]
+            if len(kept) < len(shown) and state is not None:
+                for number in set(range(len(shown))) - set(kept):
+                    active[number].end(_pick(state, [number]))
+                active, streams = [active[n] for n in kept], [streams[n] for n in kept]
+                state = _pick(state, kept) if kept else None
+            if state is None:
+                continue
+            frames = torch.from_numpy(np.stack([shown[number] for number in kept]))  # type: ignore[misc]
+            units, state = network.step(frames.to(device).permute(0, 3, 1, 2).float() / 255, state)
+            for number, showing in enumerate(active):
+                if showing.add({unit: units[unit][number] for unit in showing.units}):
+                    showing.write(_pick(state, [number]))
+            advance(len(active))

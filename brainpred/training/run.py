@@ -1,0 +1,142 @@
+"""One way to train every network: resumable, logged, with progress, on one device or several."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from brainpred.devices import resolve_device
+from brainpred.progress import SILENT, Reporter
+from brainpred.storage import atomic_path, make_directory
+
+__all__ = ["CURVE", "fit"]
+
+CURVE = "curve.tsv"
+
+
+class _Curve(Callback):
+    """Write one row of everything logged after each epoch; a resumed training goes on in the same table."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Add the epoch just done in the place of any later ones that were lost."""
+        if not trainer.is_global_zero:
+            return
+        rows = pd.read_csv(self.path, sep="\t") if self.path.is_file() else pd.DataFrame({"epoch": []}, dtype=int)
+        rows = rows[rows["epoch"] < trainer.current_epoch]
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = pd.DataFrame([{"epoch": trainer.current_epoch, "learning_rate": rate, **logged}])
+        with atomic_path(self.path) as temporary:
+            (pd.concat([rows, row]) if len(rows) else row).to_csv(temporary, sep="\t", index=False)
+
+
+class _Progress(Callback):
+    """Tell a reporter of every training step, so that the time left is that of the whole training."""
+
+    def __init__(self, reporter: Reporter, description: str):
+        self.reporter, self.description = reporter, description
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Open the bar, with the epochs of an earlier run already done."""
+        self._task = self.reporter.task(self.description, int(trainer.estimated_stepping_batches))
+        self._advance = self._task.__enter__()
+        self._advance(trainer.global_step)
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Move the bar on."""
+        self._advance(1)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the bar."""
+        self._task.__exit__(None, None, None)
+
+    def on_exception(self, *arguments: Any) -> None:
+        """Close the bar."""
+        if hasattr(self, "_task"):
+            self._task.__exit__(None, None, None)
+
+
+def fit(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    out: Path,
+    *,
+    epochs: int,
+    monitor: str,
+    precision: str = "32-true",
+    device: str = "auto",
+    devices: int | str = "auto",
+    description: str = "training",
+    reporter: Reporter = SILENT,
+) -> bool:
+    """Train a network, from the last whole epoch if an earlier run was stopped, and load its best weights.
+
+    ``out`` receives ``curve.tsv`` (one row an epoch), TensorBoard events and ``checkpoints/``.
+
+    Parameters
+    ----------
+    module : LightningModule
+        Network with its loss; holds the weights of the best epoch afterwards.
+    data : LightningDataModule
+        Training and validation batches; asked for anew every epoch.
+    out : Path
+        Folder to write into.
+    epochs : int
+        Epochs in all, those of earlier runs included.
+    monitor : str
+        Logged value that is least in the best epoch.
+    precision : str
+        Lightning's precision, such as ``"32-true"`` or ``"bf16-mixed"``.
+    device : {"auto", "cpu", "cuda"}
+        Kind of device.
+    devices : int or "auto"
+        How many of them; all GPUs, or one CPU, by default.
+    description : str
+        Name of the progress bar.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    bool
+        Whether this process is the one to write results: one of several that train together.
+    """
+    checkpoints = make_directory(out / "checkpoints")
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=monitor,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Advice about workers and logging folders that are chosen on purpose.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
+            devices=devices if resolve_device(device).type == "cuda" or devices != "auto" else 1,
+            precision=precision,  # type: ignore[arg-type]
+            callbacks=[_Curve(out / CURVE), _Progress(reporter, description), best],
+            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        last = checkpoints / "last.ckpt"
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=False)
+    module.load_state_dict(torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"])
+    return bool(trainer.is_global_zero)
