@@ -243,6 +243,7 @@ def show_movies(
     active: list[Showing] = []
     streams: list[Iterator[NDArray[np.uint8]]] = []
     state: PredNetState | None = None
+    kernels = network.prepare()
     total = sum(showing.expected_frames() for showing in showings)
     with (
         torch.inference_mode(),
@@ -267,7 +268,7 @@ def show_movies(
             if state is None:
                 continue
             frames = torch.from_numpy(np.stack([shown[number] for number in kept]))  # type: ignore[misc]
-            units, state = network.step(frames.to(device).permute(0, 3, 1, 2).float() / 255, state)
+            units, state = network.step(frames.to(device).permute(0, 3, 1, 2).float() / 255, state, kernels=kernels)
             for number, showing in enumerate(active):
                 if showing.add({unit: units[unit][number] for unit in showing.units}):
                     showing.write(_pick(state, [number]))

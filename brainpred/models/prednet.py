@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainpred.errors import ConfigError, DataError
+from brainpred.models.upsampling import add_upsampled, upsampled_kernels
 
 __all__ = ["PredNet", "PredNetState", "hard_sigmoid"]
 
@@ -31,6 +32,21 @@ def hard_sigmoid(x: Tensor) -> Tensor:
         Same shape, in [0, 1].
     """
     return torch.add(x.new_tensor(0.5), x, alpha=0.2).clamp(0.0, 1.0)  # one pass less than 0.2 * x + 0.5
+
+
+class GateKernels(NamedTuple):
+    """Hold the weights of a layer's gates, split by what they look at.
+
+    Attributes
+    ----------
+    beside : Tensor (4 channels_l, 3 channels_l, 3, 3)
+        For R_l and E_l.
+    above : Tensor (4 * 4 channels_l, channels_l+1, 2, 2) or None
+        For R_l+1, as :func:`upsampled_kernels` makes them.
+    """
+
+    beside: Tensor
+    above: Tensor | None
 
 
 class PredNetState(NamedTuple):
@@ -223,8 +239,26 @@ class PredNet(nn.Module):
 
         return PredNetState(zeros("R"), zeros("R"), zeros("E"), zeros("A")[0])
 
+    def prepare(self) -> list[GateKernels]:
+        """Split the gates' weights for :meth:`step`; to be done again when they have changed."""
+        kernels = []
+        for gates, channels in zip(self.gates, self.channels, strict=True):
+            weight: Tensor = gates.weight  # type: ignore[assignment]
+            above = weight[:, 3 * channels :]
+            kernels.append(
+                GateKernels(
+                    weight[:, : 3 * channels].contiguous(memory_format=torch.channels_last),
+                    upsampled_kernels(above) if above.shape[1] else None,
+                )
+            )
+        return kernels
+
     def step(
-        self, frame: Tensor | None, state: PredNetState, swapped: Mapping[int, Tensor] | None = None
+        self,
+        frame: Tensor | None,
+        state: PredNetState,
+        swapped: Mapping[int, Tensor] | None = None,
+        kernels: Sequence[GateKernels] | None = None,
     ) -> tuple[dict[str, Tensor], PredNetState]:
         """Advance one frame.
 
@@ -237,6 +271,8 @@ class PredNet(nn.Module):
         swapped : mapping of int to Tensor (n_movies, channels_l, height / 2**l, width / 2**l), optional
             Representations that take the place of R_l's own output in the layers named. What follows
             (layers below, prediction, error, the next frame's R) sees the replacement.
+        kernels : sequence of GateKernels, optional
+            What :meth:`prepare` gave; given once for many steps, it saves preparing at each.
 
         Returns
         -------
@@ -246,23 +282,24 @@ class PredNet(nn.Module):
             State after this frame.
         """
         swapped = swapped or {}
+        kernels = kernels or self.prepare()
         dtype: torch.dtype = self.predict[0].weight.dtype  # type: ignore[assignment]
         units: dict[str, Tensor] = {}
         representation: list[Tensor] = list(state.representation)
         cell: list[Tensor] = list(state.cell)
         error: list[Tensor] = list(state.error)
         for layer in reversed(range(self.n_layers)):
-            drive = [state.representation[layer], state.error[layer]]
-            if layer + 1 < self.n_layers:
-                drive.append(functional.interpolate(representation[layer + 1], scale_factor=2, mode="nearest"))
-            drive = [part.to(dtype) for part in drive]
-            gates, candidate = self.gates[layer](torch.cat(drive, dim=1)).split(
-                (3 * self.channels[layer], self.channels[layer]), dim=1
-            )
+            drive = torch.cat([state.representation[layer].to(dtype), state.error[layer].to(dtype)], dim=1)
+            beside, above = kernels[layer]
+            sums = functional.conv2d(drive, beside, self.gates[layer].bias, padding=1)  # type: ignore[arg-type]
+            if above is not None:
+                sums = add_upsampled(sums, representation[layer + 1].to(dtype), above)
+            gates, candidate = sums.split((3 * self.channels[layer], self.channels[layer]), dim=1)
             input_gate, forget_gate, output_gate = hard_sigmoid(gates).chunk(3, dim=1)
             cell[layer] = forget_gate * state.cell[layer] + input_gate * torch.tanh(candidate)
             own = output_gate * torch.tanh(cell[layer])
-            representation[layer] = swapped[layer].to(own) if layer in swapped else own
+            # The same layout in memory, too, so that swapping a representation for itself changes no bit.
+            representation[layer] = torch.empty_like(own).copy_(swapped[layer]) if layer in swapped else own
             units[f"R{layer}"] = representation[layer]
 
         below = state.prediction if frame is None else frame
@@ -326,10 +363,11 @@ class PredNet(nn.Module):
         if state is None:
             state = self.initial_state(n_movies, height, width)
         collected: dict[str, list[Tensor]] = {unit: [] for unit in units}
+        kernels = self.prepare()
         for t in range(n_frames):
             closed = closed_loop_from is not None and t >= closed_loop_from
             now = {layer: values[:, t] for layer, values in (swapped or {}).items()}
-            step_units, state = self.step(None if closed else frames[:, t], state, now)
+            step_units, state = self.step(None if closed else frames[:, t], state, now, kernels)
             for unit, values in collected.items():
                 values.append(step_units[unit])
         return {unit: torch.stack(values, dim=1) for unit, values in collected.items()}, state

@@ -106,12 +106,14 @@ def generate_pictures(
             yield from _from_lowest(network, values[0], scan_of_frame)
             return
         state = network.initial_state(n_movies, *size)
+        kernels = network.prepare()
         for t, scan in enumerate(scan_of_frame):
             frame = None
             if drive == "stimulus" and stimulus is not None:
                 frame = torch.from_numpy(stimulus[t]).to(parameter).permute(2, 0, 1) / 255
                 frame = frame.expand(n_movies, -1, -1, -1)
-            units, state = network.step(frame, state, {layer: given[:, scan] for layer, given in values.items()})
+            now = {layer: given[:, scan] for layer, given in values.items()}
+            units, state = network.step(frame, state, now, kernels)
             yield _as_pictures(units["Ahat0"])
 
 
