@@ -80,7 +80,8 @@ def forward(network: PredNet, device: torch.device, batches: list[int], n_frames
     work = gigaflops(network, *SIZE)
     print(f"\nForward, {work:.1f} GFLOP a frame")
     print(
-        "| batch | implementation | frames/s | times plain float32 | part of the convolution peak |\n|---|---|---|---|---|"
+        "| batch | implementation | frames/s | times plain float32 | part of the convolution peak |\n"
+        "|---|---|---|---|---|"
     )
     for batch in batches:
         movies = torch.rand(batch, n_frames, 3, *SIZE, device=device)

@@ -36,7 +36,9 @@ def prednet(
     ] = "published",
     loss: Annotated[
         str,
-        typer.Option(help="L0 (lowest layer's error), Lall (all layers') or MSE (squared error of the prediction)."),
+        typer.Option(
+            help="L0 or Lall (mean error of the lowest layer or all), MSE (squared error), relative (to copying)."
+        ),
     ] = "L0",
     learning_rate: Annotated[float, typer.Option(help="Adam's highest rate.")] = 1e-3,
     schedule: Annotated[str, typer.Option(help="drop (a tenth from half of the epochs on) or cosine.")] = "drop",

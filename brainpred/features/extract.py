@@ -187,7 +187,8 @@ def _pieces(movie: Path, parts: Path, config: FeatureConfig, units: tuple[str, .
     if not np.isfinite(duration_s):
         raise DataError(f"{movie} does not state its length and cannot be cut into pieces; leave out --pieces.")
     burn_in_s = max(config.burn_in_s, LANCZOS_LOBES * config.tr_s if config.pooling == "lanczos" else 0.0)
-    joins = np.unique(np.linspace(0, n_whole_scans(duration_s, config.tr_s), config.pieces + 1).astype(int))
+    n_scans = max(1, n_whole_scans(duration_s, config.tr_s))
+    joins = np.unique(np.linspace(0, n_scans, config.pieces + 1).astype(int))
     showings = []
     for number, (first, last) in enumerate(pairwise(joins)):
         showings.append(
@@ -226,6 +227,8 @@ def _burn_in_error(longer: Showing, piece: Showing) -> float:
             }
         )
     shared = [scan for scan in scans if scan in held[0] and scan in held[1]]
+    if not shared:  # a movie that ends just before its header says
+        return 0.0
     ratios = []
     for unit in longer.units:
         true, found = (np.stack([kept[scan][unit] for scan in shared]) for kept in held)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import safetensors.torch
@@ -68,19 +69,25 @@ class Showing:
         info = probe_video(self.movie)
         return max(0.0, min(info.duration_s, self.last_scan * self.pool.tr_s) - self.from_s) * info.fps
 
+    def frames_behind(self) -> int:
+        """Count the frames that this showing has seen."""
+        return max(0, self.n_frames - round(self.from_s * self._fps))
+
     def begin(self, network: PredNet, size: tuple[int, int]) -> PredNetState | None:
         """Take up the last block written; give the state after it, or None if all is there already."""
         self._fps = probe_video(self.movie).fps
         self._next_scan = self.first_scan
         state = network.initial_state(1, *size)
         make_directory(self.folder)
-        if blocks := sorted(self.folder.glob("*.safetensors")):
-            tensors, saved = _read_block(blocks[-1])
+        blocks = _blocks(self.folder)
+        if not blocks:
+            return state
+        tensors, saved = _read_block(blocks[-1])
+        try:
+            self._next_scan, self.n_frames, self._time_s = (saved[name] for name in ("next_scan", "n_frames", "time_s"))
             if saved["complete"]:
-                self.last_scan = saved["next_scan"]
+                self.last_scan = self._next_scan
                 return None
-            state = _unpack(tensors, network, state)
-            self._next_scan, self.n_frames = saved["next_scan"], saved["n_frames"]
             self.pool.weights = {int(scan): weight for scan, weight in saved["weights"].items()}
             self.pool.n_frames = {int(scan): count for scan, count in saved["counts"].items()}
             device = state.prediction.device
@@ -88,7 +95,9 @@ class Showing:
                 scan: {unit: tensors[f"pool/{scan}/{unit}"].to(device) for unit in self.units}
                 for scan in self.pool.weights
             }
-        return state
+            return _unpack(tensors, network, state)
+        except KeyError as error:
+            raise _damaged(blocks[-1], error) from error
 
     def frames(self, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
         """Give the frames that are still to be seen, noting the time of each."""
@@ -137,6 +146,7 @@ class Showing:
             "complete": complete,
             "next_scan": self._next_scan,
             "n_frames": self.n_frames,
+            "time_s": self._time_s,
             "weights": self.pool.weights,
             "counts": self.pool.n_frames,
         }
@@ -146,6 +156,7 @@ class Showing:
                 tensors |= {f"pool/{scan}/{unit}": value.cpu() for unit, value in values.items()}
         with atomic_path(self.folder / f"{first:08d}.safetensors") as temporary:
             tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            saved["checksum"] = _checksum(tensors)
             safetensors.torch.save_file(tensors, temporary, {"showing": json.dumps(saved)})
         self._buffer.clear()
 
@@ -167,13 +178,33 @@ def _unpack(tensors: dict[str, Tensor], network: PredNet, like: PredNetState) ->
     return PredNetState(**lists, prediction=tensors["state/prediction"].to(device))
 
 
+def _blocks(folder: Path) -> list[Path]:
+    """List the blocks of a folder; one that was being written when the run was killed is none."""
+    return sorted(folder.glob("[0-9]*.safetensors"))
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    total = 0
+    for name in sorted(tensors):
+        total = crc32(tensors[name].numpy().tobytes(), crc32(name.encode(), total))
+    return total
+
+
+def _damaged(path: Path, error: object) -> DataError:
+    return DataError(f"{path} is damaged ({error}). Delete its folder; it will be computed again.")
+
+
 def _read_block(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as stream:
             saved = json.loads(stream.metadata()["showing"])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, saved  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            right = saved["checksum"] == _checksum(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}). Delete its folder; it will be computed again.") from error
+        raise _damaged(path, error) from error
+    if not right:
+        raise _damaged(path, "wrong checksum")
+    return tensors, saved
 
 
 def read_blocks(folder: Path) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
@@ -191,7 +222,7 @@ def read_blocks(folder: Path) -> Iterator[tuple[int, dict[str, NDArray[np.float3
     features : dict of str to ndarray of float32 (n_scans_of_the_block, channels, height, width)
         One array a unit.
     """
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _blocks(folder):
         tensors, _ = _read_block(path)
         features = {name: tensor.numpy() for name, tensor in tensors.items() if "/" not in name}
         if features:
@@ -251,13 +282,13 @@ def show_movies(
     ):
         while waiting or active:
             while waiting and len(active) < MOVIES_AT_ONCE:
-                own = waiting[0].begin(network, size)
+                showing = waiting.popleft()
+                own = showing.begin(network, size)
+                advance(showing.frames_behind())
                 if own is not None:
-                    advance(waiting[0].n_frames)
-                    active.append(waiting[0])
-                    streams.append(waiting[0].frames(size))
+                    active.append(showing)
+                    streams.append(showing.frames(size))
                     state = own if state is None else _join([state, own])
-                waiting.popleft()
             shown = [next(stream, None) for stream in streams]
             kept = [number for number, frame in enumerate(shown) if frame is not None]
             if len(kept) < len(shown) and state is not None:

@@ -127,11 +127,18 @@ def write_feature_blocks(
     -------
     FeatureFile
         The file written.
+
+    Raises
+    ------
+    DataError
+        If a scan is in no block.
     """
     path = Path(path)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({**attributes, "format": FORMAT, "tr_s": tr_s})
+        missing = np.ones(n_scans, dtype=bool)
         for first, features in blocks:
+            missing[first : first + len(next(iter(features.values())))] = False
             for layer, values in features.items():
                 if layer not in file:
                     n_units = int(np.prod(values.shape[1:]))
@@ -142,6 +149,11 @@ def write_feature_blocks(
                     )
                     file[layer].attrs.update(shape=values.shape[1:], axes="units (C order of shape), scans")
                 file[layer][:, first : first + len(values)] = values.reshape(len(values), -1).T
+        if missing.any():
+            raise DataError(
+                f"{path}: no block holds scans {', '.join(map(str, np.flatnonzero(missing)[:5]))}"
+                f"{' ...' if missing.sum() > 5 else ''} of {n_scans}. Compute the features again."
+            )
     return read_feature_file(path)
 
 

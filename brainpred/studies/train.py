@@ -41,8 +41,8 @@ class PredNetTrainingConfig:
     start : str
         ``"published"`` (random weights as in the paper), ``"copying"`` (random, but predicting at first that
         nothing moves) or a file of weights to go on from.
-    loss : {"L0", "Lall", "MSE"}
-        Mean error of the lowest layer or of all, or the squared error of the prediction.
+    loss : {"L0", "Lall", "MSE", "relative"}
+        Mean error of the lowest layer or of all; the squared error of the prediction, or that relative to copying.
     learning_rate : float
         Adam's highest rate.
     schedule : {"drop", "cosine"}

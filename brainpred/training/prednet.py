@@ -14,7 +14,9 @@ from brainpred.models.prednet import PredNet
 __all__ = ["LAYER_WEIGHTS", "LOSSES", "SCHEDULES", "PredNetTraining", "prediction_loss", "start_by_copying"]
 
 LAYER_WEIGHTS = {"L0": (1.0, 0.0, 0.0, 0.0), "Lall": (1.0, 0.1, 0.1, 0.1)}
-LOSSES = (*LAYER_WEIGHTS, "MSE")
+LOSSES = (*LAYER_WEIGHTS, "MSE", "relative")
+# Added to the error of copying in the relative loss, so that still scenes do not count without bounds.
+STILL_MSE = 1e-3
 SCHEDULES = ("drop", "cosine")
 WARM_UP_STEPS = 100
 
@@ -83,9 +85,10 @@ class PredNetTraining(lightning.LightningModule):
     ----------
     network : PredNet
         Network to train.
-    loss : {"L0", "Lall", "MSE"}
-        Mean error units of the lowest layer or of all, as published; or the mean squared error of the
-        prediction, which is what prediction is scored by.
+    loss : {"L0", "Lall", "MSE", "relative"}
+        Mean error units of the lowest layer or of all, as published; the mean squared error of the
+        prediction; or that of every sequence relative to copying its last frames, which prediction is scored
+        by, and which lets quiet scenes count as much as wild ones.
     learning_rate : float
         Adam's highest rate.
     schedule : {"drop", "cosine"}
@@ -101,7 +104,7 @@ class PredNetTraining(lightning.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = LAYER_WEIGHTS.get(loss, ())[: network.n_layers]
         self.loss_layers = {f"E{layer}": weight for layer, weight in enumerate(weights) if weight}
-        self.learning_rate, self.schedule = learning_rate, schedule
+        self.loss, self.learning_rate, self.schedule = loss, learning_rate, schedule
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         """Give the loss of one batch of sequences (n_movies, n_frames, 3, height, width)."""
@@ -109,7 +112,12 @@ class PredNetTraining(lightning.LightningModule):
             errors = self.network.run(batch, list(self.loss_layers))[0]
             loss = prediction_loss(list(errors.values()), list(self.loss_layers.values()))
         else:
-            loss = torch.mean((self.network(batch)[:, 1:].float() - batch[:, 1:]) ** 2)
+            squared = (self.network(batch)[:, 1:].float() - batch[:, 1:]) ** 2
+            copied = (batch[:, :-1] - batch[:, 1:]) ** 2
+            each = squared.mean(dim=(1, 2, 3, 4))
+            if self.loss == "relative":
+                each = each / (copied.mean(dim=(1, 2, 3, 4)) + STILL_MSE)
+            loss = each.mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 

@@ -92,7 +92,7 @@ class TrainingSequences(Dataset[Tensor]):
             picked = np.repeat(picked[:1], self.n_frames, axis=0)
         sequence = torch.from_numpy(picked.copy()).permute(0, 3, 1, 2)
         smallest = max(self.size[0] / movie.shape[1], self.size[1] / movie.shape[2])
-        scale = float(rng.uniform(smallest, 1.0))
+        scale = float(1 - (1 - smallest) * rng.random() ** 2)  # wide views, with fine grain, more often than close ones
         return self._repaint(self._follow(sequence, scale, rng) if moving else self._crop(sequence, scale, rng), rng)
 
     def _crop(self, sequence: Tensor, scale: float, rng: np.random.Generator) -> Tensor:

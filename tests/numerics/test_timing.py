@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.numerics.timing import frame_scans, n_whole_scans, zscore_runs
+from brainpred.numerics.timing import frame_scans, lanczos_scans, n_whole_scans, zscore_runs
+from tests.reference.pooling_reference import lanczos_weight
 
 RUNS = np.repeat(["b", "a", "c"], [11, 7, 13])
 
@@ -52,6 +53,43 @@ def test_repetition_time_that_frames_do_not_divide():
 def test_times_that_do_not_ascend_are_refused(times_s, tr_s):
     with pytest.raises(DataError, match="must ascend and tr_s must be positive"):
         frame_scans(times_s, tr_s)
+
+
+@pytest.mark.parametrize("tr_s", [0.7, 1.3, 2.0])
+@pytest.mark.parametrize("time_s", [0.0, 0.1, 0.65, 3.9, 4.55, 5.0, 17.31, 3601.7])
+def test_lanczos_weights_equal_the_formula(time_s, tr_s):
+    weights = lanczos_scans(time_s, tr_s)
+    around = range(max(0, int(time_s / tr_s) - 9), int(time_s / tr_s) + 9)
+    distances = {scan: (time_s - (scan + 0.5) * tr_s) / tr_s for scan in around}
+    # A frame three scans away counts for nothing, within reach or not; rounding may have it either way.
+    assert {scan for scan in around if abs(distances[scan]) < 3 - 1e-9} <= set(weights)
+    assert set(weights) <= {scan for scan in around if abs(distances[scan]) < 3 + 1e-9}
+    assert list(weights) == sorted(weights)
+    for scan, weight in weights.items():
+        assert weight == pytest.approx(lanczos_weight(distances[scan]), abs=1e-9)
+
+
+def test_lanczos_is_symmetric_about_the_middle_of_a_scan():
+    for offset_s in (0.0, 0.2, 0.65, 1.1):
+        before, after = (lanczos_scans(7.5 * 1.3 + sign * offset_s, 1.3) for sign in (-1, 1))
+        assert {14 - scan: weight for scan, weight in before.items()} == pytest.approx(after)
+    assert len({round(weight, 6) for weight in after.values()}) == len(after)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "expected"),
+    [
+        (0.0, [0, 1, 2]),
+        (0.5, [0, 1, 2]),  # the middle of scan 3 is three seconds on
+        (2.4, [0, 1, 2, 3, 4]),
+        (3.4, [0, 1, 2, 3, 4, 5]),
+        (3.5, [1, 2, 3, 4, 5]),
+        (3.6, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_lanczos_reaches_less_than_three_scans_to_either_side(time_s, expected):
+    assert list(lanczos_scans(time_s, 1.0)) == expected
+    assert list(lanczos_scans(2 * time_s, 2.0)) == expected
 
 
 def units(dtype=np.float64):
