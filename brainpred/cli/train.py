@@ -29,7 +29,7 @@ def prednet(
     size: Annotated[
         str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: 64x80; 128x160 with --import-keras).")
     ] = None,
-    channels: Annotated[str, typer.Option(help="Channels a layer, of a network that starts anew.")] = "3,16,32,64",
+    channels: Annotated[str, typer.Option(help="Channels a layer, of a network that starts anew.")] = "3,32,48,48",
     start: Annotated[
         str,
         typer.Option(help="published (random weights), copying (random, but predicts no change), or a weights file."),
@@ -69,6 +69,8 @@ def prednet(
     parts = channels.split(",")
     if not all(part.strip().isdigit() for part in parts):
         raise ConfigError(f"Channels are numbers with commas between, such as 3,48,96,192; received {channels!r}.")
+    if devices != "auto" and not (devices.isdigit() and int(devices)):
+        raise ConfigError(f"--devices is a number or auto, received {devices!r}.")
     config = PredNetTrainingConfig(
         size=parse_size(size) or default_size, channels=tuple(int(part) for part in parts), start=start, loss=loss,
         learning_rate=learning_rate, schedule=schedule, batch_size=batch_size, sequences_per_epoch=sequences,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["PredNetTrainingConfig", "find_movies", "import_keras_prednet", "score_prednet", "train_prednet"]
 
 STARTS = ("published", "copying")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 MOVIE_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 
 
@@ -60,7 +61,7 @@ class PredNetTrainingConfig:
     """
 
     size: tuple[int, int] = (64, 80)
-    channels: tuple[int, ...] = (3, 16, 32, 64)
+    channels: tuple[int, ...] = (3, 32, 48, 48)
     start: str = "published"
     loss: str = "L0"
     learning_rate: float = 1e-3
@@ -73,6 +74,16 @@ class PredNetTrainingConfig:
     synthetic_s: float = 300.0
     precision: str = "32-true"
     seed: int = 0
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` unless every number can be used."""
+        least = {"n_frames": 2, "batch_size": 1, "sequences_per_epoch": 1, "epochs": 1, "synthetic_s": 0, "margin": 1}
+        least["learning_rate"] = 0
+        for name, smallest in least.items():
+            if not getattr(self, name) >= smallest:
+                raise ConfigError(f"{name} must be {smallest} or more, received {getattr(self, name)}.")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"Unknown precision {self.precision!r}. Choose one of: {', '.join(PRECISIONS)}.")
 
 
 def find_movies(paths: Sequence[Path | str]) -> list[Path]:
@@ -155,7 +166,11 @@ def train_prednet(
     from brainpred.training.run import fit
 
     settings = config or PredNetTrainingConfig()
+    settings.check()
     files = find_movies(movies)
+    names = [path.name for path in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"Movies are told apart by their names; several are called {', '.join(twice)}. Rename them.")
     held = [path for path in files if path.name in hold_out]
     missing = set(hold_out) - {path.name for path in held}
     if missing or not held:
@@ -171,8 +186,12 @@ def train_prednet(
     wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out)}
     if settings.start not in STARTS:
         wanted["start"] = weights_fingerprint(settings.start)
+    if settings.start not in STARTS:
+        wanted["channels"] = network.channels
     _check_same_training(out, wanted)
     data = _sequences([path for path in files if path not in held], held, settings)
+    if not (out / "train.json").is_file():
+        write_json(out / "train.json", {"settings": wanted, "provenance": provenance()})
     writes = fit(
         training,
         data,
@@ -226,9 +245,7 @@ def _starting_network(settings: PredNetTrainingConfig) -> PredNet:
     from brainpred.models.prednet_weights import load_prednet
     from brainpred.training.prednet import start_by_copying
 
-    if settings.start not in STARTS:
-        return load_prednet(settings.start).train()
-    network = PredNet(settings.channels)
+    network = PredNet(settings.channels) if settings.start in STARTS else load_prednet(settings.start).train()
     network.check_frame_size(*settings.size)
     if settings.start == "copying":
         start_by_copying(network)
@@ -269,7 +286,7 @@ def _sequences(
 
 
 def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
-    """Write what a training is about to do; refuse to go on with one that did something else."""
+    """Refuse to go on with a training that did something else."""
     path = out / "train.json"
     wanted = json.loads(json.dumps(wanted))
     if path.is_file() and (saved := read_json(path)["settings"]) != wanted:
@@ -278,8 +295,6 @@ def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
             f"{out} holds a training with other {', '.join(other)}; to go on with it, give the same options. "
             "To train anew, choose another --out."
         )
-    if not path.is_file():
-        write_json(path, {"settings": wanted, "provenance": provenance()})
 
 
 def score_prednet(
@@ -356,7 +371,8 @@ def _card(
     scores: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Describe trained weights, in Markdown, for those who will use them."""
-    options = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
+    used = {**asdict(settings), "channels": network.channels}
+    options = "\n".join(f"| {name} | {value} |" for name, value in used.items())
     data = "\n".join(
         f"| {name} | {'held out' if name in hold_out else 'trained on'} | {key} |" for name, key in movies.items()
     )

@@ -1,6 +1,7 @@
 """One way to train every network: resumable, logged, with progress, on one device or several."""
 
 import logging
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ class _Curve(Callback):
         row = pd.DataFrame([{"epoch": trainer.current_epoch, "learning_rate": rate, **logged}])
         with atomic_path(self.path) as temporary:
             (pd.concat([rows, row]) if len(rows) else row).to_csv(temporary, sep="\t", index=False)
+
+
+class _Best(ModelCheckpoint):
+    """Remember the best epoch of earlier runs even where the folder has been moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what an earlier run knew."""
+        here = str(self.dirpath)
+        moved = {name: str(Path(here) / Path(state_dict[name]).name) for name in ("best_model_path",)}
+        super().load_state_dict({**state_dict, **moved, "dirpath": here})
 
 
 class _Progress(Callback):
@@ -111,14 +122,9 @@ def fit(
         Whether this process is the one to write results: one of several that train together.
     """
     checkpoints = make_directory(out / "checkpoints")
-    best = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=monitor,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = _Best(checkpoints, filename="best", monitor=monitor, **every_epoch)
+    last = ModelCheckpoint(checkpoints, filename="last", **every_epoch)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice about workers and logging folders that are chosen on purpose.
@@ -128,7 +134,7 @@ def fit(
             accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
             devices=devices if resolve_device(device).type == "cuda" or devices != "auto" else 1,
             precision=precision,  # type: ignore[arg-type]
-            callbacks=[_Curve(out / CURVE), _Progress(reporter, description), best],
+            callbacks=[_Curve(out / CURVE), _Progress(reporter, description), best, last],
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -136,7 +142,12 @@ def fit(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        last = checkpoints / "last.ckpt"
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=False)
+        resume = checkpoints / "last.ckpt"
+        interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume if resume.exists() else None, weights_only=False)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C, which it then no longer listens to
+            signal.signal(signal.SIGINT, interrupt)
+            raise KeyboardInterrupt from stop
     module.load_state_dict(torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"])
     return bool(trainer.is_global_zero)

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet import PredNet, hard_sigmoid
+from brainpred.models.prednet_weights import load_prednet, save_prednet
 from tests.reference.prednet_reference import prednet_reference
 
 CHANNELS = (3, 5, 7)
@@ -101,6 +102,59 @@ def test_every_unit_follows_the_reference(dtype, tolerance):
     assert np.any(expected["R0"] < 0)
 
 
+@pytest.mark.parametrize(
+    ("channels", "shape"),
+    [
+        ((3, 4, 5, 7), (3, 2, 3, 24, 40)),
+        ((3, 5), (5, 3, 3, 6, 14)),
+        ((3,), (3, 3, 3, 7, 11)),
+        ((1, 7, 2), (1, 3, 1, 4, 12)),
+    ],
+)
+def test_networks_of_every_depth_follow_the_reference(channels, shape):
+    network = random_network(channels, seed=11, dtype=torch.float32, scale=0.3)
+    frames = random_frames(*shape, dtype=torch.float32)
+    expected = reference_of(network, frames)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
+        with torch.no_grad():
+            outputs, _ = network.to(dtype).run(frames.to(dtype), network.units)
+        assert set(outputs) == set(expected)
+        for unit, values in expected.items():
+            assert outputs[unit].dtype == dtype
+            np.testing.assert_allclose(outputs[unit].numpy(), values, rtol=tolerance, atol=tolerance, err_msg=unit)
+
+
+def test_bfloat16_network_stays_near_and_keeps_its_cells_in_float32():
+    network = random_network((3, 5, 7), seed=12, dtype=torch.float32, scale=0.2)
+    frames = random_frames(3, 6, 3, 12, 20, dtype=torch.float32)
+    with torch.no_grad():
+        exact, _ = network.run(frames, network.units)
+        rough, state = network.to(torch.bfloat16).run(frames, network.units)
+        # A second run from the state of the first, as in a stream.
+        _, state = network.run(frames[:, :2], network.units, state)
+    for unit, values in exact.items():
+        # bfloat16 keeps 8 bits: a relative error of 1/256 a rounding, and several roundings in a row.
+        error = (rough[unit].float() - values).abs()
+        assert error.max() < 0.05, unit
+        assert error.pow(2).mean().sqrt() < 0.02 * values.pow(2).mean().sqrt() + 1e-3, unit
+        assert error.max() > 0 or unit == "A0", f"{unit} was not computed in bfloat16"
+    assert {cell.dtype for cell in (*state.cell, *network.initial_state(1, 8, 12).cell)} == {torch.float32}
+
+
+def test_small_changes_add_up_in_the_cells_of_a_bfloat16_network():
+    network = PredNet((1,))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        # i = 1 and f = 1, c grows by tanh(2**-10) a frame: less than bfloat16 can add to 1.
+        network.gates[0].bias.copy_(torch.tensor([3.0, 3.0, 3.0, 2.0**-10]))
+        frames = torch.zeros(1, 600, 1, 3, 5)
+        start = network.initial_state(1, 3, 5)
+        start.cell[0].fill_(1.0)
+        _, state = network.to(torch.bfloat16).run(frames, ["R0"], start)
+    torch.testing.assert_close(state.cell[0], torch.full((1, 1, 3, 5), 1 + 600 * 2.0**-10), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("layers", [(0,), (1,), (2,), (0, 2)])
 def test_swapped_representations_follow_the_reference(layers):
     network = random_network(seed=3)
@@ -185,6 +239,57 @@ def test_movie_in_pieces_equals_movie_at_once():
     for name in ("representation", "cell", "error"):
         assert all(map(torch.equal, getattr(state, name), getattr(whole_state, name))), name
     assert torch.equal(state.prediction, whole_state.prediction)
+
+
+@pytest.mark.parametrize("lengths", [(2, 1, 4), (1, 1, 5), (7,)])
+def test_stream_equals_the_movie_at_once_bit_for_bit_and_carries_no_gradient(lengths):
+    network = random_network(dtype=torch.float32)
+    frames = random_frames(3, 7, 3, 12, 20, dtype=torch.float32)
+    whole, _ = network.run(frames, network.units)
+    assert whole["Ahat2"].requires_grad
+    pieces = list(network.stream(frames.split(lengths, dim=1), network.units))
+    assert [piece["R0"].shape[1] for piece in pieces] == list(lengths)
+    for unit in network.units:
+        assert not any(piece[unit].requires_grad for piece in pieces), unit
+        assert torch.equal(torch.cat([piece[unit] for piece in pieces], dim=1), whole[unit]), unit
+
+
+def test_stream_goes_on_from_a_state_and_leaves_gradients_on_outside():
+    network = random_network(dtype=torch.float32)
+    frames = random_frames(1, 6, 3, 8, 12, dtype=torch.float32)
+    whole = network(frames)
+    _, state = network.run(frames[:, :2])
+    kept = [values.clone() for values in state.cell]
+    pieces = []
+    for piece in network.stream(frames[:, 2:].split((3, 1), dim=1), state=state):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        pieces.append(piece["Ahat0"])
+    assert torch.equal(torch.cat(pieces, dim=1), whole[:, 2:])
+    assert all(map(torch.equal, state.cell, kept))
+
+
+def test_stream_takes_one_piece_at_a_time():
+    network = random_network(dtype=torch.float32)
+    asked = []
+
+    def pieces():
+        for number in range(5):
+            asked.append(number)
+            yield random_frames(1, 2, 3, 8, 12, seed=number, dtype=torch.float32)
+
+    stream = network.stream(pieces(), ["R1"])
+    next(stream)
+    next(stream)
+    assert asked == [0, 1]
+
+
+def test_stream_refuses_an_unknown_unit_and_a_wrong_frame():
+    network = PredNet(CHANNELS)
+    with pytest.raises(ConfigError, match="Unknown unit R3"):
+        next(network.stream([torch.zeros(1, 2, 3, 8, 12)], ["R3"]))
+    with pytest.raises(DataError, match="multiples of 4"):
+        next(network.stream([torch.zeros(1, 2, 3, 8, 13)]))
 
 
 def test_movie_in_pieces_without_its_state_differs():
@@ -275,6 +380,22 @@ def test_learns_one_batch_by_heart():
     copied = torch.mean((frames[:, :-1] - frames[:, 1:]) ** 2).item()
     assert losses[-1] < 0.1 * losses[0]
     assert losses[-1] < 0.5 * copied
+
+
+def test_pretrained_network_is_the_one_in_the_file(tmp_path):
+    network = random_network((3, 4, 5), seed=13, dtype=torch.float32)
+    frames = random_frames(1, 3, 3, 8, 12, dtype=torch.float32)
+    save_prednet(network, tmp_path / "net.safetensors")
+    for path in (tmp_path / "net.safetensors", str(tmp_path / "net.safetensors")):
+        loaded = PredNet.from_pretrained(path)
+        assert not loaded.training
+        assert torch.equal(loaded(frames), network(frames))
+
+
+def test_pretrained_network_is_the_small_one_by_default():
+    default, small = PredNet.from_pretrained(), load_prednet("small")
+    assert default.channels == small.channels
+    assert all(map(torch.equal, default.parameters(), small.parameters()))
 
 
 def test_unknown_unit_is_refused_with_the_list_of_units():

@@ -1,4 +1,7 @@
-"""PredNet's loss against loops, and the schedule and scores of its training."""
+"""PredNet's loss against loops, and the start, schedules and scores of its training."""
+
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import torch
 
 from brainpred.errors import ConfigError
 from brainpred.models.prednet import PredNet
-from brainpred.training.prednet import LAYER_WEIGHTS, PredNetTraining, prediction_loss
+from brainpred.training.prednet import LAYER_WEIGHTS, PredNetTraining, prediction_loss, start_by_copying
 
 
 def slow_loss(errors, layer_weights):
@@ -43,6 +46,17 @@ def logged(monkeypatch):
     return values
 
 
+@pytest.fixture
+def steps_in_all(monkeypatch):
+    """Stand in for a trainer that will take so many steps."""
+
+    def plan(n_steps):
+        trainer = SimpleNamespace(estimated_stepping_batches=n_steps)
+        monkeypatch.setattr(PredNetTraining, "trainer", trainer)
+
+    return plan
+
+
 @pytest.mark.parametrize("layer_weights", [(1.0, 0.1, 0.3), (0.0, 2.0, 0.5)])
 def test_loss_follows_a_loop(layer_weights):
     rng = np.random.default_rng(2)
@@ -67,7 +81,7 @@ def test_layer_weights_are_those_published():
 
 
 def test_unknown_loss_is_refused_with_those_that_exist():
-    with pytest.raises(ConfigError, match=r"'L1'.*L0, Lall"):
+    with pytest.raises(ConfigError, match=r"'L1'.*L0, Lall, MSE, relative"):
         PredNetTraining(network(), loss="L1")
 
 
@@ -93,25 +107,142 @@ def test_validation_compares_with_copying_the_last_frame(frames, logged):
     assert float(logged["mse_copied"]) == pytest.approx(np.mean(by_copying), rel=1e-5)
 
 
-def test_learning_rate_drops_to_a_tenth_at_the_epoch_asked_for():
-    configured = PredNetTraining(network(), learning_rate=0.004, drop_epoch=3).configure_optimizers()
+def rates_of(training, n_steps):
+    configured = training.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
     assert isinstance(optimizer, torch.optim.Adam)
+    assert schedule["interval"] == "step"
     rates = []
-    for _ in range(6):
+    for _ in range(n_steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        schedule.step()
-    assert rates == pytest.approx([0.004] * 3 + [0.0004] * 3)
+        schedule["scheduler"].step()
+    return rates
 
 
-def test_default_schedule_is_the_published_one():
+@pytest.mark.parametrize(("n_steps", "n_high"), [(6, 3), (7, 4), (1, 1)])
+def test_learning_rate_drops_to_a_tenth_half_way(steps_in_all, n_steps, n_high):
+    steps_in_all(n_steps)
+    rates = rates_of(PredNetTraining(network(), learning_rate=0.004, schedule="drop"), n_steps)
+    assert rates == pytest.approx([0.004] * n_high + [0.0004] * (n_steps - n_high), rel=1e-12)
+
+
+def test_learning_rate_follows_a_warm_up_and_half_a_cosine(steps_in_all):
+    n_steps = 331
+    steps_in_all(n_steps)
+    rates = rates_of(PredNetTraining(network(), learning_rate=0.004, schedule="cosine"), n_steps)
+    expected = []
+    for step in range(n_steps):
+        progress = step / n_steps  # 0 at the first step, just under 1 at the last
+        height = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+        rise = (step + 1) / 100 if step < 100 else 1.0
+        expected.append(0.004 * rise * height)
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert rates[0] == pytest.approx(0.004 / 100, rel=1e-12)
+    assert np.argmax(rates) == pytest.approx(80, abs=20)
+    assert rates[-1] == pytest.approx(0.004 / 50, rel=0.01)
+
+
+def test_unknown_schedule_is_refused_with_those_that_exist():
+    with pytest.raises(ConfigError, match=r"'step'.*drop, cosine"):
+        PredNetTraining(network(), schedule="step")
+
+
+def test_defaults_are_those_published():
     training = PredNetTraining(network())
-    assert (training.learning_rate, training.drop_epoch) == (1e-3, 75)
+    assert (training.learning_rate, training.schedule) == (1e-3, "drop")
     assert list(training.loss_layers.items()) == [("E0", 1.0)]
 
 
-def test_every_weight_of_the_network_is_trained(frames, logged):
+def test_squared_error_follows_a_loop(frames, logged):
+    with torch.no_grad():
+        predicted = network()(frames).double().numpy()
+    shown = frames.double().numpy()
+    errors = [
+        (predicted[place] - shown[place]) ** 2
+        for place in np.ndindex(shown.shape)
+        if place[1] > 0  # the first frame does not count
+    ]
+    step = PredNetTraining(network(), loss="MSE").training_step(frames, 0)
+    assert step.item() == pytest.approx(sum(errors) / len(errors), rel=1e-5)
+    assert logged["train_loss"] is step
+    step.backward()
+
+
+def test_error_relative_to_copying_follows_a_loop(frames, logged):
+    # One movie hardly moves: what it counts is bounded.
+    frames[2, 1:] = frames[2, :1] + 0.001 * frames[2, 1:]
+    with torch.no_grad():
+        predicted = network()(frames).double().numpy()
+    shown = frames.double().numpy()
+    ratios = []
+    for movie in range(3):
+        error = np.mean([np.mean((predicted[movie, t] - shown[movie, t]) ** 2) for t in range(1, 5)])
+        copied = np.mean([np.mean((shown[movie, t - 1] - shown[movie, t]) ** 2) for t in range(1, 5)])
+        ratios.append(error / (copied + 1e-3))
+    step = PredNetTraining(network(), loss="relative").training_step(frames, 0)
+    assert step.item() == pytest.approx(sum(ratios) / 3, rel=1e-5)
+    step.backward()
+
+
+@pytest.mark.parametrize("loss", ["L0", "Lall", "MSE"])
+def test_first_prediction_does_not_count(frames, logged, loss):
+    other = frames.clone()
+    training = PredNetTraining(network(), loss=loss)
+    with torch.no_grad():
+        # The first frame of a network that never looks at its errors matters to nothing but its own prediction.
+        for gates in training.network.gates:
+            gates.weight.zero_()
+        other[:, 0] = 1 - other[:, 0]
+        assert training.training_step(other, 0).item() == training.training_step(frames, 0).item()
+
+
+def moving_picture(n_frames, speed, seed=2, height=24, width=40):
+    """Film a smooth random texture that slides by ``speed`` pixels a frame; colours in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    t, y, x = np.ogrid[:n_frames, :height, :width]
+    colours = []
+    for _ in range(3):
+        waves = sum(
+            np.sin(2 * np.pi * ((x + speed * t) * fx / width + y * fy / height) + phase)
+            for fx, fy, phase in zip(rng.integers(1, 5, 4), rng.integers(0, 4, 4), rng.uniform(0, 7, 4), strict=True)
+        )
+        colours.append(0.5 + 0.12 * waves / np.std(waves))
+    return torch.from_numpy(np.stack(colours, axis=1)).float().clamp(0, 1)[None]
+
+
+def error_over_copying(net, movie, first):
+    """Divide the squared error of predicting by that of copying the frame before, from a frame on."""
+    with torch.no_grad():
+        predicted = net(movie)
+    error = torch.mean((predicted[:, first:] - movie[:, first:]) ** 2)
+    return float(error / torch.mean((movie[:, first - 1 : -1] - movie[:, first:]) ** 2))
+
+
+@pytest.mark.parametrize("channels", [(3, 4, 5), (3,)])
+@pytest.mark.parametrize("speed", [2.0, -2.0])
+def test_network_that_starts_by_copying_predicts_the_last_frame(channels, speed):
+    torch.manual_seed(3)
+    fresh, copying = PredNet(channels), PredNet(channels)
+    start_by_copying(copying)
+    movie = moving_picture(11, speed)
+    assert error_over_copying(copying, movie, first=3) < 1.5
+    assert error_over_copying(fresh, movie, first=3) > 10
+
+
+def test_start_by_copying_changes_the_lowest_layer_alone_and_keeps_it_random():
+    torch.manual_seed(4)
+    net = PredNet((3, 4, 5))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    start_by_copying(net)
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"gates.0.weight", "gates.0.bias", "predict.0.weight"}
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert len(net.gates[0].weight.unique()) == net.gates[0].weight.numel()
+
+
+def test_every_weight_of_the_network_is_trained(frames, logged, steps_in_all):
+    steps_in_all(5)
     training = PredNetTraining(network(), loss="Lall")
     optimizer = training.configure_optimizers()["optimizer"]
     before = {name: parameter.detach().clone() for name, parameter in training.network.named_parameters()}
