@@ -32,15 +32,15 @@ class PlainPredNet(nn.Module):
                 own.append(copied)
         self.upsample, self.pool = nn.Upsample(scale_factor=2), nn.MaxPool2d(2)
 
-    def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        """Give R, E of every layer and Ahat0, each (n_movies, n_frames, channels, height, width)."""
+    def forward(self, frames: Tensor, units: list[str]) -> dict[str, Tensor]:
+        """Give some of R, E and Ahat0, each (n_movies, n_frames, channels, height, width)."""
         n_movies, n_frames, _, height, width = frames.shape
         n_layers = len(self.channels)
         shapes = [(n_movies, c, height >> layer, width >> layer) for layer, c in enumerate(self.channels)]
         r = [frames.new_zeros(shape) for shape in shapes]
         c = [frames.new_zeros(shape) for shape in shapes]
         e = [torch.cat([zeros, zeros], 1) for zeros in r]
-        collected: dict[str, list[Tensor]] = {}
+        collected: dict[str, list[Tensor]] = {unit: [] for unit in units}
         for t in range(n_frames):
             for layer in reversed(range(n_layers)):
                 inputs = [r[layer], e[layer]]
@@ -55,10 +55,10 @@ class PlainPredNet(nn.Module):
                 predicted = functional.relu(self.predict[layer](r[layer]))
                 if layer == 0:
                     predicted = torch.clamp(predicted, max=1.0)
-                    collected.setdefault("Ahat0", []).append(predicted)
                 e[layer] = torch.cat([functional.relu(predicted - a), functional.relu(a - predicted)], 1)
-                collected.setdefault(f"R{layer}", []).append(r[layer])
-                collected.setdefault(f"E{layer}", []).append(e[layer])
+                now = {f"R{layer}": r[layer], f"E{layer}": e[layer], f"Ahat{layer}": predicted}
+                for unit in collected.keys() & now.keys():
+                    collected[unit].append(now[unit])
                 if layer < n_layers - 1:
                     a = self.pool(functional.relu(self.update[layer](e[layer])))
         return {unit: torch.stack(values, 1) for unit, values in collected.items()}

@@ -1,10 +1,13 @@
 """Choose the device that the arithmetic runs on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from brainpred.errors import ConfigError
 
-__all__ = ["DEVICE_CHOICES", "resolve_device"]
+__all__ = ["DEVICE_CHOICES", "exact_float32", "resolve_device"]
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda")
 
@@ -42,3 +45,14 @@ def resolve_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Convolve float32 in float32, where a GPU would by default use TF32, with errors of 1e-3."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -129,7 +129,9 @@ def features(
     subject: Annotated[str | None, typer.Option(help="Instead of --movie: the movies that this subject saw.")] = None,
     dataset: Dataset = "simulated",
     units: Annotated[list[str] | None, typer.Option(help="Units, such as R0 E2 Ahat0 (default: every R).")] = None,
-    tr: Annotated[float, typer.Option(help="Seconds of a scan: one row of features.")] = 1.0,
+    tr: Annotated[
+        float | None, typer.Option(help="Seconds of a scan: one row of features (default: 1, or the subject's own).")
+    ] = None,
     pooling: Annotated[str, typer.Option(help="Frames of a scan: mean, last, or lanczos (low-pass).")] = "mean",
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
     size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: as trained).")] = None,
@@ -137,6 +139,9 @@ def features(
     precision: Annotated[str, typer.Option(help="How the network computes: float32 or bfloat16 (faster).")] = "float32",
     pieces: Annotated[int, typer.Option(help="Pieces to cut each movie into, computed side by side; 1 is exact.")] = 1,
     burn_in: Annotated[float, typer.Option(help="Seconds that each piece sees before its first scan.")] = 10.0,
+    at_once: Annotated[
+        int | None, typer.Option(help="Movies or pieces computed side by side (default: 4, on a GPU 16).")
+    ] = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder, or HDF5 file for one movie (default: <movie>_features.h5 here).")
@@ -151,10 +156,11 @@ def features(
 
     if bool(movie) == bool(subject):
         raise ConfigError("Name the movies with --movie FILE ..., or whose movies with --subject S.")
+    movies, own_tr = (movie, 1.0) if movie else recording_movies(str(subject), dataset, data)
     config = FeatureConfig(
-        tr, tuple(units or ()), weights, parse_size(size), pooling, dtype, precision, pieces, burn_in
+        own_tr if tr is None else tr, tuple(units or ()), weights, parse_size(size), pooling, dtype, precision, pieces,
+        burn_in, at_once,
     )  # fmt: skip
-    movies = movie or recording_movies(str(subject), dataset, data)
     for file in write_movie_features(movies, out, config, device=device, reporter=reporter(quiet)):
         for layer, shape in file.shapes.items():
             typer.echo(f"{layer}: {file.n_scans} x {'x'.join(map(str, shape))}")

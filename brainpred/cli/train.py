@@ -1,5 +1,6 @@
 """Commands that train networks."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,9 @@ def prednet(
     synthetic_s: Annotated[float, typer.Option(help="Seconds of synthesised movie to add.")] = 300.0,
     precision: Annotated[str, typer.Option(help="Lightning's precision: 32-true, bf16-mixed, ...")] = "32-true",
     device: Device = "auto",
-    devices: Annotated[str, typer.Option(help="How many GPUs: auto (all) or a number.")] = "auto",
+    devices: Annotated[
+        str, typer.Option(help="How many GPUs (or processes on a CPU): auto (all GPUs) or a number.")
+    ] = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -58,6 +61,8 @@ def prednet(
     from brainpred.studies.train import PredNetTrainingConfig, import_keras_prednet, train_prednet
 
     default_size = (128, 160) if import_keras else (64, 80)
+    if import_keras and start != "published":
+        raise ConfigError("--import-keras and --start both say which weights to begin with; give one of them.")
     if import_keras:
         start = str(import_keras_prednet(import_keras, out, parse_size(size) or default_size))
         typer.echo(f"Weights: {start}")
@@ -80,6 +85,8 @@ def prednet(
         movies, out, config, hold_out=hold_out, device=device, devices=int(devices) if devices.isdigit() else devices,
         reporter=reporter(quiet),
     )  # fmt: skip
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes that train together
+        return
     typer.echo(f"Weights: {weights}")
     typer.echo(f"Model card: {weights.with_suffix('.md')}")
     typer.echo(f"Scores on held-out clips: {out / 'scores.json'}")

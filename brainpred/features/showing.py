@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from brainpred.devices import exact_float32
 from brainpred.errors import DataError
 from brainpred.features.pooling import ScanPool
 from brainpred.models.prednet import PredNet, PredNetState
@@ -24,12 +25,11 @@ from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["Showing", "read_blocks", "show_movies"]
 
-# Independent movies that go through the network together, and scans that are written at once.
-MOVIES_AT_ONCE = 4
+# Scans that are written at once.
 BLOCK_SCANS = 32
 
 
-@dataclass
+@dataclass(eq=False)
 class Showing:
     """One movie, or a stretch of one, on its way through the network.
 
@@ -48,7 +48,7 @@ class Showing:
     first_scan, last_scan : float
         Scans to keep: from the first up to, not including, the last.
     n_frames : int
-        Frames of the movie that are behind.
+        Frames seen so far.
     """
 
     movie: Path
@@ -67,15 +67,15 @@ class Showing:
     def expected_frames(self) -> float:
         """Estimate the frames to be seen from the movie's header; NaN where it does not state its length."""
         info = probe_video(self.movie)
+        if not np.isfinite(info.duration_s):
+            return float("nan")
         return max(0.0, min(info.duration_s, self.last_scan * self.pool.tr_s) - self.from_s) * info.fps
-
-    def frames_behind(self) -> int:
-        """Count the frames that this showing has seen."""
-        return max(0, self.n_frames - round(self.from_s * self._fps))
 
     def begin(self, network: PredNet, size: tuple[int, int]) -> PredNetState | None:
         """Take up the last block written; give the state after it, or None if all is there already."""
         self._fps = probe_video(self.movie).fps
+        if not self._fps > 0:
+            raise DataError(f"{self.movie} does not state its frame rate; convert it to MP4 first.")
         self._next_scan = self.first_scan
         state = network.initial_state(1, *size)
         make_directory(self.folder)
@@ -101,12 +101,10 @@ class Showing:
 
     def frames(self, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
         """Give the frames that are still to be seen, noting the time of each."""
-        for number, (time_s, frame) in enumerate(iterate_frames(self.movie, size)):
-            if number < self.n_frames or time_s < self.from_s - 1e-6:
-                continue
+        for time_s, frame in iterate_frames(self.movie, size, from_s=self.from_s, skip=self.n_frames):
             if self._next_scan >= self.last_scan:
                 return
-            self.n_frames, self._time_s = number + 1, time_s
+            self.n_frames, self._time_s = self.n_frames + 1, time_s
             yield frame
 
     def add(self, values: dict[str, Tensor]) -> bool:
@@ -186,7 +184,8 @@ def _blocks(folder: Path) -> list[Path]:
 def _checksum(tensors: dict[str, Tensor]) -> int:
     total = 0
     for name in sorted(tensors):
-        total = crc32(tensors[name].numpy().tobytes(), crc32(name.encode(), total))
+        content = tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        total = crc32(content, crc32(name.encode(), total))
     return total
 
 
@@ -247,11 +246,17 @@ def _fold(flat: list[Tensor]) -> PredNetState:
 
 
 def show_movies(
-    network: PredNet, showings: Sequence[Showing], size: tuple[int, int], reporter: Reporter = SILENT
+    network: PredNet,
+    showings: Sequence[Showing],
+    size: tuple[int, int],
+    *,
+    at_once: int = 4,
+    on_end: Callable[[Showing], None] = lambda showing: None,
+    reporter: Reporter = SILENT,
 ) -> None:
     """Show movies to the network, several at once; whenever one ends, the next takes its place.
 
-    Memory does not grow with their length.
+    Memory does not grow with their length. A movie that fails does not stop the others.
 
     Parameters
     ----------
@@ -261,46 +266,68 @@ def show_movies(
         What to show; their folders receive the finished scans.
     size : (height, width)
         Frame size in pixels.
+    at_once : int
+        Movies that go through the network together.
+    on_end : callable
+        Called with every showing all of whose scans are written.
     reporter : Reporter
         Where progress goes.
 
     Raises
     ------
     DataError
-        If a movie is damaged, or shorter than a scan, or skips a scan.
+        If a movie is damaged, or shorter than a scan, or skips a scan; after all others have been shown.
     """
     device = next(network.parameters()).device
     waiting = deque(showings)
     active: list[Showing] = []
     streams: list[Iterator[NDArray[np.uint8]]] = []
+    failures: dict[Showing, DataError] = {}
     state: PredNetState | None = None
     kernels = network.prepare()
     total = sum(showing.expected_frames() for showing in showings)
     with (
         torch.inference_mode(),
+        exact_float32(),
         reporter.task(f"PredNet, {len(showings)} movie(s)", int(total) if np.isfinite(total) else 0) as advance,
     ):
         while waiting or active:
-            while waiting and len(active) < MOVIES_AT_ONCE:
+            while waiting and len(active) < at_once:
                 showing = waiting.popleft()
                 own = showing.begin(network, size)
-                advance(showing.frames_behind())
-                if own is not None:
+                advance(showing.n_frames)
+                if own is None:
+                    on_end(showing)
+                else:
                     active.append(showing)
                     streams.append(showing.frames(size))
                     state = own if state is None else _join([state, own])
-            shown = [next(stream, None) for stream in streams]
-            kept = [number for number, frame in enumerate(shown) if frame is not None]
-            if len(kept) < len(shown) and state is not None:
-                for number in set(range(len(shown))) - set(kept):
-                    active[number].end(_pick(state, [number]))
+            shown: list[NDArray[np.uint8] | None] = []
+            for number, (showing, stream) in enumerate(zip(active, streams, strict=True)):
+                frame = None
+                try:
+                    frame = None if showing in failures else next(stream, None)
+                    if frame is None and showing not in failures and state is not None:
+                        showing.end(_pick(state, [number]))
+                        on_end(showing)
+                except DataError as failure:
+                    failures[showing] = failure
+                shown.append(frame)
+            frames = [frame for frame in shown if frame is not None]
+            if len(frames) < len(shown) and state is not None:
+                kept = [number for number, frame in enumerate(shown) if frame is not None]
                 active, streams = [active[n] for n in kept], [streams[n] for n in kept]
                 state = _pick(state, kept) if kept else None
             if state is None:
                 continue
-            frames = torch.from_numpy(np.stack([shown[number] for number in kept]))  # type: ignore[misc]
-            units, state = network.step(frames.to(device).permute(0, 3, 1, 2).float() / 255, state, kernels=kernels)
+            batch = torch.from_numpy(np.stack(frames)).to(device).permute(0, 3, 1, 2).float() / 255
+            units, state = network.step(batch, state, kernels=kernels)
             for number, showing in enumerate(active):
-                if showing.add({unit: units[unit][number] for unit in showing.units}):
-                    showing.write(_pick(state, [number]))
+                try:
+                    if showing.add({unit: units[unit][number] for unit in showing.units}):
+                        showing.write(_pick(state, [number]))
+                except DataError as failure:  # a scan without frames
+                    failures[showing] = failure
             advance(len(active))
+    if failures:
+        raise next(iter(failures.values()))

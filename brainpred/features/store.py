@@ -148,7 +148,12 @@ def write_feature_blocks(
                         layer, (n_units, n_scans), dtype, chunks=(units_a_chunk, scans_a_chunk), fletcher32=True
                     )
                     file[layer].attrs.update(shape=values.shape[1:], axes="units (C order of shape), scans")
-                file[layer][:, first : first + len(values)] = values.reshape(len(values), -1).T
+                with np.errstate(over="ignore"):
+                    stored = values.reshape(len(values), -1).T.astype(dtype)
+                if n_broken := int(np.sum(~np.isfinite(stored))):
+                    remedy = "Store float32." if dtype == "float16" else "Check the network's weights."
+                    raise DataError(f"{path}: {n_broken} values of {layer} are no finite numbers in {dtype}. {remedy}")
+                file[layer][:, first : first + len(values)] = stored
         if missing.any():
             raise DataError(
                 f"{path}: no block holds scans {', '.join(map(str, np.flatnonzero(missing)[:5]))}"

@@ -31,7 +31,8 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     Tensor
         Same shape, in [0, 1].
     """
-    return torch.add(x.new_tensor(0.5), x, alpha=0.2).clamp(0.0, 1.0)  # one pass less than 0.2 * x + 0.5
+    half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
+    return torch.add(half, x, alpha=0.2).clamp(0.0, 1.0)  # one pass less than 0.2 * x + 0.5
 
 
 class GateKernels(NamedTuple):
@@ -356,9 +357,9 @@ class PredNet(nn.Module):
         ConfigError
             If a unit or a swapped layer does not exist.
         DataError
-            If the frames have the wrong shape or size.
+            If the frames have the wrong shape or size or are not within [0, 1], or the state is that of others.
         """
-        self._check_run(frames, units, swapped)
+        self._check_run(frames, units, state, swapped)
         n_movies, n_frames, _, height, width = frames.shape
         if state is None:
             state = self.initial_state(n_movies, height, width)
@@ -403,7 +404,13 @@ class PredNet(nn.Module):
                 outputs, state = self.run(piece, units, state)
             yield outputs
 
-    def _check_run(self, frames: Tensor, units: Sequence[str], swapped: Mapping[int, Tensor] | None) -> None:
+    def _check_run(
+        self,
+        frames: Tensor,
+        units: Sequence[str],
+        state: PredNetState | None,
+        swapped: Mapping[int, Tensor] | None,
+    ) -> None:
         self.check_units(units)
         if frames.ndim != 5 or frames.shape[2] != self.channels[0] or not frames.shape[1]:
             raise DataError(
@@ -412,6 +419,18 @@ class PredNet(nn.Module):
             )
         n_movies, n_frames, _, height, width = frames.shape
         self.check_frame_size(height, width)
+        lowest, highest = frames.aminmax() if frames.is_floating_point() else (frames.min(), frames.max())
+        # NaN fails every comparison. A resized picture may overshoot a little.
+        if not frames.is_floating_point() or not (lowest >= -0.1 and highest <= 1.1):
+            raise DataError(
+                f"PredNet expects frames in [0, 1], floating point, received {frames.dtype} from {lowest:.4g} to "
+                f"{highest:.4g}. Divide bytes by 255."
+            )
+        if state is not None and state.prediction.shape != (n_movies, self.channels[0], height, width):
+            raise DataError(
+                f"The state is that of frames {tuple(state.prediction.shape)}, expected one of "
+                f"{(n_movies, self.channels[0], height, width)}: as many movies, of the same size."
+            )
         for layer, values in (swapped or {}).items():
             self.check_units([f"R{layer}"])
             expected = (n_movies, n_frames, *self.unit_shape(f"R{layer}", height, width))

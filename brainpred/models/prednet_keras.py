@@ -49,7 +49,7 @@ def load_keras_prednet(path: str | Path) -> PredNet:
         raise ConfigError(f"Keras weights {path} do not exist.")
     arrays = _read_arrays(path)
     n_layers = (len(arrays) + 2) // 12
-    channels = [len(arrays[2 * (n_layers - 1) + 2 * layer + 1]) for layer in range(n_layers)]  # biases of ahat
+    channels = [arrays[2 * (n_layers - 1) + 2 * layer + 1].size for layer in range(n_layers)]  # biases of ahat
     network = PredNet(channels)
     weights: dict[str, Tensor] = {}
     gates: dict[str, dict[str, list[Tensor]]] = {}

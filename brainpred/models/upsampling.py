@@ -27,8 +27,11 @@ def upsampled_kernels(weight: Tensor) -> Tensor:
     Tensor (4 n_out, n_in, 2, 2)
         Kernels for the places (even, even), (even, odd), (odd, even), (odd, odd) of the doubled picture.
     """
-    meets = weight.new_tensor(_MEETS)
-    kernels = torch.einsum("akd,ble,oide->aboikl", meets, meets, weight)
+    # Added up in float32 at least, whatever the convolution will run in.
+    exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    meets = torch.tensor(_MEETS, dtype=exact.dtype, device=exact.device)
+    with torch.autocast(weight.device.type, enabled=False):
+        kernels = torch.einsum("akd,ble,oide->aboikl", meets, meets, exact).to(weight.dtype)
     return kernels.reshape(-1, weight.shape[1], 2, 2).contiguous(memory_format=torch.channels_last)
 
 

@@ -100,7 +100,7 @@ def _centre_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
 
 
 def iterate_frames(
-    path: Path | str, size: tuple[int, int] | None = None
+    path: Path | str, size: tuple[int, int] | None = None, *, from_s: float = 0.0, skip: int = 0
 ) -> Generator[tuple[float, NDArray[np.uint8]], None, None]:
     """Yield the frames of a movie one by one, with the time at which each is shown.
 
@@ -113,6 +113,10 @@ def iterate_frames(
         Movie file.
     size : (height, width), optional
         Size in pixels to bring frames to; their own by default.
+    from_s : float
+        Time of the first frame wanted, in seconds; those before are decoded, but neither converted nor given.
+    skip : int
+        Frames to leave out from there on.
 
     Yields
     ------
@@ -137,6 +141,11 @@ def iterate_frames(
                 stamp = picture.time if picture.time is not None else n_frames / info.fps
                 first_s = stamp if first_s is None else first_s
                 time_s, n_frames = stamp - first_s, n_frames + 1
+                if time_s < from_s - 1e-6:
+                    continue
+                if skip:
+                    skip -= 1
+                    continue
                 rgb = picture.to_ndarray(format="rgb24")
                 if size is not None:
                     rgb = _centre_crop(rgb, size[1] / size[0])

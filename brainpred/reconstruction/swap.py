@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainpred.devices import exact_float32
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet import PredNet
 
@@ -101,7 +102,7 @@ def generate_pictures(
     parameter = next(network.parameters())
     values = {layer: torch.from_numpy(np.clip(given, -1, 1)).to(parameter) for layer, given in swapped.items()}
     n_movies = len(next(iter(values.values())))
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_float32():
         if 0 in values:
             yield from _from_lowest(network, values[0], scan_of_frame)
             return

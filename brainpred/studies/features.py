@@ -14,8 +14,8 @@ from brainpred.storage import atomic_path, make_directory
 __all__ = ["recording_movies", "write_movie_features"]
 
 
-def recording_movies(subject: str, dataset: str, data: Path | str | None = None) -> list[Path]:
-    """List the movies that a subject saw.
+def recording_movies(subject: str, dataset: str, data: Path | str | None = None) -> tuple[list[Path], float]:
+    """List the movies that a subject saw, and tell at which pace.
 
     Parameters
     ----------
@@ -26,8 +26,10 @@ def recording_movies(subject: str, dataset: str, data: Path | str | None = None)
 
     Returns
     -------
-    list of Path
+    movies : list of Path
         Movie files.
+    tr_s : float
+        Repetition time of the scans in seconds.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def recording_movies(subject: str, dataset: str, data: Path | str | None = None)
     movies = [Path(movie) for movie in recording.stimuli.values()]
     if not movies:
         raise ConfigError(f"{recording.label} has no movies. Name one with --movie.")
-    return movies
+    return movies, recording.tr_s
 
 
 def write_movie_features(

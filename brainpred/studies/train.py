@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.devices import exact_float32, resolve_device
 from brainpred.errors import ConfigError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
@@ -26,6 +28,7 @@ __all__ = ["PredNetTrainingConfig", "find_movies", "import_keras_prednet", "scor
 
 STARTS = ("published", "copying")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+CLIP_S = 60.0  # length of a synthesised movie
 MOVIE_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 
 
@@ -167,7 +170,7 @@ def train_prednet(
 
     settings = config or PredNetTrainingConfig()
     settings.check()
-    files = find_movies(movies)
+    files = sorted(find_movies(movies), key=lambda path: path.name)
     names = [path.name for path in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Movies are told apart by their names; several are called {', '.join(twice)}. Rename them.")
@@ -179,17 +182,22 @@ def train_prednet(
             f"{', '.join(path.name for path in files)}."
         )
     fingerprints = {path.name: file_fingerprint(path) for path in files}
+    held_prints = {fingerprints[path.name] for path in held}
+    if copies := [path.name for path in files if path not in held and fingerprints[path.name] in held_prints]:
+        raise ConfigError(f"Held-out movies are among those to train on under other names: {', '.join(copies)}.")
     out = make_directory(out)
     lightning.seed_everything(settings.seed, verbose=False)
     network = _starting_network(settings)
     training = PredNetTraining(network, settings.loss, settings.learning_rate, settings.schedule)
-    wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out)}
+    wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out), "devices": devices}
     if settings.start not in STARTS:
         wanted["start"] = weights_fingerprint(settings.start)
     if settings.start not in STARTS:
         wanted["channels"] = network.channels
     _check_same_training(out, wanted)
-    data = _sequences([path for path in files if path not in held], held, settings)
+    data = _sequences(
+        [path for path in files if path not in held], held, settings, resolve_device(device).type == "cuda"
+    )
     if not (out / "train.json").is_file():
         write_json(out / "train.json", {"settings": wanted, "provenance": provenance()})
     writes = fit(
@@ -207,8 +215,11 @@ def train_prednet(
     weights = out / "prednet.safetensors"
     if writes:
         save_prednet(training.network, weights, settings.size)
-        scores = score_prednet(weights, held, settings.size, settings.n_frames)
+        scores = score_prednet(weights, held, settings.size, settings.n_frames, device=device, reporter=reporter)
         write_json(out / "scores.json", scores)
+        for name, score in scores.items():
+            advice = " Copying the last frame predicts better." if score["ratio"] >= 1 else ""
+            reporter.say(f"{name}: squared error {score['ratio']:.2f} times that of copying the last frame.{advice}")
         write_text(out / "prednet.md", _card(network, settings, fingerprints, hold_out, scores))
     return weights
 
@@ -237,6 +248,14 @@ def import_keras_prednet(path: Path | str, out: Path | str, size: tuple[int, int
     network.check_frame_size(*size)
     weights = make_directory(out) / "prednet_imported.safetensors"
     save_prednet(network, weights, size)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    card = f"""# PredNet {network.channels}, {size[0]}x{size[1]} pixels
+
+{n_parameters:,} parameters, float32. Imported from the Keras file `{Path(path).name}` (SHA-256 begins with
+{file_fingerprint(path)}). Trained by its authors; their licence and citation apply: Lotter, Kreiman and Cox, "Deep
+predictive coding networks for video prediction and unsupervised learning", ICLR 2017.
+"""
+    write_text(weights.with_suffix(".md"), card)
     return weights
 
 
@@ -253,7 +272,7 @@ def _starting_network(settings: PredNetTrainingConfig) -> PredNet:
 
 
 def _sequences(
-    train: Sequence[Path], held: Sequence[Path], settings: PredNetTrainingConfig
+    train: Sequence[Path], held: Sequence[Path], settings: PredNetTrainingConfig, on_gpu: bool
 ) -> lightning.LightningDataModule:
     """Read and synthesise the movies; give batches of sequences of them."""
     import lightning
@@ -265,10 +284,8 @@ def _sequences(
     rng = np.random.default_rng(settings.seed)
     larger = (round(settings.size[0] * settings.margin), round(settings.size[1] * settings.margin))
     clips = _load(train, larger)
-    clips += [
-        synthesise_movie(min(60.0, settings.synthetic_s), rng, size=larger)
-        for _ in range(int(np.ceil(settings.synthetic_s / 60)))
-    ]
+    for begin_s in np.arange(0, settings.synthetic_s, CLIP_S):
+        clips.append(synthesise_movie(min(CLIP_S, settings.synthetic_s - begin_s), rng, size=larger))
     sequences = TrainingSequences(
         clips, settings.size, settings.n_frames, settings.sequences_per_epoch, seed=settings.seed
     )
@@ -277,7 +294,9 @@ def _sequences(
     class Data(lightning.LightningDataModule):
         def train_dataloader(self) -> DataLoader:
             sequences.epoch = self.trainer.current_epoch if self.trainer else 0
-            return DataLoader(sequences, batch_size=settings.batch_size)
+            # A GPU would wait for one process to read and augment.
+            n_workers = min(8, os.cpu_count() or 1) if on_gpu else 0
+            return DataLoader(sequences, batch_size=settings.batch_size, num_workers=n_workers)
 
         def val_dataloader(self) -> DataLoader:
             return DataLoader(validation, batch_size=settings.batch_size)
@@ -298,7 +317,13 @@ def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
 
 
 def score_prednet(
-    weights: str | Path, movies: Sequence[Path | str], size: tuple[int, int], n_frames: int = 10
+    weights: str | Path,
+    movies: Sequence[Path | str],
+    size: tuple[int, int],
+    n_frames: int = 10,
+    *,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
 ) -> dict[str, dict[str, float]]:
     """Compare next-frame prediction with copying the last frame, clip by clip.
 
@@ -314,6 +339,10 @@ def score_prednet(
         Frame size in pixels.
     n_frames : int
         Frames a sequence.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
@@ -327,15 +356,16 @@ def score_prednet(
     from brainpred.reconstruction.metrics import structural_similarity
     from brainpred.training.sequences import WholeSequences
 
-    network = load_prednet(weights)
+    place = resolve_device(device)
+    network = load_prednet(weights).to(place)
     scores = {}
     for path in map(Path, movies):
         sequences = WholeSequences(_load([path], size), n_frames)
         rows = []
         for index in range(len(sequences)):
             frames = sequences[index][None]
-            with torch.inference_mode():
-                guesses = (network(frames)[0, 1:], frames[0, :-1])
+            with torch.inference_mode(), exact_float32():
+                guesses = (network(frames.to(place))[0, 1:].cpu(), frames[0, :-1])
             shown = frames[0, 1:]
             mse = [float(torch.mean((guess - shown) ** 2)) for guess in guesses]
             ssim = [

@@ -13,7 +13,8 @@ from brainpred.models.prednet import PredNet
 
 __all__ = ["LAYER_WEIGHTS", "LOSSES", "SCHEDULES", "PredNetTraining", "prediction_loss", "start_by_copying"]
 
-LAYER_WEIGHTS = {"L0": (1.0, 0.0, 0.0, 0.0), "Lall": (1.0, 0.1, 0.1, 0.1)}
+# Of the lowest layer and of every other one.
+LAYER_WEIGHTS = {"L0": (1.0, 0.0), "Lall": (1.0, 0.1)}
 LOSSES = (*LAYER_WEIGHTS, "MSE", "relative")
 # Added to the error of copying in the relative loss, so that still scenes do not count without bounds.
 STILL_MSE = 1e-3
@@ -102,7 +103,8 @@ class PredNetTraining(lightning.LightningModule):
             if value not in choices:
                 raise ConfigError(f"Unknown choice {value!r}. Choose one of: {', '.join(choices)}.")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = LAYER_WEIGHTS.get(loss, ())[: network.n_layers]
+        lowest, others = LAYER_WEIGHTS.get(loss, (0.0, 0.0))
+        weights = [lowest, *[others] * (network.n_layers - 1)]
         self.loss_layers = {f"E{layer}": weight for layer, weight in enumerate(weights) if weight}
         self.loss, self.learning_rate, self.schedule = loss, learning_rate, schedule
 

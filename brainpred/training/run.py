@@ -1,6 +1,7 @@
 """One way to train every network: resumable, logged, with progress, on one device or several."""
 
 import logging
+import math
 import signal
 import warnings
 from pathlib import Path
@@ -13,12 +14,13 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from brainpred.devices import resolve_device
+from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["CURVE", "fit"]
 
-CURVE = "curve.tsv"
+CURVE = "curve.csv"
 
 
 class _Curve(Callback):
@@ -27,17 +29,25 @@ class _Curve(Callback):
     def __init__(self, path: Path):
         self.path = path
 
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note the rate that the epoch begins with."""
+        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Add the epoch just done in the place of any later ones that were lost."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}  # a sum over all devices
+        if broken := [name for name, value in logged.items() if not math.isfinite(value)]:
+            raise DataError(
+                f"Training has diverged: {', '.join(broken)} of epoch {trainer.current_epoch} are no finite numbers. "
+                "Use a lower learning rate or 32-true precision, in another folder."
+            )
         if not trainer.is_global_zero:
             return
-        rows = pd.read_csv(self.path, sep="\t") if self.path.is_file() else pd.DataFrame({"epoch": []}, dtype=int)
+        rows = pd.read_csv(self.path) if self.path.is_file() else pd.DataFrame({"epoch": []}, dtype=int)
         rows = rows[rows["epoch"] < trainer.current_epoch]
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = pd.DataFrame([{"epoch": trainer.current_epoch, "learning_rate": rate, **logged}])
+        row = pd.DataFrame([{"epoch": trainer.current_epoch, **logged}])
         with atomic_path(self.path) as temporary:
-            (pd.concat([rows, row]) if len(rows) else row).to_csv(temporary, sep="\t", index=False)
+            (pd.concat([rows, row]) if len(rows) else row).to_csv(temporary, index=False)
 
 
 class _Best(ModelCheckpoint):
@@ -58,6 +68,8 @@ class _Progress(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Open the bar, with the epochs of an earlier run already done."""
+        if not trainer.is_global_zero:
+            self.reporter = SILENT
         self._task = self.reporter.task(self.description, int(trainer.estimated_stepping_batches))
         self._advance = self._task.__enter__()
         self._advance(trainer.global_step)
@@ -91,7 +103,7 @@ def fit(
 ) -> bool:
     """Train a network, from the last whole epoch if an earlier run was stopped, and load its best weights.
 
-    ``out`` receives ``curve.tsv`` (one row an epoch), TensorBoard events and ``checkpoints/``.
+    ``out`` receives ``curve.csv`` (one row an epoch), TensorBoard events and ``checkpoints/``.
 
     Parameters
     ----------
@@ -110,7 +122,7 @@ def fit(
     device : {"auto", "cpu", "cuda"}
         Kind of device.
     devices : int or "auto"
-        How many of them; all GPUs, or one CPU, by default.
+        How many of them; all GPUs, or one process on the CPU, by default.
     description : str
         Name of the progress bar.
     reporter : Reporter
@@ -121,6 +133,9 @@ def fit(
     bool
         Whether this process is the one to write results: one of several that train together.
     """
+    on_gpu = resolve_device(device).type == "cuda"
+    if on_gpu and isinstance(devices, int) and devices > torch.cuda.device_count():
+        raise ConfigError(f"{devices} GPUs were asked for, but there are {torch.cuda.device_count()}.")
     checkpoints = make_directory(out / "checkpoints")
     every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = _Best(checkpoints, filename="best", monitor=monitor, **every_epoch)
@@ -131,8 +146,8 @@ def fit(
         warnings.filterwarnings("ignore", module="lightning")
         trainer = lightning.Trainer(
             max_epochs=epochs,
-            accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
-            devices=devices if resolve_device(device).type == "cuda" or devices != "auto" else 1,
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=devices if on_gpu or devices != "auto" else 1,
             precision=precision,  # type: ignore[arg-type]
             callbacks=[_Curve(out / CURVE), _Progress(reporter, description), best, last],
             logger=TensorBoardLogger(out, name="tensorboard", version=""),

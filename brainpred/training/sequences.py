@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from brainpred.errors import DataError
-from brainpred.movies.scenes import sequence_starts
+from brainpred.movies.scenes import detect_cuts, sequence_starts
 
 __all__ = ["TrainingSequences", "WholeSequences"]
 
@@ -62,7 +62,8 @@ class TrainingSequences(Dataset[Tensor]):
         for movie in movies:
             if movie.shape[1] < size[0] or movie.shape[2] < size[1]:
                 raise DataError(f"Movies must be at least {size[0]}x{size[1]} pixels, received {movie.shape[1:3]}.")
-            starts = {s: sequence_starts(movie, (n_frames - 1) * s + 1) for s in range(1, MAX_STRIDE + 1)}
+            cuts = detect_cuts(movie)
+            starts = {s: sequence_starts(len(movie), cuts, (n_frames - 1) * s + 1) for s in range(1, MAX_STRIDE + 1)}
             starts = {stride: found for stride, found in starts.items() if len(found)}
             if starts:
                 self._sources.append((movie, starts))
@@ -153,7 +154,7 @@ class WholeSequences(Dataset[Tensor]):
         self._sequences: list[NDArray[np.uint8]] = []
         for movie in movies:
             free = -1
-            for start in sequence_starts(movie, n_frames):
+            for start in sequence_starts(len(movie), detect_cuts(movie), n_frames):
                 if start >= free:
                     self._sequences.append(movie[start : start + n_frames])
                     free = start + n_frames

@@ -74,7 +74,7 @@ def test_options_reach_the_features(run, weights, tmp_path):
         assert file["E1"].dtype == np.float16
         given = {name: file.attrs[name] for name in ("tr_s", "pooling", "dtype", "precision", "pieces", "burn_in_s")}
     assert given == {
-        "tr_s": 0.9, "pooling": "lanczos", "dtype": "float16", "precision": "bfloat16", "pieces": 2, "burn_in_s": 1.8,
+        "tr_s": 0.9, "pooling": "lanczos", "dtype": "float16", "precision": "bfloat16", "pieces": 2, "burn_in_s": 2.7,
     }  # fmt: skip
 
 

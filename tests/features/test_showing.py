@@ -36,11 +36,16 @@ class Films:
     def probe(self, movie):
         return VideoInfo(FPS, float(self.times_s[movie][-1]) + 1 / FPS, *SIZE)
 
-    def iterate(self, movie, size):
+    def iterate(self, movie, size, from_s=0.0, skip=0):
         assert size == SIZE
         for number, pair in enumerate(zip(self.times_s[movie].tolist(), self.frames[movie], strict=True)):
             if number == self.stop_at.get(movie):
                 raise KeyboardInterrupt
+            if pair[0] < from_s - 1e-6:
+                continue
+            if skip:
+                skip -= 1
+                continue
             yield pair
         if self.stop_at.get(movie) == len(self.frames[movie]):
             raise KeyboardInterrupt
@@ -130,10 +135,10 @@ def assert_close(found, expected, atol=1e-5):
 
 @pytest.mark.parametrize(("at_once", "pooling"), [(2, "mean"), (3, "last"), (3, "lanczos")])
 def test_movies_side_by_side_equal_each_alone(films, network, tmp_path, monkeypatch, at_once, pooling):
-    monkeypatch.setattr(showing, "MOVIES_AT_ONCE", at_once)
     lengths = [22, 8, 31, 7, 17]
     movies = [films.add(tmp_path / f"{n}.mp4", n, seed=n) for n in lengths]
-    show_movies(network, [a_showing(movie, tmp_path / movie.stem, pooling) for movie in movies], SIZE)
+    showings = [a_showing(movie, tmp_path / movie.stem, pooling) for movie in movies]
+    show_movies(network, showings, SIZE, at_once=at_once)
     # As many together as may be, every frame once.
     assert max(network.widths) == network.widths[0] == at_once
     assert sum(network.widths) == sum(lengths)
@@ -229,7 +234,6 @@ def test_a_run_that_was_stopped_many_times_goes_on(films, tmp_path, monkeypatch)
 
 def test_movies_that_were_finished_are_not_shown_again(films, network, tmp_path, monkeypatch):
     monkeypatch.setattr(showing, "BLOCK_SCANS", 2)
-    monkeypatch.setattr(showing, "MOVIES_AT_ONCE", 2)
     movies = [films.add(tmp_path / f"{n}.mp4", n, seed=n) for n in (8, 41, 17)]
     expected = [show_alone(movie, tmp_path / f"{movie.stem} alone") for movie in movies]
 
@@ -238,16 +242,16 @@ def test_movies_that_were_finished_are_not_shown_again(films, network, tmp_path,
 
     network.stop_at = 23  # 8 frames of the first movie, 23 of the second, 14 of the third
     with pytest.raises(KeyboardInterrupt):
-        show_movies(network, all_showings(), SIZE)
+        show_movies(network, all_showings(), SIZE, at_once=2)
     after, done = make_network(), all_showings()
-    show_movies(after, done, SIZE)
+    show_movies(after, done, SIZE, at_once=2)
     assert [one.last_scan for one in done] == [1, 6, 2]
     # A block of two scans is written with the frame that begins the next scan, the fourteenth.
     assert sum(after.widths) == (41 - 14) + (17 - 14)
     for movie, scans in zip(movies, expected, strict=True):
         assert_close(scans_of(tmp_path / movie.stem), scans)
     again = make_network()
-    show_movies(again, all_showings(), SIZE)
+    show_movies(again, all_showings(), SIZE, at_once=2)
     assert again.widths == []
 
 
@@ -272,7 +276,7 @@ class Bar:
 def test_bar_moves_to_its_end(films, network, tmp_path):
     bar = Bar()
     movies = [films.add(tmp_path / f"{n}.mp4", n, seed=n) for n in (29, 8)]
-    show_movies(network, [a_showing(movie, tmp_path / movie.stem) for movie in movies], SIZE, bar)
+    show_movies(network, [a_showing(movie, tmp_path / movie.stem) for movie in movies], SIZE, reporter=bar)
     assert (bar.total, bar.done) == (37, 37)
     assert "2 movie(s)" in bar.description
 
@@ -281,7 +285,7 @@ def test_bar_moves_to_its_end_where_movies_are_finished_already(films, network, 
     bar = Bar()
     movies = [films.add(tmp_path / f"{n}.mp4", n, seed=n) for n in (29, 8)]
     show_alone(movies[1], tmp_path / movies[1].stem)
-    show_movies(network, [a_showing(movie, tmp_path / movie.stem) for movie in movies], SIZE, bar)
+    show_movies(network, [a_showing(movie, tmp_path / movie.stem) for movie in movies], SIZE, reporter=bar)
     assert bar.total == bar.done
 
 

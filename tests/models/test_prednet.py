@@ -434,3 +434,23 @@ def test_swapping_a_layer_that_does_not_exist_is_refused():
 def test_network_without_channels_is_refused(channels):
     with pytest.raises(ConfigError, match="at least one"):
         PredNet(channels)
+
+
+@pytest.mark.parametrize(
+    ("frames", "received"),
+    [
+        (torch.full((1, 2, 3, 8, 12), 255, dtype=torch.uint8), "torch.uint8 from 255 to 255"),
+        (torch.full((1, 2, 3, 8, 12), 200.0), "from 200 to 200"),
+        (torch.full((1, 2, 3, 8, 12), float("nan")), "from nan to nan"),
+    ],
+)
+def test_frames_that_are_no_pictures_are_refused(frames, received):
+    with pytest.raises(DataError, match=rf"expects frames in \[0, 1\].*received.*{received}"):
+        PredNet((3, 4, 5)).run(frames)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 12), (2, 8, 16)])
+def test_state_of_other_movies_is_refused(shape):
+    network = PredNet((3, 4, 5))
+    with pytest.raises(DataError, match=r"The state is that of frames .*expected one of \(2, 3, 8, 12\)"):
+        network.run(torch.zeros(2, 1, 3, 8, 12), state=network.initial_state(*shape))

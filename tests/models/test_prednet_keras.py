@@ -255,7 +255,8 @@ def test_command_line_turns_the_file_into_one_of_its_own(tmp_path, run, options,
     code, text, error = run("train", "prednet", "--import-keras", path, "--out", out, *options)
     assert (code, error) == (0, "")
     assert "prednet_imported.safetensors" in text.replace("\n", "")
-    assert [file.name for file in out.iterdir()] == ["prednet_imported.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == ["prednet_imported.md", "prednet_imported.safetensors"]
+    assert "Lotter, Kreiman and Cox" in (out / "prednet_imported.md").read_text()
     assert read_frame_size(out / "prednet_imported.safetensors") == size
     assert_follows_reference(PredNet.from_pretrained(out / "prednet_imported.safetensors"), weights, 8, 16, n_movies=1)
 

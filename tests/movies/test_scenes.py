@@ -57,7 +57,7 @@ def test_movie_too_short_to_cut_holds_no_cut(n_frames):
 def test_movie_is_left_as_it_was():
     movie = np.concatenate([drifting_texture(11, 0), drifting_texture(13, 1)])
     before = movie.copy()
-    sequence_starts(movie, 5)
+    sequence_starts(len(movie), detect_cuts(movie), 5)
     np.testing.assert_array_equal(movie, before)
 
 
@@ -71,4 +71,4 @@ def test_sequence_starts_follow_a_loop(length):
         for start in range(len(movie))
         if start + length <= len(movie) and len(set(scene_of[start : start + length])) == 1
     ]
-    assert sequence_starts(movie, length).tolist() == expected
+    assert sequence_starts(len(movie), detect_cuts(movie), length).tolist() == expected

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,11 +83,11 @@ def content_of(folder):
 
 def test_everything_promised_is_written(trained):
     names = {path.name for path in trained.iterdir()}
-    files = {"prednet.safetensors", "prednet.md", "scores.json", "curve.tsv", "train.json"}
+    files = {"prednet.safetensors", "prednet.md", "scores.json", "curve.csv", "train.json"}
     assert names == files | {"checkpoints", "tensorboard"}
     assert list((trained / "tensorboard").glob("events.out.tfevents.*"))
     assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    curve = pd.read_csv(trained / "curve.tsv", sep="\t")
+    curve = pd.read_csv(trained / "curve.csv")
     assert curve["epoch"].tolist() == [0, 1, 2]
     assert set(curve) == {"epoch", "learning_rate", "train_loss", "mse_predicted", "mse_copied"}
     assert np.isfinite(curve.to_numpy()).all()
@@ -106,12 +107,13 @@ def test_settings_and_movies_are_on_record(movies, trained):
     expected = json.loads(json.dumps(asdict(CONFIG)))
     expected["movies"] = {name: file_fingerprint(movies / name) for name in ("a.mp4", "b.mp4", "c.mp4", "d.mp4")}
     expected["hold_out"] = ["c.mp4", "d.mp4"]
+    expected["devices"] = "auto"
     assert saved["settings"] == expected
     assert saved["provenance"]["versions"]["torch"]
 
 
 def test_scores_are_those_of_the_best_epoch(trained):
-    curve = pd.read_csv(trained / "curve.tsv", sep="\t")
+    curve = pd.read_csv(trained / "curve.csv")
     scores = json.loads((trained / "scores.json").read_text())
     assert list(scores) == list(HELD_OUT)
     n = [scores[name]["n_sequences"] for name in HELD_OUT]
@@ -195,7 +197,7 @@ def stop_training_at(monkeypatch, epoch, batch, method="training_step"):
 
 
 def assert_same_results(out, trained):
-    for name in ("curve.tsv", "scores.json", "prednet.safetensors", "prednet.md"):
+    for name in ("curve.csv", "scores.json", "prednet.safetensors", "prednet.md"):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
 
 
@@ -210,7 +212,7 @@ def test_interrupted_and_gone_on_equals_uninterrupted(movies, trained, tmp_path,
             train(movies, tmp_path)
     assert not (tmp_path / "prednet.safetensors").exists()
     if epoch:
-        assert len(pd.read_csv(tmp_path / "curve.tsv", sep="\t")) == epoch
+        assert len(pd.read_csv(tmp_path / "curve.csv")) == epoch
     train(movies, tmp_path)
     assert_same_results(tmp_path, trained)
 
@@ -255,14 +257,14 @@ def test_killed_and_gone_on_equals_uninterrupted(movies, trained, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert answer.returncode == -signal.SIGKILL, answer.stderr
-    assert len(pd.read_csv(tmp_path / "curve.tsv", sep="\t")) == 1
+    assert len(pd.read_csv(tmp_path / "curve.csv")) == 1
     train(movies, tmp_path)
     assert_same_results(tmp_path, trained)
 
 
 def test_training_that_is_done_trains_no_more(movies, tmp_path, monkeypatch):
     train(movies, tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in ("curve.tsv", "prednet.safetensors", "scores.json")}
+    before = {name: (tmp_path / name).read_bytes() for name in ("curve.csv", "prednet.safetensors", "scores.json")}
     # Whichever epoch was best.
     for epoch, batch in itertools.product(range(CONFIG.epochs), range(2)):
         stop_training_at(monkeypatch, epoch, batch)
@@ -453,3 +455,30 @@ def test_command_line_of_an_interrupted_training_says_how_to_go_on(movies, tmp_p
     assert code == 130
     assert "run the same command again" in error
     assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C does nothing any more"
+
+
+def test_numbers_that_cannot_be_used_are_refused(movies, tmp_path):
+    for change, message in (
+        ({"epochs": 0}, "epochs must be 1 or more, received 0"),
+        ({"n_frames": 1}, "n_frames must be 2 or more"),
+        ({"batch_size": 0}, "batch_size must be 1"),
+        ({"precision": "half"}, "Unknown precision 'half'"),
+        ({"learning_rate": -1.0}, "learning_rate must be 0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train_prednet([movies], tmp_path / "out", replace(CONFIG, **change), hold_out=["c.mp4"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_copy_of_a_held_out_movie_is_not_trained_on(movies, tmp_path):
+    folder = tmp_path / "movies"
+    shutil.copytree(movies, folder)
+    shutil.copy(folder / "c.mp4", folder / "same.mp4")
+    with pytest.raises(ConfigError, match=r"under other names: same\.mp4"):
+        train_prednet([folder], tmp_path / "out", CONFIG, hold_out=["c.mp4"])
+
+
+def test_movies_of_one_name_are_refused(movies, tmp_path):
+    shutil.copytree(movies, tmp_path / "again")
+    with pytest.raises(ConfigError, match=r"several are called a\.mp4, b\.mp4"):
+        train_prednet([movies, tmp_path / "again"], tmp_path / "out", CONFIG, hold_out=["c.mp4"])

@@ -87,7 +87,7 @@ def train(out, module=None, data=None, epochs=4, **options):
 
 
 def curve(out):
-    return pd.read_csv(out / CURVE, sep="\t").set_index("epoch")
+    return pd.read_csv(out / CURVE).set_index("epoch")
 
 
 def test_weights_of_the_best_epoch_are_kept_not_the_last(tmp_path):
@@ -146,7 +146,7 @@ def test_row_of_an_epoch_that_was_lost_is_replaced(tmp_path):
         train(tmp_path, Descent(fails_at=(2, 0)))
     # As if it had been killed after the row of epoch 2 was written and before its checkpoint was.
     with open(tmp_path / CURVE, "a") as stream:
-        stream.write("2\t1.0\t999.0\t999.0\n")
+        stream.write("2,1.0,999.0,999.0\n")
     train(tmp_path)
     assert curve(tmp_path).index.tolist() == [0, 1, 2, 3]
     assert 999.0 not in curve(tmp_path).to_numpy()
