@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.models.upsampling import add_upsampled, upsampled_kernels
+from brainpred.models.upsampling import GateKernels, add_upsampled, gate_kernels
 
 __all__ = ["PredNet", "PredNetState", "hard_sigmoid"]
 
@@ -33,21 +33,6 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     """
     half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
     return torch.add(half, x, alpha=0.2).clamp(0.0, 1.0)  # one pass less than 0.2 * x + 0.5
-
-
-class GateKernels(NamedTuple):
-    """Hold the weights of a layer's gates, split by what they look at.
-
-    Attributes
-    ----------
-    beside : Tensor (4 channels_l, 3 channels_l, 3, 3)
-        For R_l and E_l.
-    above : Tensor (4 * 4 channels_l, channels_l+1, 2, 2) or None
-        For R_l+1, as :func:`upsampled_kernels` makes them.
-    """
-
-    beside: Tensor
-    above: Tensor | None
 
 
 class PredNetState(NamedTuple):
@@ -242,17 +227,10 @@ class PredNet(nn.Module):
 
     def prepare(self) -> list[GateKernels]:
         """Split the gates' weights for :meth:`step`; to be done again when they have changed."""
-        kernels = []
-        for gates, channels in zip(self.gates, self.channels, strict=True):
-            weight: Tensor = gates.weight  # type: ignore[assignment]
-            above = weight[:, 3 * channels :]
-            kernels.append(
-                GateKernels(
-                    weight[:, : 3 * channels].contiguous(memory_format=torch.channels_last),
-                    upsampled_kernels(above) if above.shape[1] else None,
-                )
-            )
-        return kernels
+        return [
+            gate_kernels(gates.weight, 3 * channels)  # type: ignore[arg-type]
+            for gates, channels in zip(self.gates, self.channels, strict=True)
+        ]
 
     def step(
         self,

@@ -1,10 +1,48 @@
 """Convolve an upsampled picture without upsampling it: the same sums with 4 products in the place of 9."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["add_upsampled", "upsampled_kernels"]
+__all__ = ["GateKernels", "add_upsampled", "gate_kernels", "upsampled_kernels"]
+
+
+class GateKernels(NamedTuple):
+    """Hold the weights of a layer's gates, split by what they look at.
+
+    Attributes
+    ----------
+    beside : Tensor (n_out, n_beside, 3, 3)
+        For what has the layer's own size: R_l and E_l.
+    above : Tensor (4 n_out, n_above, 2, 2) or None
+        For R_l+1, as :func:`upsampled_kernels` makes them; None in the highest layer.
+    """
+
+    beside: Tensor
+    above: Tensor | None
+
+
+def gate_kernels(weight: Tensor, n_beside: int) -> GateKernels:
+    """Split a kernel for R_l, E_l and the upsampled R_l+1.
+
+    Parameters
+    ----------
+    weight : Tensor (n_out, n_beside + n_above, 3, 3)
+        Kernel.
+    n_beside : int
+        Channels of R_l and E_l.
+
+    Returns
+    -------
+    GateKernels
+        Its parts.
+    """
+    above = weight[:, n_beside:]
+    beside = weight[:, :n_beside].contiguous(memory_format=torch.channels_last)
+    return GateKernels(beside, upsampled_kernels(above) if above.shape[1] else None)
+
 
 # Which of the two neighbours a tap of a 3-tap kernel meets, on a doubled grid: at even places the first tap meets
 # the one before and the others the one itself; at odd places the last meets the one after.
