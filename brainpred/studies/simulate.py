@@ -24,9 +24,9 @@ from brainpred.storage import file_fingerprint, fingerprint, make_directory
 __all__ = ["SimulationConfig", "simulate_subject"]
 
 MOVIE_SEED = 2011
-BRAIN_SEED = 4  # chosen among six, so that R3 of sim01 is near 0: see docs/decisions/0004
+BRAIN_SEED = 6  # chosen among three, so that R0 of sim01 is near 0.25: see docs/decisions/0004
 SHORTEST_RUN_S = 10
-VERSION = 2  # of the recipe: raise it when the same settings give other data
+VERSION = 3  # of the recipe: raise it when the same settings give other data
 
 
 @dataclass(frozen=True)
