@@ -219,7 +219,7 @@ def test_features_command_writes_every_layer(run, tmp_path, monkeypatch):
     assert code == 0
     assert "R0: 2 x 3x64x80" in out
     with h5py.File(tmp_path / "f.h5") as file:
-        assert file["R3"].shape == (64 * 8 * 10, 2)
+        assert file["R3"].shape == (48 * 8 * 10, 2)
         assert file.attrs["tr_s"] == 1.5
 
 
