@@ -155,7 +155,8 @@ def features(
     from brainpred.studies.features import recording_movies, write_movie_features
 
     if bool(movie) == bool(subject):
-        raise ConfigError("Name the movies with --movie FILE ..., or whose movies with --subject S.")
+        both = " (not both)" if movie else ""
+        raise ConfigError(f"Name the movies with --movie FILE ..., or whose movies with --subject S{both}.")
     movies, own_tr = (movie, 1.0) if movie else recording_movies(str(subject), dataset, data)
     config = FeatureConfig(
         own_tr if tr is None else tr, tuple(units or ()), weights, parse_size(size), pooling, dtype, precision, pieces,

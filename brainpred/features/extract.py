@@ -147,7 +147,8 @@ def feature_files(
     paths: list[Path] = []
     for movie in movies:
         if not Path(movie).is_file():
-            raise DataError(f"Movie {movie} does not exist.")
+            what = "is a folder; name its files" if Path(movie).is_dir() else "does not exist"
+            raise DataError(f"Movie {movie} {what}.")
         paths.append(folder / f"{fingerprint(movie=file_fingerprint(movie), version=2, **options)}.h5")
     if not all(path.is_file() for path in paths):
         network = network.to(resolve_device(device), PRECISIONS[config.precision])

@@ -73,9 +73,14 @@ class Showing:
 
     def begin(self, network: PredNet, size: tuple[int, int]) -> PredNetState | None:
         """Take up the last block written; give the state after it, or None if all is there already."""
-        self._fps = probe_video(self.movie).fps
+        info = probe_video(self.movie)
+        self._fps = info.fps
         if not self._fps > 0:
             raise DataError(f"{self.movie} does not state its frame rate; convert it to MP4 first.")
+        duration_s = info.duration_s
+        if np.isfinite(duration_s) and not n_whole_scans(duration_s + 1 / self._fps, self.pool.tr_s):
+            self._time_s = duration_s
+            raise self._gap()
         self._next_scan = self.first_scan
         state = network.initial_state(1, *size)
         make_directory(self.folder)
@@ -294,7 +299,11 @@ def show_movies(
         while waiting or active:
             while waiting and len(active) < at_once:
                 showing = waiting.popleft()
-                own = showing.begin(network, size)
+                try:
+                    own = showing.begin(network, size)
+                except DataError as failure:
+                    failures[showing] = failure
+                    continue
                 advance(showing.n_frames)
                 if own is None:
                     on_end(showing)

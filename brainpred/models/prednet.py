@@ -130,7 +130,7 @@ class PredNet(nn.Module):
         Returns
         -------
         PredNet
-            The network, in evaluation mode, on the CPU.
+            The network for inference (evaluation mode, weights without gradients), on the CPU.
         """
         from brainpred.models.prednet_weights import load_prednet
 
@@ -148,7 +148,7 @@ class PredNet(nn.Module):
         Returns
         -------
         PredNet
-            The network, in evaluation mode, on the CPU.
+            The network for inference (evaluation mode, weights without gradients), on the CPU.
         """
         from brainpred.models.prednet_keras import load_keras_prednet
 
@@ -390,6 +390,8 @@ class PredNet(nn.Module):
         swapped: Mapping[int, Tensor] | None,
     ) -> None:
         self.check_units(units)
+        if not isinstance(frames, Tensor):
+            raise DataError(f"PredNet expects frames as a torch.Tensor, received {type(frames).__name__}.")
         if frames.ndim != 5 or frames.shape[2] != self.channels[0] or not frames.shape[1]:
             raise DataError(
                 f"PredNet expects frames (n_movies, n_frames, {self.channels[0]}, height, width) with at least "

@@ -31,7 +31,7 @@ def load_keras_prednet(path: str | Path) -> PredNet:
     Returns
     -------
     PredNet
-        The network, in evaluation mode, on the CPU.
+        The network for inference (evaluation mode, weights without gradients), on the CPU.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def load_keras_prednet(path: str | Path) -> PredNet:
     for name, parts in gates.items():
         weights[name] = torch.cat([parts[gate][0] for gate in "ifoc"])
     network.load_state_dict(weights)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def _read_arrays(path: Path) -> list[NDArray[np.float32]]:

@@ -102,7 +102,7 @@ def load_prednet(weights: str | Path = "small") -> PredNet:
     Returns
     -------
     PredNet
-        The network, in evaluation mode, on the CPU.
+        The network for inference (evaluation mode, weights without gradients), on the CPU.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def load_prednet(weights: str | Path = "small") -> PredNet:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (SafetensorError, ConfigError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise _refusal(path, error) from error
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def weights_fingerprint(weights: str | Path = "small") -> str:

@@ -174,6 +174,7 @@ def train_prednet(
     names = [path.name for path in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Movies are told apart by their names; several are called {', '.join(twice)}. Rename them.")
+    hold_out = [Path(name).name for name in hold_out]
     held = [path for path in files if path.name in hold_out]
     missing = set(hold_out) - {path.name for path in held}
     if missing or not held:
@@ -198,6 +199,8 @@ def train_prednet(
     data = _sequences(
         [path for path in files if path not in held], held, settings, resolve_device(device).type == "cuda"
     )
+    if len(held) == len(files):
+        reporter.say("Every movie is held out: training on synthesised movie alone.")
     if not (out / "train.json").is_file():
         write_json(out / "train.json", {"settings": wanted, "provenance": provenance()})
     writes = fit(
@@ -264,7 +267,11 @@ def _starting_network(settings: PredNetTrainingConfig) -> PredNet:
     from brainpred.models.prednet_weights import load_prednet
     from brainpred.training.prednet import start_by_copying
 
-    network = PredNet(settings.channels) if settings.start in STARTS else load_prednet(settings.start).train()
+    network = (
+        PredNet(settings.channels)
+        if settings.start in STARTS
+        else load_prednet(settings.start).train().requires_grad_()
+    )
     network.check_frame_size(*settings.size)
     if settings.start == "copying":
         start_by_copying(network)

@@ -120,7 +120,8 @@ def test_movie_or_subject(run, weights, tmp_path, monkeypatch, options):
     options = [str(movie) if option == "MOVIE" else option for option in options]
     code, text, err = run("features", *options, "--weights", weights, "--out", tmp_path / "out")
     assert (code, text) == (2, "")
-    assert err == "Error: Name the movies with --movie FILE ..., or whose movies with --subject S.\n"
+    both = " (not both)" if options else ""
+    assert err == f"Error: Name the movies with --movie FILE ..., or whose movies with --subject S{both}.\n"
     assert not (tmp_path / "out").exists()
 
 
