@@ -23,7 +23,7 @@ def test_everything_promised_is_written_and_called_simulated(decoded):
     assert layers["layer"].tolist() == ["R0", "R1", "R2", "R3"]
     assert set(layers["data"]) == {"simulated"}
     units = pd.read_csv(decoded / "scores.tsv", sep="\t")
-    assert len(units) == layers["n_units"].sum() == 51_200
+    assert len(units) == layers["n_units"].sum() == 75_520
     assert "Simulated data" in (decoded / "report.html").read_text()
     settings = json.loads((decoded / "decode.json").read_text())
     assert settings["simulated"] is True
