@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from zlib import crc32
 
@@ -18,7 +19,7 @@ from brainpred.devices import exact_float32
 from brainpred.errors import DataError
 from brainpred.features.pooling import ScanPool
 from brainpred.models.prednet import PredNet, PredNetState
-from brainpred.movies.video import iterate_frames, probe_video
+from brainpred.movies.video import VideoInfo, iterate_frames, probe_video
 from brainpred.numerics.timing import n_whole_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import atomic_path, make_directory
@@ -62,23 +63,24 @@ class Showing:
     _buffer: list[dict[str, Tensor]] = field(default_factory=list)
     _next_scan: int = 0
     _time_s: float = 0.0
-    _fps: float = 0.0
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """What the movie's header says."""
+        return probe_video(self.movie)
 
     def expected_frames(self) -> float:
         """Estimate the frames to be seen from the movie's header; NaN where it does not state its length."""
-        info = probe_video(self.movie)
-        if not np.isfinite(info.duration_s):
+        if not np.isfinite(self.info.duration_s):
             return float("nan")
-        return max(0.0, min(info.duration_s, self.last_scan * self.pool.tr_s) - self.from_s) * info.fps
+        return max(0.0, min(self.info.duration_s, self.last_scan * self.pool.tr_s) - self.from_s) * self.info.fps
 
     def begin(self, network: PredNet, size: tuple[int, int]) -> PredNetState | None:
         """Take up the last block written; give the state after it, or None if all is there already."""
-        info = probe_video(self.movie)
-        self._fps = info.fps
-        if not self._fps > 0:
+        if not self.info.fps > 0:
             raise DataError(f"{self.movie} does not state its frame rate; convert it to MP4 first.")
-        duration_s = info.duration_s
-        if np.isfinite(duration_s) and not n_whole_scans(duration_s + 1 / self._fps, self.pool.tr_s):
+        duration_s = self.info.duration_s
+        if np.isfinite(duration_s) and not n_whole_scans(duration_s + 1 / self.info.fps, self.pool.tr_s):
             self._time_s = duration_s
             raise self._gap()
         self._next_scan = self.first_scan
@@ -100,7 +102,7 @@ class Showing:
                 scan: {unit: tensors[f"pool/{scan}/{unit}"].to(device) for unit in self.units}
                 for scan in self.pool.weights
             }
-            return _unpack(tensors, network, state)
+            return _fold([tensors[f"state/{number}"].to(device) for number in range(len(_flat(state)))])
         except KeyError as error:
             raise _damaged(blocks[-1], error) from error
 
@@ -120,7 +122,7 @@ class Showing:
 
     def end(self, state: PredNetState) -> None:
         """Write what is left after the last frame."""
-        n_scans = n_whole_scans(self._time_s + 1 / self._fps, self.pool.tr_s)
+        n_scans = n_whole_scans(self._time_s + 1 / self.info.fps, self.pool.tr_s)
         self.last_scan = min(self.last_scan, n_scans)
         self._keep(self.pool.finished(float("inf")))
         if self._next_scan < self.last_scan or not n_scans:
@@ -154,7 +156,7 @@ class Showing:
             "counts": self.pool.n_frames,
         }
         if not complete:
-            tensors |= _pack(state)
+            tensors |= {f"state/{number}": tensor.cpu() for number, tensor in enumerate(_flat(state))}
             for scan, values in self.pool.sums.items():
                 tensors |= {f"pool/{scan}/{unit}": value.cpu() for unit, value in values.items()}
         with atomic_path(self.folder / f"{first:08d}.safetensors") as temporary:
@@ -162,23 +164,6 @@ class Showing:
             saved["checksum"] = _checksum(tensors)
             safetensors.torch.save_file(tensors, temporary, {"showing": json.dumps(saved)})
         self._buffer.clear()
-
-
-def _pack(state: PredNetState) -> dict[str, Tensor]:
-    """Name the tensors of a state."""
-    packed = {"state/prediction": state.prediction}
-    for kind in ("representation", "cell", "error"):
-        packed |= {f"state/{kind}/{layer}": tensor for layer, tensor in enumerate(getattr(state, kind))}
-    return {name: tensor.cpu() for name, tensor in packed.items()}
-
-
-def _unpack(tensors: dict[str, Tensor], network: PredNet, like: PredNetState) -> PredNetState:
-    device = like.prediction.device
-    lists = {
-        kind: [tensors[f"state/{kind}/{layer}"].to(device) for layer in range(network.n_layers)]
-        for kind in ("representation", "cell", "error")
-    }
-    return PredNetState(**lists, prediction=tensors["state/prediction"].to(device))
 
 
 def _blocks(folder: Path) -> list[Path]:
@@ -235,14 +220,16 @@ def read_blocks(folder: Path) -> Iterator[tuple[int, dict[str, NDArray[np.float3
 
 def _join(states: Sequence[PredNetState]) -> PredNetState:
     """Put movies side by side."""
-    columns = [[*state.representation, *state.cell, *state.error, state.prediction] for state in states]
-    return _fold([torch.cat(parts) for parts in zip(*columns, strict=True)])
+    return _fold([torch.cat(parts) for parts in zip(*map(_flat, states), strict=True)])
 
 
 def _pick(state: PredNetState, movies: list[int]) -> PredNetState:
     """Keep some of the movies."""
-    flat = [*state.representation, *state.cell, *state.error, state.prediction]
-    return _fold([tensor[movies] for tensor in flat])
+    return _fold([tensor[movies] for tensor in _flat(state)])
+
+
+def _flat(state: PredNetState) -> list[Tensor]:
+    return [*state.representation, *state.cell, *state.error, state.prediction]
 
 
 def _fold(flat: list[Tensor]) -> PredNetState:

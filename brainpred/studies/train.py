@@ -140,7 +140,7 @@ def train_prednet(
         Movie files or folders of them.
     out : Path or str
         Folder for weights (``prednet.safetensors``), their model card (``prednet.md``), ``scores.json``, the
-        learning curve (``curve.tsv``, TensorBoard) and checkpoints.
+        learning curve (``curve.csv``, TensorBoard) and checkpoints.
     config : PredNetTrainingConfig, optional
         How to train.
     hold_out : sequence of str
@@ -192,9 +192,7 @@ def train_prednet(
     training = PredNetTraining(network, settings.loss, settings.learning_rate, settings.schedule)
     wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out), "devices": devices}
     if settings.start not in STARTS:
-        wanted["start"] = weights_fingerprint(settings.start)
-    if settings.start not in STARTS:
-        wanted["channels"] = network.channels
+        wanted |= {"start": weights_fingerprint(settings.start), "channels": network.channels}
     _check_same_training(out, wanted)
     data = _sequences(
         [path for path in files if path not in held], held, settings, resolve_device(device).type == "cuda"
@@ -218,7 +216,7 @@ def train_prednet(
     weights = out / "prednet.safetensors"
     if writes:
         save_prednet(training.network, weights, settings.size)
-        scores = score_prednet(weights, held, settings.size, settings.n_frames, device=device, reporter=reporter)
+        scores = score_prednet(weights, held, settings.size, settings.n_frames, device=device)
         write_json(out / "scores.json", scores)
         for name, score in scores.items():
             advice = " Copying the last frame predicts better." if score["ratio"] >= 1 else ""
@@ -330,7 +328,6 @@ def score_prednet(
     n_frames: int = 10,
     *,
     device: str = "auto",
-    reporter: Reporter = SILENT,
 ) -> dict[str, dict[str, float]]:
     """Compare next-frame prediction with copying the last frame, clip by clip.
 
@@ -348,8 +345,6 @@ def score_prednet(
         Frames a sequence.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
-    reporter : Reporter
-        Where progress goes.
 
     Returns
     -------

@@ -56,8 +56,8 @@ class _Best(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what an earlier run knew."""
         here = str(self.dirpath)
-        moved = {name: str(Path(here) / Path(state_dict[name]).name) for name in ("best_model_path",)}
-        super().load_state_dict({**state_dict, **moved, "dirpath": here})
+        best = str(Path(here) / Path(state_dict["best_model_path"]).name)
+        super().load_state_dict({**state_dict, "dirpath": here, "best_model_path": best})
 
 
 class _Progress(Callback):

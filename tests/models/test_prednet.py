@@ -15,15 +15,6 @@ from tests.reference.prednet_reference import prednet_reference
 CHANNELS = (3, 5, 7)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def random_network(channels=CHANNELS, seed=0, dtype=torch.float64, scale=0.5):
     """Fill every weight and bias with noise strong enough to reach the flat ends of the gates."""
     network = PredNet(channels)

@@ -15,15 +15,6 @@ CHANNELS = (3, 4, 5, 7)
 CONVOLUTIONS = ("a", "ahat", "c", "f", "i", "o")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def keras_weights(channels=CHANNELS, seed=0, scale=0.4):
     """Draw a kernel (height, width, in, out) and a bias for every convolution, in the order of the authors' file."""
     rng = np.random.default_rng(seed)

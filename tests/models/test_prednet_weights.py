@@ -12,15 +12,6 @@ from brainpred.movies.synthesis import synthesise_movie
 from brainpred.training.sequences import WholeSequences
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep arrays this small on one thread, where they are fastest."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 @pytest.fixture
 def network():
     network = PredNet((3, 5, 7))
