@@ -17,11 +17,11 @@ class BrainpredError(Exception):
     """
 
 
-class ConfigError(BrainpredError):
+class ConfigError(BrainpredError, ValueError):
     """Report an option, argument or name that cannot be used (command line: exit code 2)."""
 
 
-class DataError(BrainpredError):
+class DataError(BrainpredError, ValueError):
     """Report a scan, movie or feature file whose content cannot be used (exit code 1)."""
 
 

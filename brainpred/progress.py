@@ -48,21 +48,33 @@ class RichReporter:
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True)
+        self._progress: Progress | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar until the block ends."""
-        columns = (
-            TextColumn("{task.description:<34}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as progress:
-            number = progress.add_task(description, total=total)
+        """Show a bar until the block ends; the bars of tasks inside of tasks stand below each other, then go."""
+        outermost = self._progress is None
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description:<34}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._progress.start()
+        progress = self._progress
+        number = progress.add_task(("" if outermost else "  ") + description, total=total)
+        try:
             yield lambda steps: progress.advance(number, steps)
+        finally:
+            if outermost:
+                progress.stop()
+                self._progress = None
+            else:
+                progress.remove_task(number)
 
     def say(self, message: str) -> None:
         """Print one line."""

@@ -74,8 +74,18 @@ def decode(
     delays: Annotated[list[float] | None, typer.Option(help="Seconds after the stimulus (default: 3 4 5 6).")] = None,
     features: Annotated[Path | None, typer.Option(help="Decode these features (TSV or HDF5), not PredNet's.")] = None,
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
-    candidates: Annotated[int, typer.Option(help="Band weights to try.")] = 6,
+    search: Annotated[
+        str,
+        typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
+    ] = "shared",
+    candidates: Annotated[int, typer.Option(help="Band weights to try, where the search is not shared.")] = 40,
     device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
+    ] = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
+    ] = None,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
@@ -88,8 +98,8 @@ def decode(
     from brainpred.studies.decode import DecodeConfig, decode_subject, default_folder
 
     config = DecodeConfig(
-        subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), candidates, device, seed,
-        str(features) if features else None, weights,
+        subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
+        precision, memory, seed, str(features) if features else None, weights,
     )  # fmt: skip
     results = decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)

@@ -1,15 +1,16 @@
 """Decode a layer's units from the BOLD signal: standardise, fit the banded ridge, predict, restore."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.decoding.bands import ridge_bands
+from brainpred.decoding.stacks import ZscoredUnits
 from brainpred.errors import DataError
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, BandedRidgeCV
-from brainpred.numerics.timing import zscore_runs
+from brainpred.progress import SILENT, Reporter
 
 __all__ = ["DEFAULT_DELAYS_S", "BrainDecoder"]
 
@@ -35,10 +36,16 @@ class BrainDecoder:
         Repetition time in seconds.
     alphas : sequence of float
         Regularisation to try.
+    search : {"shared", "per-target", "himalaya"}
+        How band weights are found; see :class:`brainpred.BandedRidgeCV`, as for the parameters below.
     n_candidates : int
-        Band weights to try.
+        Band weights to try, where the search is not shared.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        What units are multiplied in while they are scored.
+    memory_budget : float or str, optional
+        Memory to work in.
     random_state : int
         Seed of the candidates.
 
@@ -62,49 +69,91 @@ class BrainDecoder:
         delays_s: Sequence[float] = DEFAULT_DELAYS_S,
         tr_s: float = 1.0,
         alphas: Sequence[float] = DEFAULT_ALPHAS,
-        n_candidates: int = 6,
+        search: str = "shared",
+        n_candidates: int = 40,
         device: str = "auto",
+        precision: str = "auto",
+        memory_budget: float | str | None = None,
         random_state: int = 0,
     ):
         self.rois, self.bands, self.delays_s, self.tr_s = rois, bands, tuple(delays_s), tr_s
-        self.alphas, self.n_candidates, self.device, self.random_state = alphas, n_candidates, device, random_state
+        self.alphas, self.search, self.n_candidates, self.device = alphas, search, n_candidates, device
+        self.precision, self.memory_budget, self.random_state = precision, memory_budget, random_state
 
-    def fit(self, X: ArrayLike, Y: ArrayLike, runs: ArrayLike, groups: ArrayLike | None = None) -> "BrainDecoder":
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        runs: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        like: "BrainDecoder | None" = None,
+        reporter: Reporter = SILENT,
+    ) -> "BrainDecoder":
         """Fit on training runs.
 
         Parameters
         ----------
-        X : array_like (n_scans, n_voxels)
+        X : array_like, memory map or HDF5 data set (n_scans, n_voxels)
             BOLD signal, standardised within each run.
-        Y : array_like (n_scans, n_units)
+        Y : array_like, memory map or HDF5 data set (n_scans, n_units)
             Units of the layer, as they are.
         runs : array_like (n_scans,)
             Run of each scan.
         groups : array_like (n_scans,), optional
             Clip shown at each scan: runs that show the same clip are left out together. None: the runs.
+        like : BrainDecoder, optional
+            A decoder fitted on the same X, whose kernels are used again.
+        reporter : Reporter
+            Where the plan, progress and the audit go.
 
         Returns
         -------
         BrainDecoder
             The fitted decoder.
+
+        Raises
+        ------
+        DataError
+            If arrays do not fit each other, or hold NaN or infinity.
         """
-        X, Y = np.asarray(X, dtype=np.float32), np.asarray(Y, dtype=np.float32)
-        rois = np.full(X.shape[1], "all") if self.rois is None else np.asarray(self.rois)
-        if len(rois) != X.shape[1] or len(X) != len(Y):
+        X, Y = (values if hasattr(values, "shape") else np.asarray(values, dtype=np.float32) for values in (X, Y))
+        n_rois = X.shape[1] if self.rois is None else len(np.asarray(self.rois))
+        if len(X.shape) != 2 or len(Y.shape) != 2 or n_rois != X.shape[1] or X.shape[0] != Y.shape[0]:
             raise DataError(
-                f"Expected BOLD (n_scans, {len(rois)} voxels with a ROI) and as many scans of features, received "
-                f"{X.shape} and {Y.shape}."
+                f"Expected BOLD (n_scans, {n_rois} voxels with a ROI) and as many scans of features, received "
+                f"{tuple(X.shape)} and {tuple(Y.shape)}."
             )
-        if not (np.isfinite(X).all() and np.isfinite(Y).all()):
-            raise DataError("BOLD or features hold NaN or infinity; leave those voxels or units out.")
+        rois = np.full(X.shape[1], "all") if self.rois is None else np.asarray(self.rois)
         labels, per_delay = ridge_bands(self.bands, rois)
-        zscored, self.mean_, self.std_ = zscore_runs(Y, runs)
+        units = ZscoredUnits(Y, np.asarray(runs))
         self.ridge_ = BandedRidgeCV(
             labels, per_delay=per_delay, delays_s=self.delays_s, tr_s=self.tr_s, alphas=self.alphas,
-            n_candidates=self.n_candidates, device=self.device, random_state=self.random_state,
+            search=self.search, n_candidates=self.n_candidates, device=self.device, precision=self.precision,
+            memory_budget=self.memory_budget, random_state=self.random_state,
         )  # fmt: skip
-        self.ridge_.fit(X, zscored, runs, groups)
+        other = None if like is None else like.ridge_
+        self.ridge_.fit(X, units, runs, groups, like=other, reporter=reporter)
+        self.mean_, self.std_ = units.mean, units.std
         return self
+
+    def predict_blocks(self, prepared: Any) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Predict z-scored units, block after block.
+
+        Parameters
+        ----------
+        prepared : BandKernels or Tensor
+            The scans, as ``decoder.ridge_.prepare(X, runs)`` gives them.
+
+        Yields
+        ------
+        units : slice
+            Which units.
+        predictions : ndarray of float32 (n_scans, n_units)
+            Their predictions, in standard deviations.
+        """
+        for units, block in self.ridge_.predict_blocks(prepared):
+            yield units, block.float().cpu().numpy()
 
     def predict(self, X: ArrayLike, runs: ArrayLike) -> NDArray[np.float32]:
         """Predict z-scored units.
@@ -121,7 +170,7 @@ class BrainDecoder:
         ndarray of float32 (n_scans, n_units)
             Predictions, in standard deviations.
         """
-        return self.ridge_.predict(np.asarray(X, dtype=np.float32), runs).astype(np.float32)
+        return self.ridge_.predict(X, runs).astype(np.float32)
 
     def restore(self, zscored: NDArray[Any]) -> NDArray[np.float32]:
         """Undo the z-scoring of units.

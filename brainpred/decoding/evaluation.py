@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.result import LayerResult
+from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
@@ -19,9 +22,10 @@ from brainpred.numerics.scores import (
     r2_score,
 )
 from brainpred.numerics.timing import zscore_runs
+from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Recording, Run, clean_run
 
-__all__ = ["CleanRun", "clean_recording", "evaluate_layer", "n_fits", "voxel_explainable_variance"]
+__all__ = ["CleanRun", "Split", "clean_recording", "evaluate_layer", "split_runs", "voxel_explainable_variance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +63,6 @@ def _repeats(tests: Sequence[CleanRun]) -> list[list[CleanRun]]:
     return list(groups.values())
 
 
-def n_fits(runs: Sequence[CleanRun]) -> int:
-    """Count the decoders that :func:`evaluate_layer` fits: one with test runs, one a clip without."""
-    return 1 if any(run.run.role == "test" for run in runs) else len({run.clip for run in runs})
-
-
 def voxel_explainable_variance(runs: Sequence[CleanRun]) -> NDArray[np.floating] | None:
     """Estimate every voxel's explainable variance from repeated test clips.
 
@@ -87,88 +86,76 @@ def voxel_explainable_variance(runs: Sequence[CleanRun]) -> NDArray[np.floating]
     return np.nan_to_num(np.mean(variances, axis=0))
 
 
-def _stack(
-    runs: Sequence[CleanRun], layer: str, source: FeatureSource
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.str_]]:
-    """Join runs: BOLD (n_scans, n_voxels), features (n_scans, n_units), run of each scan."""
-    features = [source.of_run(layer, run.run) for run in runs]
-    bold = [run.bold[: len(values)] for run, values in zip(runs, features, strict=True)]
-    names = np.repeat([run.run.name for run in runs], [len(values) for values in features])
-    return np.concatenate(bold), np.concatenate(features), names
+class Split:
+    """Hold what is trained on and what is held out, and the kernels that all layers share.
+
+    Parameters
+    ----------
+    train, tests : sequence of CleanRun
+        The runs.
+    source : FeatureSource
+        Tells how many scans of each run have features.
+    """
+
+    def __init__(self, train: Sequence[CleanRun], tests: Sequence[CleanRun], source: FeatureSource):
+        n_clips = len({run.clip for run in train})
+        if n_clips < 2:
+            raise DataError(
+                "Decoding needs at least 2 training runs, of different clips, to choose its regularisation, "
+                f"found {n_clips}."
+            )
+        self.train, self.repeats = list(train), _repeats(tests)
+        lengths = [source.n_scans(run.run) for run in train]
+        self.X = _stacked_bold(train, lengths)
+        self.runs = np.repeat([run.run.name for run in train], lengths)
+        self.clips = np.repeat([run.clip for run in train], lengths)
+        self.n_scans = [
+            min(source.n_scans(group[0].run), *(len(test.bold) for test in group)) for group in self.repeats
+        ]
+        self.fitted: BrainDecoder | None = None
+        self._prepared: Any = None
+
+    def units(self, layer: str, source: FeatureSource) -> StackedRuns:
+        """Give a layer's units during the training runs, to be read piece by piece."""
+        readers = [partial(source.of_run, layer, run.run) for run in self.train]
+        lengths = [source.n_scans(run.run) for run in self.train]
+        return StackedRuns(readers, lengths, int(np.prod(source.shapes[layer])))
+
+    def prepared_tests(self, decoder: BrainDecoder) -> Any:
+        """Prepare all repeats, one below another, for predictions."""
+        if self._prepared is None:
+            tests = [test for group in self.repeats for test in group]
+            lengths = [n for group, n in zip(self.repeats, self.n_scans, strict=True) for _ in group]
+            names = np.repeat([f"{number}" for number in range(len(tests))], lengths)
+            self._prepared = decoder.ridge_.prepare(_stacked_bold(tests, lengths), names)
+        return self._prepared
+
+    def forget(self) -> None:
+        """Let go of the kernels."""
+        self.fitted, self._prepared = None, None
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """Predictions for one set of held-out scans, with the decoder that made them."""
+def _stacked_bold(runs: Sequence[CleanRun], lengths: Sequence[int]) -> StackedRuns:
+    def reader(bold: NDArray[np.float32]) -> Callable[[Any], NDArray[np.float32]]:
+        return lambda columns: bold[:, columns]
 
-    decoder: BrainDecoder
-    true: NDArray[np.float32]
-    zscored: NDArray[np.float32]
-    runs: NDArray[np.str_]
-    ceiling: NDArray[np.floating]
-    contributions: NDArray[np.float64]
+    return StackedRuns([reader(run.bold) for run in runs], lengths, runs[0].bold.shape[1])
 
 
-def _predict_fold(decoder: BrainDecoder, tests: Sequence[CleanRun], layer: str, source: FeatureSource) -> _Fold:
-    parts, truths, names, ceilings, bolds, padded, labels_in_full = [], [], [], [], [], [], []
-    for group in _repeats(tests):
-        features = source.of_run(layer, group[0].run)
-        n_scans = min(len(features), *(len(test.bold) for test in group))
-        # The last scans of a run, whose BOLD response would come after its end, tell nothing and are not scored.
-        n_scored = n_scans - min(decoder.ridge_.delays_)
-        if n_scored < 2:
-            raise DataError(f"Run {group[0].run.name} has {n_scans} scans, too few for the shortest delay.")
-        bold = np.stack([test.bold[:n_scans] for test in group])
-        each = decoder.predict(bold.reshape(-1, bold.shape[2]), np.repeat(np.arange(len(group)), n_scans))
-        repeats = each.reshape(len(group), n_scans, -1)[:, :n_scored]
-        # The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
-        parts.append(repeats.mean(axis=0))
-        truths.append(features[:n_scored])
-        names += [group[0].clip] * n_scored
-        # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
-        zscored = zscore_runs(features[:n_scored], np.zeros(n_scored))[0]
-        padded.append(np.pad(zscored, ((0, n_scans - n_scored), (0, 0))))
-        bolds.append(bold.mean(axis=0))
-        labels_in_full += [group[0].clip] * n_scans
-        if len(group) > 1:
-            ceilings.append(np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group))))
-    true, labels = np.concatenate(truths), np.array(names)
-    ceiling = np.mean(ceilings, axis=0) if ceilings else np.full(true.shape[1], np.nan)
-    contributions = decoder.ridge_.feature_contributions(np.concatenate(bolds), np.concatenate(padded), labels_in_full)
-    return _Fold(decoder, true, np.concatenate(parts), labels, ceiling, contributions)
-
-
-def evaluate_layer(
-    runs: Sequence[CleanRun],
-    layer: str,
-    source: FeatureSource,
-    make_decoder: Callable[[], BrainDecoder],
-    on_fit: Callable[[], None] = lambda: None,
-) -> LayerResult:
-    """Fit decoders of one layer and score them on held-out scans.
-
-    With test runs, one decoder is fitted to the training runs, and the repeats of a test clip are averaged.
-    Without, every run is predicted by a decoder fitted to all others. Regularisation is chosen inside the
-    training runs each time. Runs that show the same clip have the same features: they are always left out
-    together. Scans at the end of a run, too late for any response within it, are not scored.
+def split_runs(runs: Sequence[CleanRun], source: FeatureSource) -> list[Split]:
+    """Tell training runs from those held out: the test runs, or every clip in turn where there are none.
 
     Parameters
     ----------
     runs : sequence of CleanRun
         The recording.
-    layer : str
-        Layer to decode.
     source : FeatureSource
-        Its units during every run.
-    make_decoder : callable
-        Gives an unfitted decoder.
-    on_fit : callable
-        Called after every fit.
+        Features during the runs.
 
     Returns
     -------
-    LayerResult
-        Predictions and scores.
+    list of Split
+        One, or one a clip.
 
     Raises
     ------
@@ -183,24 +170,123 @@ def evaluate_layer(
             f"Clips are shown in training and in test runs: {', '.join(sorted(shared))}. What is tested must not be "
             "trained on; give those runs one role."
         )
-    splits = [(trains, tests)] if tests else [
-        ([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip])
+    if tests:
+        return [Split(trains, tests, source)]
+    return [
+        Split([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip], source)
         for clip in dict.fromkeys(run.clip for run in trains)
-    ]  # fmt: skip
+    ]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Predictions for one set of held-out scans, with the decoder that made them."""
+
+    decoder: BrainDecoder
+    true: NDArray[np.float32]
+    zscored: NDArray[np.float32]
+    runs: NDArray[np.str_]
+    ceiling: NDArray[np.floating]
+    contributions: NDArray[np.float64]
+
+
+def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource) -> _Fold:
+    n_units = int(np.prod(source.shapes[layer]))
+    n_scored = _n_scored(decoder, split)
+    true = np.concatenate(
+        [source.of_run(layer, group[0].run)[:n] for group, n in zip(split.repeats, n_scored, strict=True)]
+    )
+    zscored = np.empty((sum(n_scored), n_units), dtype=np.float32)
+    ceilings = np.full((len(split.repeats), n_units), np.nan, dtype=np.float32)
+    for units, block in decoder.predict_blocks(split.prepared_tests(decoder)):
+        begin, first = 0, 0
+        for number, (group, n, n_kept) in enumerate(zip(split.repeats, split.n_scans, n_scored, strict=True)):
+            repeats = block[begin : begin + n * len(group)].reshape(len(group), n, -1)[:, :n_kept]
+            # The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
+            zscored[first : first + n_kept, units] = repeats.mean(axis=0)
+            if len(group) > 1:
+                ceilings[number, units] = np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group)))
+            begin, first = begin + n * len(group), first + n_kept
+    repeated = [number for number, group in enumerate(split.repeats) if len(group) > 1]
+    ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
+    labels = np.repeat([group[0].clip for group in split.repeats], n_scored)
+    contributions = _contributions(decoder, split, layer, source, n_scored)
+    return _Fold(decoder, true, zscored, labels, ceiling, contributions)
+
+
+def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
+    """Count the scans that are scored: the last ones of a run, whose response comes after its end, tell nothing."""
+    n_scored = [n_scans - min(decoder.ridge_.delays_) for n_scans in split.n_scans]
+    for group, n_scans, n in zip(split.repeats, split.n_scans, n_scored, strict=True):
+        if n < 2:
+            raise DataError(f"Run {group[0].run.name} has {n_scans} scans, too few for the shortest delay.")
+    return n_scored
+
+
+def _contributions(
+    decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]
+) -> NDArray[np.float64]:
+    bold = [
+        np.mean([test.bold[:n] for test in group], axis=0)
+        for group, n in zip(split.repeats, split.n_scans, strict=True)
+    ]
+
+    # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
+    def reader(run: Run, n_kept: int, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
+        def read(units: Any) -> NDArray[np.float32]:
+            zscored = zscore_runs(source.of_run(layer, run, units)[:n_kept], np.zeros(n_kept))[0]
+            return np.pad(zscored, ((0, n_scans - n_kept), (0, 0)))
+
+        return read
+
+    readers = [
+        reader(group[0].run, n_kept, n) for group, n_kept, n in zip(split.repeats, n_scored, split.n_scans, strict=True)
+    ]
+    truth = StackedRuns(readers, split.n_scans, int(np.prod(source.shapes[layer])))
+    clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
+    return decoder.ridge_.feature_contributions(np.concatenate(bold), truth, clips)
+
+
+def evaluate_layer(
+    splits: Sequence[Split],
+    layer: str,
+    source: FeatureSource,
+    make_decoder: Callable[[], BrainDecoder],
+    reporter: Reporter = SILENT,
+) -> LayerResult:
+    """Fit decoders of one layer and score them on held-out scans.
+
+    With test runs, one decoder is fitted to the training runs, and the repeats of a test clip are averaged.
+    Without, every run is predicted by a decoder fitted to all others. Regularisation is chosen inside the
+    training runs each time. Runs that show the same clip have the same features: they are always left out
+    together. Scans at the end of a run, too late for any response within it, are not scored.
+
+    Parameters
+    ----------
+    splits : sequence of Split
+        What is trained on and what is held out; kernels of a single split are kept for the next layer.
+    layer : str
+        Layer to decode.
+    source : FeatureSource
+        Its units during every run.
+    make_decoder : callable
+        Gives an unfitted decoder.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    LayerResult
+        Predictions and scores.
+    """
     folds = []
-    for train, test in splits:
-        n_clips = len({run.clip for run in train})
-        if n_clips < 2:
-            raise DataError(
-                "Decoding needs at least 2 training runs, of different clips, to choose its regularisation, "
-                f"found {n_clips}."
-            )
-        bold, features, names = _stack(train, layer, source)
-        clips = np.array([run.clip for run in train])
-        groups = np.repeat(clips, [int(np.sum(names == run.run.name)) for run in train])
-        decoder = make_decoder().fit(bold, features, names, groups)
-        folds.append(_predict_fold(decoder, test, layer, source))
-        on_fit()
+    for split in splits:
+        units = split.units(layer, source)
+        decoder = make_decoder().fit(split.X, units, split.runs, split.clips, like=split.fitted, reporter=reporter)
+        split.fitted = decoder
+        folds.append(_predict_fold(decoder, split, layer, source))
+        if len(splits) > 1:
+            split.forget()
     return _collect(layer, source.shapes[layer], folds)
 
 
@@ -212,9 +298,9 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
     zscored_true = zscore_runs(true, runs)[0]
     correct, _, n_patterns = nway_identification(true, decoded)
     ridges = [fold.decoder.ridge_ for fold in folds]
-    shares = np.mean([np.mean(ridge.band_weights_ * ridge.alphas_, axis=1) for ridge in ridges], axis=0)
+    audits = [(ridge.audit_.mean_regret, ridge.audit_.p99_regret) for ridge in ridges]
 
-    def average(values: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    def average(values: Sequence[Any]) -> NDArray[np.float32]:
         return np.mean(values, axis=0).astype(np.float32)
 
     return LayerResult(
@@ -230,11 +316,12 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         ceiling=average([fold.ceiling for fold in folds]),
         alphas=average([ridge.alphas_ for ridge in ridges]),
         cv_r2=average([ridge.cv_scores_ for ridge in ridges]),
+        regret=average(audits),
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
         identification=identification_accuracy(zscored_true, zscored).astype(np.float32),
         nway_correct=correct,
         n_patterns=n_patterns,
         band_names=tuple(ridges[0].band_names_),
-        band_weights=shares.astype(np.float32),
+        band_weights=average([ridge.band_weights_.mean(axis=1) for ridge in ridges]),
         contributions=average([fold.contributions for fold in folds]),
     )

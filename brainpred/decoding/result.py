@@ -15,7 +15,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["LayerResult", "layer_table", "load_result", "save_result", "saved_key", "unit_table"]
 
-FORMAT = "brainpred-decoded-1"
+FORMAT = "brainpred-decoded-2"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class LayerResult:
         scans allows this decoder (NaN without repeats).
     alphas, cv_r2 : ndarray of float32 (n_units,)
         Chosen regularisation and its cross-validated R².
+    regret : ndarray of float32 (2,)
+        Cross-validated R² that the choice lost against scoring every candidate exactly, in units drawn at random:
+        mean and 99th percentile.
     pattern_r, identification : ndarray of float32 (n_scans,)
         Correlation over units at each scan; part of other scans that each is told apart from (chance 0.5).
     nway_correct : ndarray of bool (n_identified,)
@@ -65,6 +68,7 @@ class LayerResult:
     ceiling: NDArray[np.float32]
     alphas: NDArray[np.float32]
     cv_r2: NDArray[np.float32]
+    regret: NDArray[np.float32]
     pattern_r: NDArray[np.float32]
     identification: NDArray[np.float32]
     nway_correct: NDArray[np.bool_]
@@ -211,6 +215,8 @@ def layer_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFr
                 "mean_pattern_r": mean(result.pattern_r), "identification_2way": mean(result.identification),
                 "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
+                "mean_cv_r2": mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
+                "cv_regret_p99": float(result.regret[1]),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

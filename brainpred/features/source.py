@@ -19,6 +19,9 @@ from brainpred.recordings.recording import Recording, Run
 __all__ = ["ClipFeatures", "FeatureSource", "TableFeatures", "check_layers", "check_movie_lengths", "load_table"]
 
 
+Units = slice | NDArray[np.integer]
+
+
 class FeatureSource(Protocol):
     """What decoding needs to know of features."""
 
@@ -32,8 +35,12 @@ class FeatureSource(Protocol):
         """Shape of the units of every layer."""
         ...
 
-    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
-        """Give a layer's features during a run, (n_scans, n_units)."""
+    def n_scans(self, run: Run) -> int:
+        """Count the scans of a run that have features."""
+        ...
+
+    def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:
+        """Give a layer's features during a run, or some of its units, (n_scans, n_units)."""
         ...
 
 
@@ -89,11 +96,15 @@ class ClipFeatures:
         self.unit_names: Mapping[str, list[str]] = {}
         self.shapes: Mapping[str, tuple[int, ...]] = next(iter(self._files.values())).shapes
 
-    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
-        """Give a layer's features during a run, at most ``run.n_scans`` rows."""
+    def n_scans(self, run: Run) -> int:
+        """Count the scans of a run that have features: the movie may end one scan early."""
         file = self._files[run.stimulus or ""]
         _check_length(f"run {run.name}", run.n_scans, file.n_scans, f"the movie {run.stimulus}")
-        return file.read(layer)[: run.n_scans]
+        return min(run.n_scans, file.n_scans)
+
+    def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:
+        """Give a layer's features during a run, (n_scans, n_units)."""
+        return self._files[run.stimulus or ""].read(layer, units)[: self.n_scans(run)]
 
 
 class TableFeatures:
@@ -121,9 +132,13 @@ class TableFeatures:
         ends = np.cumsum([run.n_scans for run in recording.runs])
         self._rows = {run.name: slice(end - run.n_scans, end) for run, end in zip(recording.runs, ends, strict=True)}
 
-    def of_run(self, layer: str, run: Run) -> NDArray[np.float32]:
+    def n_scans(self, run: Run) -> int:
+        """Count the scans of a run: all have features."""
+        return run.n_scans
+
+    def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:
         """Give a layer's features during a run, (n_scans, n_units)."""
-        return self._layers[layer][self._rows[run.name]]
+        return self._layers[layer][self._rows[run.name], units]
 
 
 def load_table(path: Path | str, recording: Recording) -> TableFeatures:

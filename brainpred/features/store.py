@@ -39,15 +39,15 @@ class FeatureFile:
     n_scans: int
     tr_s: float
 
-    def read(self, layer: str, units: slice = slice(None)) -> NDArray[np.float32]:
+    def read(self, layer: str, units: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float32]:
         """Read one layer, or some of its units.
 
         Parameters
         ----------
         layer : str
             One of :attr:`shapes`.
-        units : slice
-            Which units, in C order of the layer's shape; all by default.
+        units : slice or ndarray of int (n_units,)
+            Which units (numbers ascend), in C order of the layer's shape; all by default.
 
         Returns
         -------

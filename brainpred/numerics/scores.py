@@ -1,15 +1,25 @@
 """Score predictions: correlation over time and over units, R², identification."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
 from brainpred.numerics.spread import varies
 
-__all__ = ["identification_accuracy", "nway_identification", "pattern_correlation", "pearson_correlation", "r2_score"]
+__all__ = [
+    "identification_accuracy",
+    "nway_identification",
+    "pattern_correlation",
+    "pearson_correlation",
+    "product_measure",
+    "r2_score",
+]
 
 # Correlations nearer to each other than this differ by rounding alone.
 TIE = 1e-12
+COLUMNS_AT_ONCE = 16384
 
 
 def _pair(true: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -61,8 +71,9 @@ def pattern_correlation(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.flo
     ndarray (n_samples,)
         Pearson's r; NaN where either is constant.
     """
-    true, predicted = _pair(true, predicted)
-    return pearson_correlation(true.T, predicted.T)
+    checked_true, checked_predicted = _pair(true, predicted)
+    samples = range(len(checked_true))  # one at a time: layers are wide
+    return np.concatenate([pearson_correlation(checked_true[[t]].T, checked_predicted[[t]].T) for t in samples])
 
 
 def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
@@ -84,16 +95,48 @@ def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
     return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=varies(true) & (total > 0))
 
 
-def _rows_correlated(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Correlate every row of one array with every row of another."""
+def product_measure(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
+    r"""Split R² among the parts of a prediction, :math:`\sum_t \hat y_b (2 y - \hat y) / \sum_t y^2`, all centred.
 
-    def normalise(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-        defined = varies(rows, axis=1)[:, None]
-        rows = rows - rows.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, norm, out=np.zeros_like(rows), where=defined & (norm > 0))
+    Parameters
+    ----------
+    true : array_like (n_samples, n_units)
+        Values.
+    parts : array_like (n_parts, n_samples, n_units)
+        What each part adds to the prediction :math:`\hat y`.
 
-    return normalise(left) @ normalise(right).T
+    Returns
+    -------
+    ndarray of float64 (n_parts, n_units)
+        Shares, which sum to the R² of the centred prediction; NaN where the truth is constant.
+
+    References
+    ----------
+    T. Dupré la Tour et al., "Feature-space selection with banded ridge regression", NeuroImage 264, 2022, product
+    measure.
+    """
+    y, y_hat = np.asarray(true, dtype=np.float64), np.asarray(parts, dtype=np.float64)
+    defined = varies(np.asarray(true))
+    y, y_hat = y - y.mean(axis=0), y_hat - y_hat.mean(axis=1, keepdims=True)
+    shared, power = np.sum(y_hat * (2 * y - y_hat.sum(axis=0)), axis=1), np.sum(y**2, axis=0)
+    return np.divide(shared, power, out=np.full_like(shared, np.nan), where=defined & (power > 0))
+
+
+def _rows_correlated(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
+    """Correlate every row of one array with every row of another, in float64, some columns at a time."""
+
+    def moments(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        mean = rows.mean(axis=1, dtype=np.float64)[:, None]
+        squares = sum(np.square(rows[:, part] - mean).sum(axis=1) for part in parts)
+        norm = np.sqrt(squares)
+        return mean, np.where(varies(rows, axis=1) & (norm > 0), norm, np.inf)
+
+    parts = [slice(first, first + COLUMNS_AT_ONCE) for first in range(0, left.shape[1], COLUMNS_AT_ONCE)]
+    (left_mean, left_norm), (right_mean, right_norm) = moments(left), moments(right)
+    products = np.zeros((len(left), len(right)))
+    for part in parts:
+        products += (left[:, part] - left_mean) @ (right[:, part] - right_mean).T
+    return products / left_norm[:, None] / right_norm
 
 
 def identification_accuracy(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
@@ -112,7 +155,7 @@ def identification_accuracy(true: ArrayLike, predicted: ArrayLike) -> NDArray[np
     true, predicted = _pair(true, predicted)
     if len(true) < 2:
         raise DataError(f"Identification needs at least 2 samples, received {len(true)}.")
-    similarity = _rows_correlated(np.asarray(predicted, float), np.asarray(true, float))
+    similarity = _rows_correlated(np.asarray(predicted), np.asarray(true))
     own = np.diag(similarity)[:, None]
     tied = np.abs(similarity - own) < TIE
     won = ((similarity < own) & ~tied).sum(axis=1) + 0.5 * (tied.sum(axis=1) - 1)
@@ -145,11 +188,13 @@ def nway_identification(
         Number of candidates; chance is 1 / n_candidates. 0 when nothing can be identified.
     """
     true, predicted = _pair(true, predicted)
-    patterns, labels = np.unique(true, axis=0, return_inverse=True)
-    labels = labels.reshape(-1)
-    varied = np.flatnonzero(varies(patterns, axis=1))
+    # Rows are told apart by their bytes (+ 0.0 makes -0.0 and 0.0 the same), since sorting wide rows is slow.
+    numbers: dict[bytes, int] = {}
+    labels = np.array([numbers.setdefault((row + 0.0).tobytes(), len(numbers)) for row in np.asarray(true)])
+    firsts = np.unique(labels, return_index=True)[1]
+    varied = np.flatnonzero(varies(np.asarray(true), axis=1)[firsts])
     samples = np.flatnonzero(np.isin(labels, varied))
     if not 2 <= len(varied) <= min(max_candidates, len(samples) // 2):
         return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
-    similarity = _rows_correlated(np.asarray(predicted[samples], float), np.asarray(patterns[varied], float))
+    similarity = _rows_correlated(np.asarray(predicted)[samples], np.asarray(true)[firsts[varied]])
     return varied[similarity.argmax(axis=1)] == labels[samples], samples, len(varied)

@@ -40,8 +40,8 @@ __all__ = ["MAX_VIDEO_BYTES", "Picture", "write_report"]
 
 MAX_VIDEO_BYTES = 8_000_000
 NEEDED = (
-    "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "n_candidates",
-    "seed", "device", "features", "roi_sizes", "provenance",
+    "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
+    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance",
 )  # fmt: skip
 LAYER_COLUMNS = (
     "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,22 @@ from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import CleanRun, clean_recording, evaluate_layer, n_fits, voxel_explainable_variance
+from brainpred.decoding.evaluation import (
+    CleanRun,
+    clean_recording,
+    evaluate_layer,
+    split_runs,
+    voxel_explainable_variance,
+)
 from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
-from brainpred.devices import resolve_device
+from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import read_video
 from brainpred.numerics.ridge.delays import delays_in_samples
-from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS
+from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reconstruction.swap import generate_pictures
@@ -40,7 +45,7 @@ from brainpred.studies.simulate import simulate_subject
 __all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
 
 
-RESULT_VERSION = 2  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 3  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,16 @@ class DecodeConfig:
         What shares one regularisation.
     delays_s : tuple of float
         How many seconds after the stimulus the BOLD signal is read.
+    search : {"shared", "per-target", "himalaya"}
+        How band weights are found; see :class:`brainpred.BandedRidgeCV`.
     n_candidates : int
-        Band weights to try.
+        Band weights to try, where the search is not shared.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        What units are multiplied in while they are scored.
+    memory_budget : str or None
+        Memory to work in, such as ``"8 GB"``; None: four fifths of what is free.
     seed : int
         Seed of the band weights to try.
     features : str or None
@@ -74,8 +85,11 @@ class DecodeConfig:
     layers: tuple[str, ...] = ()
     bands: str = "roi"
     delays_s: tuple[float, ...] = DEFAULT_DELAYS_S
-    n_candidates: int = 6
+    search: str = "shared"
+    n_candidates: int = 40
     device: str = "auto"
+    precision: str = "auto"
+    memory_budget: str | None = None
     seed: int = 0
     features: str | None = None
     weights: str = "small"
@@ -121,6 +135,10 @@ def decode_subject(
     manifest = load_manifest(config.dataset)
     check_subject(manifest, config.subject)
     delays_in_samples(config.delays_s, manifest.tr_s)
+    if config.search not in SEARCHES:
+        raise ConfigError(f"Unknown search {config.search!r}. Choose one of: {', '.join(SEARCHES)}.")
+    resolve_precision(config.precision, resolve_device(config.device))
+    memory_budget_bytes(config.memory_budget, resolve_device(config.device))
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
     if not config.features:
@@ -221,7 +239,9 @@ def _layer_keys(config: DecodeConfig, recording: Recording, layers: Sequence[str
     shared = {
         "scans": _recording_fingerprint(recording), "tr_s": recording.tr_s, "features": features_key,
         "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
-        "n_candidates": config.n_candidates, "seed": config.seed, "version": RESULT_VERSION,
+        "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
+        "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
+        "seed": config.seed, "version": RESULT_VERSION,
     }  # fmt: skip
     return {layer: fingerprint(layer=layer, **shared) for layer in layers}
 
@@ -248,22 +268,24 @@ def _decode_layers(
 ) -> list[LayerResult]:
     def make_decoder() -> BrainDecoder:
         return BrainDecoder(
-            recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s,
-            n_candidates=config.n_candidates, device=config.device, random_state=config.seed,
+            recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s, search=config.search,
+            n_candidates=config.n_candidates, device=config.device, precision=config.precision,
+            memory_budget=config.memory_budget, random_state=config.seed,
         )  # fmt: skip
 
     results = []
+    splits = split_runs(runs, source)
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
-    with reporter.task("Decoding " + " ".join(layers), sum(n_units.values()) * n_fits(runs)) as advance:
+    with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
         for layer in layers:
             path, key = folder / f"decoded_{layer}.h5", keys[layer]
             if saved_key(path) == key:
-                results.append(load_result(path))
-                advance(n_units[layer] * n_fits(runs))
-                continue
-            result = evaluate_layer(runs, layer, source, make_decoder, partial(advance, n_units[layer]))
-            save_result(result, path, key, simulated=recording.simulated)
+                result = load_result(path)
+            else:
+                result = evaluate_layer(splits, layer, source, make_decoder, reporter)
+                save_result(result, path, key, simulated=recording.simulated)
             results.append(result)
+            advance(n_units[layer])
     return results
 
 

@@ -8,7 +8,7 @@ from brainpred.decoding.evaluation import (
     CleanRun,
     clean_recording,
     evaluate_layer,
-    n_fits,
+    split_runs,
     voxel_explainable_variance,
 )
 from brainpred.errors import DataError
@@ -37,9 +37,22 @@ class Clips:
             for number, (clip, n_scans) in enumerate(lengths.items())
         }
 
-    def of_run(self, layer, run):
+    def n_scans(self, run):
+        return min(run.n_scans, len(self.units[run.stimulus or run.name]))
+
+    def of_run(self, layer, run, units=slice(None)):
         assert layer == "R0"
-        return self.units[run.stimulus or run.name][: run.n_scans].astype(np.float32)
+        return self.units[run.stimulus or run.name][: run.n_scans, units].astype(np.float32)
+
+
+def evaluate(runs, source, make=make_decoder, fits=None):
+    """Evaluate the layer, and note every decoder that is made."""
+
+    def make_and_note():
+        fits.append(make())
+        return fits[-1]
+
+    return evaluate_layer(split_runs(runs, source), "R0", source, make if fits is None else make_and_note)
 
 
 def show(source, clip, *, name=None, role="train", noise=1.0, seed=0, n_scans=None, stimulus=True):
@@ -74,7 +87,7 @@ def mean_of(runs):
 
 
 def test_planted_signal_is_found(source):
-    result = evaluate_layer([*training(source), *repeats(source)], "R0", source, make_decoder)
+    result = evaluate([*training(source), *repeats(source)], source)
     assert result.layer == "R0"
     assert result.shape == SHAPE
     assert result.r.min() > 0.8
@@ -89,7 +102,7 @@ def test_planted_signal_is_found(source):
 
 def test_scores_are_those_of_the_predictions(source):
     runs = [*training(source), *repeats(source), *repeats(source, "t2", 2)]
-    result = evaluate_layer(runs, "R0", source, make_decoder)
+    result = evaluate(runs, source)
     assert result.runs.tolist() == ["t1"] * (43 - DELAY) + ["t2"] * (37 - DELAY)
     zscored = (result.decoded - result.mean) / result.std
     truth = zscore_runs(result.true, result.runs)[0]
@@ -109,36 +122,36 @@ def test_scores_are_those_of_the_predictions(source):
 
 def test_level_and_scale_of_a_clip_are_no_contribution(source):
     runs = [*training(source), *repeats(source), *repeats(source, "t2", 2)]
-    before = evaluate_layer(runs, "R0", source, make_decoder)
+    before = evaluate(runs, source)
     source.units["t2"] = 10 * source.units["t2"] + 70
-    after = evaluate_layer(runs, "R0", source, make_decoder)
+    after = evaluate(runs, source)
     np.testing.assert_allclose(after.contributions, before.contributions, rtol=0, atol=1e-4)
     np.testing.assert_allclose(after.r, before.r, rtol=0, atol=1e-4)
 
 
 def test_decoded_repeats_average_to_the_decoding_of_their_mean(source):
     train, tests = training(source), repeats(source)
-    repeated = evaluate_layer([*train, *tests], "R0", source, make_decoder)
-    averaged = evaluate_layer([*train, mean_of(tests)], "R0", source, make_decoder)
+    repeated = evaluate([*train, *tests], source)
+    averaged = evaluate([*train, mean_of(tests)], source)
     np.testing.assert_allclose(repeated.decoded, averaged.decoded, rtol=0, atol=1e-4)
     np.testing.assert_allclose(repeated.r, averaged.r, rtol=0, atol=1e-5)
     np.testing.assert_allclose(repeated.contributions, averaged.contributions, rtol=0, atol=1e-5)
-    single = evaluate_layer([*train, tests[0]], "R0", source, make_decoder)
+    single = evaluate([*train, tests[0]], source)
     assert (repeated.r > single.r).all()
 
 
 def test_repeats_of_unequal_length_are_cut_to_the_shortest(source):
     tests = repeats(source)
     short = CleanRun(Run("short", "test", tests[1].run.bold[:42], "t1"), tests[1].bold[:42])
-    result = evaluate_layer([*training(source), tests[0], short], "R0", source, make_decoder)
+    result = evaluate([*training(source), tests[0], short], source)
     assert result.true.shape == result.decoded.shape == (42 - DELAY, 6)
 
 
 def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
     runs = training(source, stimulus=False)
     fits = []
-    result = evaluate_layer(runs, "R0", source, make_decoder, on_fit=lambda: fits.append(1))
-    assert len(fits) == n_fits(runs) == 3
+    result = evaluate(runs, source, fits=fits)
+    assert len(fits) == 3
     assert result.runs.tolist() == ["c1"] * (47 - DELAY) + ["c2"] * (31 - DELAY) + ["c3"] * (53 - DELAY)
     for out in range(3):
         others = [run for number, run in enumerate(runs) if number != out]
@@ -165,13 +178,13 @@ def test_runs_of_the_same_clip_are_left_out_together():
         for clip in source.units:
             bold = (3 * ties[clip] + rng.standard_normal((41, N_VOXELS))).astype(np.float32)
             runs.append(CleanRun(Run(f"{clip}-{showing}", "train", bold, clip), zscore_runs(bold, np.zeros(41))[0]))
-    result = evaluate_layer(runs, "R0", source, make_decoder)
-    assert n_fits(runs) == 6
+    result = evaluate(runs, source)
+    assert len(split_runs(runs, source)) == 6
     assert len(result.runs) == 6 * (41 - DELAY), "both showings are averaged"
     assert result.r.mean() < 0.1
     test = CleanRun(Run("again", "test", runs[0].run.bold, "c0"), runs[0].bold)
     with pytest.raises(DataError, match="in training and in test runs: c0"):
-        evaluate_layer([*runs, test], "R0", source, make_decoder)
+        evaluate([*runs, test], source)
 
 
 def test_regularisation_is_not_chosen_on_clips_that_are_fitted_too():
@@ -184,7 +197,7 @@ def test_regularisation_is_not_chosen_on_clips_that_are_fitted_too():
         for clip, tie in ties.items():
             bold = (tie + rng.standard_normal((41, N_VOXELS))).astype(np.float32)
             runs.append(CleanRun(Run(f"{clip}-{showing}", "train", bold, clip), zscore_runs(bold, np.zeros(41))[0]))
-    result = evaluate_layer([*runs, *repeats(source)], "R0", source, make_decoder)
+    result = evaluate([*runs, *repeats(source)], source)
     assert result.cv_r2.max() < 0.02
 
 
@@ -193,7 +206,7 @@ def test_repeats_do_not_see_each_other(source):
         return BrainDecoder(ROIS, delays_s=(2.0, 5.0), alphas=(0.1, 10.0), n_candidates=2, device="cpu")
 
     train, tests = training(source), repeats(source)
-    result = evaluate_layer([*train, *tests], "R0", source, make_late_decoder)
+    result = evaluate([*train, *tests], source, make_late_decoder)
     names = np.repeat([run.run.name for run in train], [len(run.bold) for run in train])
     units = np.concatenate([source.units[run.run.name] for run in train])
     decoder = make_late_decoder().fit(np.concatenate([run.bold for run in train]), units, names)
@@ -204,20 +217,20 @@ def test_repeats_do_not_see_each_other(source):
 
 def test_one_decoder_is_fitted_where_there_are_test_runs(source):
     runs, fits = [*training(source), *repeats(source)], []
-    evaluate_layer(runs, "R0", source, make_decoder, on_fit=lambda: fits.append(1))
-    assert len(fits) == n_fits(runs) == 1
+    evaluate(runs, source, fits=fits)
+    assert len(fits) == 1
 
 
 def test_nothing_of_the_test_runs_enters_the_fit(source):
     train = training(source)
-    before = evaluate_layer([*train, *repeats(source)], "R0", source, make_decoder)
+    before = evaluate([*train, *repeats(source)], source)
     other = Clips({})
     other.units = {**source.units, "t1": 100 + 50 * np.random.default_rng(1).standard_normal((43, 6))}
-    features_changed = evaluate_layer([*train, *repeats(source)], "R0", other, make_decoder)
+    features_changed = evaluate([*train, *repeats(source)], other)
     np.testing.assert_array_equal(features_changed.decoded, before.decoded)
     assert np.abs(features_changed.r - before.r).min() > 0.3
 
-    brain_changed = evaluate_layer([*train, *repeats(source, noise=30.0)], "R0", source, make_decoder)
+    brain_changed = evaluate([*train, *repeats(source, noise=30.0)], source)
     for name in ("mean", "std", "alphas", "cv_r2", "band_weights"):
         np.testing.assert_array_equal(getattr(brain_changed, name), getattr(before, name), err_msg=name)
         np.testing.assert_array_equal(getattr(features_changed, name), getattr(before, name), err_msg=name)
@@ -225,10 +238,10 @@ def test_nothing_of_the_test_runs_enters_the_fit(source):
 
 def test_nothing_of_the_run_left_out_enters_its_fit(source):
     runs = training(source, stimulus=False)
-    before = evaluate_layer(runs, "R0", source, make_decoder)
+    before = evaluate(runs, source)
     other = Clips({})
     other.units = {**source.units, "c2": 100 + 50 * np.random.default_rng(1).standard_normal((31, 6))}
-    after = evaluate_layer(runs, "R0", other, make_decoder)
+    after = evaluate(runs, other)
     np.testing.assert_array_equal(after.decoded[before.runs == "c2"], before.decoded[before.runs == "c2"])
     assert not np.allclose(after.decoded[before.runs == "c1"], before.decoded[before.runs == "c1"])
 
@@ -237,9 +250,9 @@ def test_nothing_of_the_run_left_out_enters_its_fit(source):
 def test_ceiling_is_the_correlation_of_the_mean_with_the_decoding_without_noise(noise):
     source = Clips({"c1": 97, "c2": 89, "c3": 101, "t1": 1201})
     train = training(source)
-    noisy = evaluate_layer([*train, *repeats(source, n_repeats=5, noise=noise)], "R0", source, make_decoder)
+    noisy = evaluate([*train, *repeats(source, n_repeats=5, noise=noise)], source)
     tests = repeats(source, n_repeats=1, noise=0.0)
-    clean = evaluate_layer([*train, *tests], "R0", source, make_decoder)
+    clean = evaluate([*train, *tests], source)
     reached = [np.corrcoef(a, b)[0, 1] for a, b in zip(noisy.decoded.T, clean.decoded.T, strict=True)]
     np.testing.assert_allclose(noisy.ceiling, reached, rtol=0, atol=0.06)
     assert ((noisy.ceiling >= 0) & (noisy.ceiling <= 1)).all()
@@ -251,12 +264,12 @@ def test_ceiling_is_the_correlation_of_the_mean_with_the_decoding_without_noise(
 def test_fewer_than_two_training_runs_are_refused(source, n_training):
     runs = [*training(source)[:n_training], *repeats(source)]
     with pytest.raises(DataError, match=f"at least 2 training runs.*found {n_training}"):
-        evaluate_layer(runs, "R0", source, make_decoder)
+        evaluate(runs, source)
 
 
 def test_two_runs_cannot_be_left_out_in_turn(source):
     with pytest.raises(DataError, match=r"at least 2 training runs.*found 1"):
-        evaluate_layer(training(source)[:2], "R0", source, make_decoder)
+        evaluate(training(source)[:2], source)
 
 
 def test_shuffled_brain_scores_at_chance():
@@ -271,7 +284,7 @@ def test_shuffled_brain_scores_at_chance():
             CleanRun(run.run, run.bold[rng.permutation(len(run.bold))])
             for run in (*training(source), show(source, "t1", role="test"))
         ]
-        result = evaluate_layer(runs, "R0", source, make_decoder)
+        result = evaluate(runs, source)
         scores.append((result.r, result.identification - 0.5, result.pattern_r))
     for values in (np.concatenate(score) for score in zip(*scores, strict=True)):
         assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
@@ -280,7 +293,7 @@ def test_shuffled_brain_scores_at_chance():
 def test_features_one_scan_short_leave_the_last_scan_out(source):
     runs = training(source)
     longer = show(source, "c2", name="longer", seed=9, n_scans=32)
-    result = evaluate_layer([runs[0], longer, runs[2], *repeats(source)], "R0", source, make_decoder)
+    result = evaluate([runs[0], longer, runs[2], *repeats(source)], source)
     assert result.r.min() > 0.7
 
 
@@ -289,7 +302,7 @@ def test_categories_are_identified():
     patterns = np.vstack([np.zeros(6), np.random.default_rng(3).standard_normal((4, 6))])
     shown = {clip: np.resize(np.repeat(np.arange(5), 3), len(units)) for clip, units in source.units.items()}
     source.units = {clip: patterns[labels] for clip, labels in shown.items()}
-    result = evaluate_layer(training(source, noise=0.5), "R0", source, make_decoder)
+    result = evaluate(training(source, noise=0.5), source)
     assert result.n_patterns == 4
     assert len(result.nway_correct) == sum(int((labels[:-DELAY] > 0).sum()) for labels in shown.values())
     assert result.nway_correct.mean() > 0.6

@@ -71,7 +71,8 @@ def fabricate(folder, results, **changes):
             {"name": "third", "role": "test", "n_scans": 11, "stimulus": "clip"},
             {"name": "fourth", "role": "test", "n_scans": 11, "stimulus": "clip"},
         ],
-        "layers": layers, "bands": "roi", "delays_s": [3.0, 4.5], "n_candidates": 5, "seed": 7, "device": "cpu",
+        "layers": layers, "bands": "roi", "delays_s": [3.0, 4.5], "search": "himalaya", "n_candidates": 5,
+        "seed": 7, "device": "cpu",
         "features": {"source": "prednet", "weights": "small", "frame_size": [6, 10]},
         "roi_sizes": {"V1": 7, "V2": 8, "rest": 1020},
         "provenance": {

@@ -1,55 +1,40 @@
 """Banded ridge regression with delays, as a scikit-learn estimator."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from brainpred.devices import resolve_device
-from brainpred.errors import ConfigError, DataError
-from brainpred.numerics.ridge.delays import delayed_rows, delays_in_samples
-from brainpred.numerics.ridge.kernels import band_kernels, band_names, voxel_bands
-from brainpred.numerics.ridge.search import draw_candidates, solve_himalaya
-from brainpred.numerics.scores import r2_score
+from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
+from brainpred.numerics.ridge.delays import delays_in_samples
+from brainpred.numerics.ridge.folds import make_folds
+from brainpred.numerics.ridge.forms import Voxels, form_again, make_form
+from brainpred.numerics.ridge.inputs import (
+    SEARCHES,
+    check_features,
+    check_groups,
+    check_pair,
+    check_runs,
+    check_settings,
+    check_truth,
+    cluster_columns,
+)
+from brainpred.numerics.ridge.kernels import BandKernels, band_names, voxel_bands
+from brainpred.numerics.ridge.plan import plan_ridge
+from brainpred.numerics.ridge.search import BandChoice, SearchSettings
+from brainpred.numerics.ridge.targets import Targets, read_targets
+from brainpred.numerics.scores import product_measure, r2_score
+from brainpred.progress import SILENT, Reporter
 
-__all__ = ["DEFAULT_ALPHAS", "BandedRidgeCV", "leave_run_out"]
+__all__ = ["DEFAULT_ALPHAS", "SEARCHES", "BandedRidgeCV"]
 
 DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 4, 10))
-BLOCKS_WITHOUT_RUNS = 5
-
-
-def leave_run_out(runs: NDArray[Any], gap: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Split samples so that every run is left out once.
-
-    Parameters
-    ----------
-    runs : ndarray (n_samples,)
-        Run of each sample, or any label of what must be left out together.
-    gap : int
-        Samples left out of training on both sides of a block, where a single run is cut into blocks.
-
-    Returns
-    -------
-    list of (train, test) index arrays
-        One pair a run. A single run is cut into (up to) five blocks of neighbouring samples instead.
-
-    Examples
-    --------
-    >>> [test.tolist() for _, test in leave_run_out(np.array([1, 1, 2, 2, 2]))]
-    [[0, 1], [2, 3, 4]]
-    """
-    names = np.unique(runs)
-    if len(names) > 1:
-        tests = [np.flatnonzero(runs == name) for name in names]
-    else:
-        tests = np.array_split(np.arange(len(runs)), min(BLOCKS_WITHOUT_RUNS, len(runs)))
-    everything = np.arange(len(runs))
-    reach = gap if len(names) == 1 else 0
-    near = [np.unique(np.clip(test[:, None] + np.arange(-reach, reach + 1), 0, len(runs) - 1)) for test in tests]
-    return [(np.setdiff1d(everything, around), test) for around, test in zip(near, tests, strict=True)]
 
 
 class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -59,9 +44,13 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         \min_W \; \|Y - \textstyle\sum_b X_b W_b\|^2 + \sum_b \lambda_b \|W_b\|^2
 
     It is solved in dual form, :math:`K = \sum_b \gamma_b K_b`, :math:`\hat Y = K (K + \alpha I)^{-1} Y`,
-    with :math:`\gamma` on the simplex and :math:`(\gamma, \alpha)` chosen per target by leaving out one run
-    at a time. Every K_b has a mean diagonal of 1 on the training samples. X_b holds the band's features at
-    every delay: sample i sees the features of sample i + delay, and zeros where that lies past its run.
+    with :math:`\gamma` on the simplex and :math:`(\gamma, \alpha)` chosen by leaving out one run at a time. Every
+    K_b, centred, has a mean diagonal of 1 on the training samples. X_b holds the band's features at every delay:
+    sample i sees the features of sample i + delay, and their training mean where that lies past its run.
+
+    X and Y may be arrays, memory maps, HDF5 data sets, or anything that has a shape and slices; neither is copied
+    whole. The estimator keeps them and reads them again to predict: leave them as they were. Weights of targets
+    are never stored, but made anew from (γ, α) when they are needed.
 
     Parameters
     ----------
@@ -75,32 +64,59 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Time between samples in seconds.
     alphas : sequence of float
         Regularisation to try.
+    search : {"shared", "per-target", "himalaya"}
+        How band weights are found. ``"shared"``: one γ for all targets of a cluster, by following the gradient of
+        their cross-validated loss; then the best α for each target. ``"per-target"``: the best of ``n_candidates``
+        random γ and of the alphas, for each target. ``"himalaya"``: the same candidates, searched by himalaya.
+    cluster : array_like (n_targets,), optional
+        Label of the cluster of each target, for ``search="shared"``. None: one cluster.
     n_candidates : int
-        Band weights γ to try (even mixture first, then Dirichlet draws).
+        Band weights γ to try per target (even mixture first, then Dirichlet draws).
+    shortlist : int or None
+        Candidates (γ, α) of each target that are scored exactly; the others are ruled out by a compressed score.
+        None: all are scored exactly.
+    cv : None, int, scikit-learn splitter, or iterable of (train, test) index arrays
+        None: every run (or group) is left out once. An int: so many folds of whole runs.
+    fit_intercept : bool
+        Whether targets have an intercept.
+    form : {"auto", "dual", "primal"}
+        ``"dual"``: kernels between samples. ``"primal"``: weights of the leading principal components of every band's
+        features; band weights must be shared. ``"auto"``: dual, but primal where kernels would not fit into the memory
+        budget.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        What targets are multiplied in while they are scored; see :func:`brainpred.devices.resolve_precision`.
+        Kernels, factors and predictions are float32, or float64 if that is asked for.
+    memory_budget : float or str, optional
+        Memory to work in, in bytes or such as ``"8 GB"``. None: four fifths of what is free.
     random_state : int
-        Seed of the candidates.
+        Seed of the candidates and of the audit.
 
     Attributes
     ----------
     band_names_ : list of str
         Names of the bands.
-    band_weights_ : ndarray of float32 (n_bands, n_targets)
-        γ / α of each band and target.
-    alphas_ : ndarray of float32 (n_targets,)
-        Chosen α.
+    gammas_ : ndarray of float64 (n_candidates, n_bands)
+        Band weights that were tried; with ``search="shared"``, those of each cluster.
+    gamma_index_ : ndarray of int32 (n_targets,)
+        Row of ``gammas_`` that each target has.
+    alpha_index_ : ndarray of int32 (n_targets,)
+        Place of each target's α in ``alphas``.
     cv_scores_ : ndarray of float32 (n_targets,)
-        Cross-validated R² of the choice, averaged over the runs left out.
-    dual_coef_ : ndarray of float32 (n_samples, n_targets)
-        Dual weights.
-    intercept_ : ndarray of float32 (n_targets,)
-        Intercept.
+        Cross-validated R² of the choice, averaged over the folds.
+    audit_ : Audit
+        What the choice lost against scoring every candidate exactly, in targets drawn at random.
+    plan_ : RidgePlan
+        What the fit was to take.
+    delays_ : tuple of int
+        Delays in samples.
 
     References
     ----------
     A. O. Nunez-Elizalde, A. G. Huth, J. L. Gallant, "Voxelwise encoding models with non-spherical
     multivariate normal priors", NeuroImage 197, 2019, equation 9 (banded ridge).
+    T. Dupré la Tour et al., "Feature-space selection with banded ridge regression", NeuroImage 264, 2022.
 
     Examples
     --------
@@ -119,8 +135,16 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         delays_s: Sequence[float] = (0.0,),
         tr_s: float = 1.0,
         alphas: Sequence[float] = DEFAULT_ALPHAS,
-        n_candidates: int = 6,
+        search: str = "shared",
+        cluster: ArrayLike | None = None,
+        n_candidates: int = 40,
+        shortlist: int | None = 4,
+        cv: Any = None,
+        fit_intercept: bool = True,
+        form: str = "auto",
         device: str = "auto",
+        precision: str = "auto",
+        memory_budget: float | str | None = None,
         random_state: int = 0,
     ):
         self.bands = bands
@@ -128,26 +152,46 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.delays_s = delays_s
         self.tr_s = tr_s
         self.alphas = alphas
+        self.search = search
+        self.cluster = cluster
         self.n_candidates = n_candidates
+        self.shortlist = shortlist
+        self.cv = cv
+        self.fit_intercept = fit_intercept
+        self.form = form
         self.device = device
+        self.precision = precision
+        self.memory_budget = memory_budget
         self.random_state = random_state
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, runs: ArrayLike | None = None, groups: ArrayLike | None = None
+        self,
+        X: Any,
+        y: Any,
+        runs: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        like: "BandedRidgeCV | None" = None,
+        reporter: Reporter = SILENT,
     ) -> "BandedRidgeCV":
         """Choose γ and α for every target and fit.
 
         Parameters
         ----------
-        X : array_like (n_samples, n_features)
+        X : array_like, memory map or HDF5 data set (n_samples, n_features)
             Features, such as the BOLD of the voxels.
-        y : array_like (n_samples,) or (n_samples, n_targets)
+        y : array_like, memory map or HDF5 data set (n_samples,) or (n_samples, n_targets)
             Targets, such as the units of a network.
         runs : array_like (n_samples,), optional
             Run of each sample; the samples of a run are neighbours. None: a single run.
         groups : array_like (n_samples,), optional
             What must be left out together in cross-validation, such as the clip shown: runs that show the same
             clip have the same targets. None: the runs.
+        like : BandedRidgeCV, optional
+            A ridge that was fitted on the same X and runs, with the same bands and delays: its kernels are used
+            again.
+        reporter : Reporter
+            Where the plan, progress and the audit go.
 
         Returns
         -------
@@ -156,94 +200,105 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Raises
         ------
-        DataError
-            If samples, runs or bands do not match each other.
-        ValueError
-            If an array holds NaN or infinity, or has the wrong number of dimensions (scikit-learn's check).
+        ConfigError, MemoryBudgetError
+            If a parameter cannot be used, or the memory budget cannot hold the fit.
+        DataError, ValueError
+            If samples, runs or bands do not match each other, or values are missing.
         """
-        checked: tuple[NDArray[Any], NDArray[Any]] = validate_data(
-            self, X, y, multi_output=True, y_numeric=True, dtype=[np.float32, np.float64], ensure_min_samples=2
-        )
-        features, targets = checked
-        kernels, runs_checked = self._fit_kernels(features, runs)
-        self._one_target = targets.ndim == 1
-        targets = targets.astype(kernels.dtype, copy=False).reshape(len(features), -1)
-        held_together = runs_checked if groups is None else np.asarray(groups)
-        if held_together.shape != (len(features),):
-            raise DataError(
-                f"groups must label every sample: expected ({len(features)},), received {held_together.shape}."
-            )
-        folds = leave_run_out(held_together, gap=max(self.delays_))
-        if min(len(train) for train, _ in folds) < 1:
-            raise DataError(
-                f"{len(features)} samples are too few for delays of {max(self.delays_)} samples in one run."
-            )
-        candidates = draw_candidates(len(kernels), self.n_candidates, np.random.default_rng(self.random_state))
-        solution = solve_himalaya(
-            kernels,
-            targets,
-            candidates,
-            np.asarray(self.alphas, dtype=np.float64),
-            folds,
-            resolve_device(self.device),
-        )
-        # The weights in use are those of kernels with unit mean diagonal.
-        self.band_weights_ = solution.band_weights
-        self.dual_coef_, self.intercept_ = solution.dual_coef, solution.intercept
-        self.alphas_, self.cv_scores_ = solution.alphas, solution.cv_scores
-        return self
-
-    def _fit_kernels(self, X: NDArray[np.floating], runs: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
-        runs_checked = self._check_runs(X, runs)
-        if self.bands is not None and np.shape(self.bands) != (X.shape[1],):
-            raise DataError(
-                f"bands must label every feature: expected {X.shape[1]} labels, received shape {np.shape(self.bands)}."
-            )
-        if not len(self.alphas) or not np.all(np.isfinite(self.alphas)) or min(self.alphas) <= 0:
-            raise ConfigError(f"alphas must be one or more positive numbers, received {list(self.alphas)}.")
-        if self.n_candidates < 1:
-            raise ConfigError(f"n_candidates must be 1 or more, received {self.n_candidates}.")
+        X, Y = check_pair(self, X, y)
+        check_settings(self, X.shape[1])
+        self._one_target = len(Y.shape) == 1
+        Y = np.asarray(Y)[:, None] if self._one_target else Y
+        n_samples, n_targets = Y.shape
+        runs_checked = check_runs(n_samples, runs)
+        held_together = check_groups(n_samples, runs_checked if groups is None else groups)
         self.delays_ = delays_in_samples(self.delays_s, self.tr_s)
         self.band_names_ = band_names(self.bands, X.shape[1], self.delays_, per_delay=self.per_delay)
-        self._columns = voxel_bands(self.bands, X.shape[1])[1]
-        self._train_X, self._train_runs = X, runs_checked
-        kernels = self._kernels(X, runs_checked)
-        scale = np.einsum("bii->b", kernels) / len(X)
-        # A band of nothing but zeros keeps its kernel of zeros.
-        self.kernel_scale_ = np.where(scale > 0, scale, 1.0).astype(kernels.dtype)
-        return kernels / self.kernel_scale_[:, None, None], runs_checked
-
-    def _kernels(self, X: NDArray[np.floating], runs: NDArray[Any]) -> NDArray[np.floating]:
-        return band_kernels(
-            X, runs, self._train_X, self._train_runs, self._columns, self.delays_, per_delay=self.per_delay
+        clusters = cluster_columns(self.cluster, n_targets)
+        folds = make_folds(self.cv, held_together, gap=max(self.delays_))
+        device = resolve_device(self.device)
+        held, multiplied = resolve_precision(self.precision, device)
+        names, numbers = voxel_bands(self.bands, X.shape[1])
+        budget = memory_budget_bytes(self.memory_budget, device)
+        self.plan_ = plan_ridge(
+            n_samples=n_samples, n_features=X.shape[1], n_targets=n_targets, n_grams=len(names),
+            n_bands=len(self.band_names_), n_delays=len(self.delays_), n_folds=len(folds), form=self.form,
+            n_gammas=1 if self.search == "shared" or len(self.band_names_) == 1 else self.n_candidates,
+            n_alphas=len(self.alphas), n_clusters=len(clusters), search=self.search, shortlist=self.shortlist,
+            device=device, dtype=held, precision=multiplied, budget_bytes=budget,
+        )  # fmt: skip
+        reporter.say(str(self.plan_))
+        rng = np.random.default_rng(self.random_state)
+        settings = SearchSettings(
+            self.search, self._alphas, self.n_candidates, self.shortlist, multiplied, self.fit_intercept,
+            self.plan_.candidate_bytes,
+        )  # fmt: skip
+        voxels = Voxels(X, runs_checked, numbers, self.delays_, self.per_delay)
+        self._form = (
+            make_form(self.plan_, voxels, device, held, self.random_state, reporter)
+            if like is None
+            else form_again(like, voxels, device, held)
         )
+        self._Y = Y
+        self._take(self._form.choose(self._targets(), clusters, folds, settings, rng, reporter))
+        reporter.say(str(self.audit_))
+        return self
 
-    @staticmethod
-    def _check_runs(X: NDArray[np.floating], runs: ArrayLike | None) -> NDArray[Any]:
-        runs_checked = np.zeros(len(X), dtype=np.int64) if runs is None else np.asarray(runs)
-        if runs_checked.shape != (len(X),):
-            raise DataError(
-                f"runs must name the run of every sample: expected ({len(X)},), received {runs_checked.shape}."
-            )
-        n_changes = int(np.sum(runs_checked[1:] != runs_checked[:-1]))
-        if n_changes + 1 != len(np.unique(runs_checked)):
-            raise DataError("The samples of a run must be neighbours; sort the samples by run.")
-        return runs_checked
+    @property
+    def alphas_(self) -> NDArray[np.float64]:
+        """Chosen α of each target, (n_targets,)."""
+        check_is_fitted(self, "alpha_index_")
+        return np.asarray(self.alphas, dtype=np.float64)[self.alpha_index_]
 
-    def _band_predictions(self, X: ArrayLike, runs: ArrayLike | None) -> Iterator[NDArray[np.floating]]:
-        """Yield each band's part of the prediction, (n_samples, n_targets), without the intercept."""
-        check_is_fitted(self, "dual_coef_")
-        features: NDArray[Any] = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        kernels = self._kernels(features.astype(self._train_X.dtype, copy=False), self._check_runs(features, runs))
-        for kernel, scale, weights in zip(kernels, self.kernel_scale_, self.band_weights_, strict=True):
-            yield (kernel / scale) @ (self.dual_coef_ * weights)
+    @property
+    def band_weights_(self) -> NDArray[np.float64]:
+        """Chosen γ of each target, (n_bands, n_targets); they sum to 1."""
+        check_is_fitted(self, "gamma_index_")
+        return self.gammas_[self.gamma_index_].T
 
-    def predict(self, X: ArrayLike, runs: ArrayLike | None = None) -> NDArray[np.floating]:
+    def prepare(self, X: Any, runs: ArrayLike | None = None) -> BandKernels | Tensor:
+        """Prepare other samples for :meth:`predict_blocks`: the costly part, which does not depend on the targets.
+
+        Parameters
+        ----------
+        X : array_like, memory map or HDF5 data set (n_others, n_features)
+            Features.
+        runs : array_like (n_others,), optional
+            Run of each sample, as in :meth:`fit`.
+
+        Returns
+        -------
+        BandKernels or Tensor
+            For this ridge, and for others that were fitted ``like`` it.
+        """
+        check_is_fitted(self, "gammas_")
+        X = check_features(self, X)
+        return self._form.prepare(X, check_runs(X.shape[0], runs))
+
+    def predict_blocks(self, prepared: BandKernels | Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Predict block after block of targets, where all predictions would be too much at once.
+
+        Parameters
+        ----------
+        prepared : BandKernels or Tensor
+            As :meth:`prepare`.
+
+        Yields
+        ------
+        columns : slice
+            Which targets.
+        predictions : Tensor (n_others, n_columns)
+            Their predictions.
+        """
+        check_is_fitted(self, "gammas_")
+        return self._predictor().blocks(prepared)
+
+    def predict(self, X: Any, runs: ArrayLike | None = None) -> NDArray[np.floating]:
         """Predict the targets.
 
         Parameters
         ----------
-        X : array_like (n_samples, n_features)
+        X : array_like, memory map or HDF5 data set (n_samples, n_features)
             Features.
         runs : array_like (n_samples,), optional
             Run of each sample, as in :meth:`fit`.
@@ -253,18 +308,18 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray (n_samples,) or (n_samples, n_targets)
             Predictions, of the shape of the ``y`` that was fitted.
         """
-        total: Any = None
-        for part in self._band_predictions(X, runs):
-            total = part if total is None else total + part
-        total = total + self.intercept_
-        return total[:, 0] if self._one_target else total
+        prepared = self.prepare(X, runs)
+        predictions = np.empty((prepared.shape[0], self._Y.shape[1]), dtype=_numpy_dtype(self._form.dtype))
+        for columns, block in self.predict_blocks(prepared):
+            predictions[:, columns] = block.cpu().numpy()
+        return predictions[:, 0] if self._one_target else predictions
 
-    def split_predict(self, X: ArrayLike, runs: ArrayLike | None = None) -> NDArray[np.floating]:
-        """Predict the targets from each band alone; the parts and the intercept sum to :meth:`predict`.
+    def split_predict(self, X: Any, runs: ArrayLike | None = None) -> NDArray[np.floating]:
+        """Predict the targets from each band alone; the parts and ``intercept_`` sum to :meth:`predict`.
 
         Parameters
         ----------
-        X : array_like (n_samples, n_features)
+        X : array_like, memory map or HDF5 data set (n_samples, n_features)
             Features.
         runs : array_like (n_samples,), optional
             Run of each sample.
@@ -274,14 +329,25 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray (n_bands, n_samples, n_targets)
             Part of each band.
         """
-        return np.stack(list(self._band_predictions(X, runs)))
+        prepared = self.prepare(X, runs)
+        shape = (len(self.band_names_), prepared.shape[0], self._Y.shape[1])
+        parts = np.empty(shape, dtype=_numpy_dtype(self._form.dtype))
+        for columns, block in self._predictor().band_blocks(prepared):
+            parts[:, :, columns] = block.cpu().numpy()
+        return parts
 
-    def score(self, X: ArrayLike, y: ArrayLike, runs: ArrayLike | None = None) -> float:
+    @property
+    def intercept_(self) -> NDArray[np.floating]:
+        """Intercept of each target, (n_targets,); computed when it is asked for."""
+        check_is_fitted(self, "gammas_")
+        return self._predictor().intercepts()
+
+    def score(self, X: Any, y: Any, runs: ArrayLike | None = None) -> float:
         """Give the mean R² over targets.
 
         Parameters
         ----------
-        X : array_like (n_samples, n_features)
+        X : array_like, memory map or HDF5 data set (n_samples, n_features)
             Features.
         y : array_like (n_samples,) or (n_samples, n_targets)
             True targets.
@@ -293,62 +359,97 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         float
             Mean R².
         """
-        true: NDArray[Any] = check_array(y, ensure_2d=False)
-        predicted = self.predict(X, runs)
-        return float(np.mean(r2_score(true.reshape(len(true), -1), predicted.reshape(len(true), -1))))
+        prepared = self.prepare(X, runs)
+        true = check_truth(y, (prepared.shape[0], self._Y.shape[1]))
+        numbers = np.arange(self._Y.shape[1])
+        scores = [
+            r2_score(read_targets(true, numbers[columns]), block.cpu().numpy())
+            for columns, block in self.predict_blocks(prepared)
+        ]
+        return float(np.mean(np.concatenate(scores)))
 
-    def feature_contributions(
-        self, X: ArrayLike, Y: ArrayLike, runs: ArrayLike | None = None, chunk: int = 4096
-    ) -> NDArray[np.float64]:
+    def split_score(self, X: Any, y: Any, runs: ArrayLike | None = None) -> NDArray[np.float64]:
+        r"""Split the R² of every target among the bands, by the product measure.
+
+        .. math:: R^2_b = \sum_t \hat y_b (2 y - \hat y) / \sum_t y^2, \qquad \sum_b R^2_b = R^2
+
+        with y and the bands' parts centred over the samples given.
+
+        Parameters
+        ----------
+        X, y, runs
+            As :meth:`score`.
+
+        Returns
+        -------
+        ndarray of float64 (n_bands, n_targets)
+            Parts of R²; NaN where the truth is constant. They sum to the R² of the centred prediction.
+
+        References
+        ----------
+        T. Dupré la Tour et al., NeuroImage 264, 2022, equation 18 (product measure).
+        """
+        prepared = self.prepare(X, runs)
+        true = check_truth(y, (prepared.shape[0], self._Y.shape[1]))
+        scores = np.full((len(self.band_names_), self._Y.shape[1]), np.nan)
+        numbers = np.arange(self._Y.shape[1])
+        for columns, parts in self._predictor().band_blocks(prepared):
+            scores[:, columns] = product_measure(read_targets(true, numbers[columns]), parts.cpu().numpy())
+        return scores
+
+    def feature_contributions(self, X: Any, y: Any, runs: ArrayLike | None = None) -> NDArray[np.float64]:
         r"""Split the covariance between truth and prediction among the features.
 
         Feature v alone predicts :math:`\hat y^{(v)}`, and its contribution is the mean over targets of
         :math:`\sum_t y_t \hat y^{(v)}_t / \sum_t y_t^2`, y centred. On data held out of the fit, features that
-        carry what generalises are positive, and noise is zero on average. With
-        :math:`M_b = Y A_b^\top` (time of test by time of training) this is :math:`\sum_d x_v(t+d)^\top M_b\, x_v(s+d)`:
-        the weights of single features are never formed.
+        carry what generalises are positive, and noise is zero on average.
 
         Parameters
         ----------
-        X : array_like (n_samples, n_features)
-            Features, best of held-out data.
-        Y : array_like (n_samples, n_targets)
-            True targets.
-        runs : array_like (n_samples,), optional
-            Run of each sample.
-        chunk : int
-            Features at a time.
+        X, y, runs
+            As :meth:`score`; best of held-out data.
 
         Returns
         -------
         ndarray of float64 (n_features,)
             Contributions; their sum is the mean over targets of Σ y ŷ / Σ y².
         """
-        check_is_fitted(self, "dual_coef_")
-        features: NDArray[Any] = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        runs_checked = self._check_runs(features, runs)
-        true: NDArray[Any] = check_array(Y, ensure_2d=False, dtype=self.dual_coef_.dtype)
-        true = true[:, None] if true.ndim == 1 else true
-        if true.shape != (len(features), self.dual_coef_.shape[1]):
-            raise DataError(
-                f"The truth must be {(len(features), self.dual_coef_.shape[1])}, as expected from X and from the fit, "
-                f"received {true.shape}."
-            )
-        centred = true - true.mean(axis=0)
-        power = np.sum(centred**2, axis=0)
-        scaled = np.divide(centred, power, out=np.zeros_like(centred), where=power > 0) / true.shape[1]
-        contributions = np.zeros(features.shape[1])
-        n_per_band = len(self.delays_) if self.per_delay else 1
-        for number, columns in enumerate(self._columns):
-            for d, delay in enumerate(self.delays_):
-                if d == 0 or self.per_delay:
-                    band = number * n_per_band + (d if self.per_delay else 0)
-                    whole = (scaled * self.band_weights_[band]) @ self.dual_coef_.T / self.kernel_scale_[band]
-                rows, row_scans = delayed_rows(runs_checked, delay)
-                cols, col_scans = delayed_rows(self._train_runs, delay)
-                shared = whole[np.ix_(rows, cols)]  # (n_samples, n_train)
-                for begin in range(0, len(columns), chunk):
-                    part = columns[begin : begin + chunk]
-                    right = shared @ self._train_X[np.ix_(col_scans, part)]
-                    contributions[part] += np.sum(features[np.ix_(row_scans, part)] * right, axis=0)
-        return contributions
+        check_is_fitted(self, "gammas_")
+        X = check_features(self, X)
+        true = check_truth(y, (X.shape[0], self._Y.shape[1]))
+        truth = Targets(true, self._form.device, self._form.dtype)
+        return self._form.contributions(self._predictor(), X, check_runs(X.shape[0], runs), truth)
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted ridge, with its training data, as HDF5 (a file as large as they are)."""
+        from brainpred.numerics.ridge.saving import save_ridge
+
+        check_is_fitted(self, "gammas_")
+        save_ridge(self, path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "BandedRidgeCV":
+        """Read a ridge that :meth:`save` wrote; it predicts the same bits."""
+        from brainpred.numerics.ridge.saving import load_ridge
+
+        return load_ridge(path)
+
+    @property
+    def _alphas(self) -> tuple[float, ...]:
+        return tuple(float(alpha) for alpha in self.alphas)
+
+    def _take(self, choice: BandChoice) -> None:
+        self.gammas_, self.gamma_index_, self.alpha_index_ = choice.gammas, choice.gamma, choice.alpha
+        self.cv_scores_, self.audit_ = choice.cv_scores, choice.audit
+
+    def _targets(self) -> Targets:
+        form = self._form
+        return Targets(self._Y, form.device, form.dtype, block_bytes=self.plan_.block_bytes)
+
+    def _predictor(self) -> Any:
+        choice = BandChoice(self.gammas_, self.gamma_index_, self.alpha_index_, self.cv_scores_, self.audit_)
+        return self._form.predictor(self._targets(), choice, self._alphas, intercept=self.fit_intercept)
+
+
+def _numpy_dtype(dtype: torch.dtype) -> Any:
+    return np.float64 if dtype == torch.float64 else np.float32

@@ -1,41 +1,73 @@
-"""Choose band weights and regularisation for every target by cross-validation, with himalaya as the engine."""
+"""Find band weights and α for every target: shared by gradient, or drawn at random for each."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["RidgeSolution", "draw_candidates", "solve_himalaya"]
+from brainpred.numerics.ridge.kernels import BandKernels
+from brainpred.numerics.ridge.oracle import choose_himalaya
+from brainpred.numerics.ridge.residuals import Fold
+from brainpred.numerics.ridge.scoring import Choice, choose, principal_basis
+from brainpred.numerics.ridge.shared import N_EVALUATIONS, second_moment, share_bands, shared_loss
+from brainpred.numerics.ridge.targets import Targets
+from brainpred.progress import Reporter
 
-TARGETS_PER_BATCH = 4096
+__all__ = ["Audit", "BandChoice", "SearchSettings", "choose_bands", "draw_candidates"]
+
+# Directions kept of the targets' time courses, as a part of the samples.
+COMPRESSION = 0.1
+SMALLEST_BASIS = 32
 
 
-class RidgeSolution(NamedTuple):
-    """Hold what the search found.
+class Audit(NamedTuple):
+    """Hold what a choice lost against scoring every candidate exactly, in targets drawn at random.
 
     Attributes
     ----------
-    band_weights : ndarray of float32 (n_bands, n_targets)
-        γ / α: the factor of each band's kernel in the target's kernel.
-    dual_coef : ndarray of float32 (n_samples, n_targets)
-        Dual weights a of ``Ŷ = (Σ_b γ_b / α K_b) a + intercept``.
-    intercept : ndarray of float32 (n_targets,)
-        Intercept.
-    alphas : ndarray of float32 (n_targets,)
-        Chosen α.
-    cv_scores : ndarray of float32 (n_targets,)
-        Cross-validated R² of the choice.
+    n_targets : int
+        Number of targets drawn; 0 where no candidate was ruled out unscored.
+    mean_regret, p99_regret : float
+        Best cross-validated R² of any candidate less that of the choice: mean and 99th percentile.
     """
 
-    band_weights: NDArray[np.float32]
-    dual_coef: NDArray[np.float32]
-    intercept: NDArray[np.float32]
-    alphas: NDArray[np.float32]
+    n_targets: int
+    mean_regret: float
+    p99_regret: float
+
+    def __str__(self) -> str:
+        if not self.n_targets:
+            return "Audit: every candidate was scored exactly."
+        return (
+            f"Audit: against the best of all candidates, {self.n_targets} random targets lose {self.mean_regret:.1e} "
+            f"of cross-validated R² on average, {self.p99_regret:.1e} at the 99th percentile."
+        )
+
+
+class BandChoice(NamedTuple):
+    """Hold what was chosen.
+
+    Attributes
+    ----------
+    gammas : ndarray of float64 (n_gammas, n_bands)
+        Band weights that targets may have.
+    gamma, alpha : ndarray of int32 (n_targets,)
+        Row of ``gammas`` and place among the alphas that each target has.
+    cv_scores : ndarray of float32 (n_targets,)
+        Cross-validated R² of the choice.
+    audit : Audit
+        What was lost.
+    """
+
+    gammas: NDArray[np.float64]
+    gamma: NDArray[np.int32]
+    alpha: NDArray[np.int32]
     cv_scores: NDArray[np.float32]
+    audit: Audit
 
 
 def draw_candidates(n_bands: int, n_candidates: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -62,80 +94,141 @@ def draw_candidates(n_bands: int, n_candidates: int, rng: np.random.Generator) -
     return np.concatenate([even, np.reshape(draws, (-1, n_bands))])
 
 
-@contextmanager
-def _himalaya_backend(device: torch.device) -> Iterator[None]:
-    """Set himalaya's global backend for the length of a block, then put back the one before."""
-    from himalaya.backend import get_backend, set_backend
+class SearchSettings(NamedTuple):
+    """Say how (γ, α) are searched; see :class:`brainpred.BandedRidgeCV`.
 
-    before = get_backend()
-    set_backend("torch_cuda" if device.type == "cuda" else "torch")
-    try:
-        yield
-    finally:
-        set_backend(before)
+    Attributes
+    ----------
+    search : {"shared", "per-target", "himalaya"}
+        How γ is found.
+    alphas : tuple of float
+        Regularisation to try.
+    n_candidates : int
+        Band weights to try for each target, where the search is not shared.
+    shortlist : int or None
+        Candidates of each target to score exactly; None: all.
+    precision : torch.dtype
+        What targets are multiplied in.
+    intercept : bool
+        Whether there is an intercept.
+    candidate_bytes : float
+        Memory for the candidates' matrices.
+    n_evaluations : int
+        How often the gradient of the shared loss may be computed.
+    """
+
+    search: str
+    alphas: tuple[float, ...]
+    n_candidates: int = 40
+    shortlist: int | None = 4
+    precision: torch.dtype = torch.float32
+    intercept: bool = True
+    candidate_bytes: float = np.inf
+    n_evaluations: int = N_EVALUATIONS
 
 
-def solve_himalaya(
-    kernels: NDArray[np.floating],
-    targets: NDArray[np.floating],
-    candidates: NDArray[np.float64],
-    alphas: NDArray[np.float64],
-    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    device: torch.device,
-) -> RidgeSolution:
-    r"""Solve :math:`\min \|Y - \sum_b K_b W_b\|^2 + \ldots` for every target with himalaya's random search.
+def choose_bands(
+    kernels: BandKernels,
+    targets: Targets,
+    clusters: Sequence[NDArray[np.int64]],
+    folds: Sequence[Fold],
+    settings: SearchSettings,
+    rng: np.random.Generator,
+    reporter: Reporter,
+) -> BandChoice:
+    """Choose (γ, α) for every target.
 
     Parameters
     ----------
-    kernels : ndarray (n_bands, n_samples, n_samples)
-        Kernels of the bands.
-    targets : ndarray (n_samples, n_targets)
+    kernels : BandKernels
+        Of the training samples.
+    targets : Targets
         Targets.
-    candidates : ndarray of float64 (n_candidates, n_bands)
-        Band weights to try.
-    alphas : ndarray of float64 (n_alphas,)
-        Regularisation to try.
+    clusters : sequence of ndarray of int64
+        Targets that share band weights, where the search is shared; together they are all.
     folds : sequence of (train, test) index arrays
         Cross-validation splits.
-    device : torch.device
-        Where to compute.
+    settings : SearchSettings
+        How to search.
+    rng : numpy.random.Generator
+        Source of all chance.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
-    RidgeSolution
-        The best candidate and α of each target, refitted on all samples.
-
-    References
-    ----------
-    T. Dupré la Tour et al., "Feature-space selection with banded ridge regression", NeuroImage 264, 2022.
+    BandChoice
+        What was chosen.
     """
-    from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-    from himalaya.scoring import r2_score
-    from sklearn.model_selection import PredefinedSplit
+    search, alphas, intercept = settings.search, settings.alphas, settings.intercept
+    gammas = draw_candidates(kernels.n_bands, settings.n_candidates, rng)
+    if search == "himalaya":
+        gamma, alpha, scores = choose_himalaya(kernels, gammas, alphas, targets, folds, intercept=intercept)
+        return BandChoice(gammas, gamma, alpha, scores, Audit(0, 0.0, 0.0))
+    found, choices = [], []
+    shared = search == "shared" and kernels.n_bands > 1
+    n_pairs = len(alphas) * (1 if search == "shared" else len(gammas))
+    shortlist = n_pairs if settings.shortlist is None else min(settings.shortlist, n_pairs)
+    for columns in clusters:
+        members = targets.only(columns)
+        basis = None
+        if shared or shortlist < n_pairs:
+            with reporter.task("Second moment of the targets", members.n_targets) as advance:
+                moment, sketch = second_moment(members, settings.precision, rng, centre=intercept, on_block=advance)
+            n_directions = min(targets.n_samples, max(SMALLEST_BASIS, int(COMPRESSION * targets.n_samples)))
+            if shortlist < n_pairs:
+                basis = principal_basis(moment, sketch, n_directions, rng)
+        if shared:
+            loss = partial(_shared_loss, kernels, moment, folds, intercept)
+            with reporter.task("Band weights", settings.n_evaluations) as advance:
+                weights = share_bands(
+                    loss, kernels.n_bands, alphas, n_evaluations=settings.n_evaluations,
+                    on_evaluation=lambda value: advance(1),
+                )  # fmt: skip
+            candidates = weights.gamma[None]
+        else:
+            candidates = gammas
+        with (
+            reporter.task("Factorising candidates", n_pairs) as on_candidate,
+            reporter.task("Scoring targets", members.n_targets) as on_block,
+        ):
+            choice = choose(
+                kernels, candidates, alphas, members, folds, basis=basis, shortlist=shortlist,
+                precision=settings.precision, intercept=intercept, candidate_bytes=settings.candidate_bytes,
+                rng=rng, on_candidate=lambda: on_candidate(1), on_block=on_block,
+            )  # fmt: skip
+        choices.append(choice)
+        found.append(candidates)
+    return _join(found, choices, clusters, targets.n_targets, shared=search == "shared")
 
-    splitter = PredefinedSplit([0, 1])
-    splitter.split = lambda *_args: iter(folds)  # type: ignore[method-assign]
-    splitter.get_n_splits = lambda *_args: len(folds)  # type: ignore[method-assign]
-    with _himalaya_backend(device), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Solving .* is slower than solving")
-        log_weights, dual, cv_scores, best_alphas, intercept = solve_multiple_kernel_ridge_random_search(
-            torch.as_tensor(np.require(kernels, requirements=["C", "W"]), device=device),
-            torch.as_tensor(np.require(targets, requirements=["C", "W"]), device=device),
-            n_iter=torch.as_tensor(candidates.astype(kernels.dtype), device=device),
-            alphas=torch.as_tensor(alphas.astype(kernels.dtype), device=device),
-            score_func=r2_score,
-            cv=splitter,
-            fit_intercept=True,
-            return_weights="dual",
-            return_alphas=True,
-            n_targets_batch=TARGETS_PER_BATCH,
-            n_targets_batch_refit=TARGETS_PER_BATCH,
-            progress_bar=False,
-        )
-    return RidgeSolution(
-        np.exp(log_weights.cpu().numpy()),
-        dual.cpu().numpy(),
-        intercept.cpu().numpy(),
-        best_alphas.cpu().numpy(),
-        cv_scores.cpu().numpy().max(axis=0),
-    )
+
+def _shared_loss(
+    kernels: BandKernels,
+    moment: Tensor,
+    folds: Sequence[Fold],
+    intercept: bool,
+    delta: NDArray[np.float64],
+    slope: bool,
+) -> tuple[float, NDArray[np.float64]]:
+    return shared_loss(kernels, delta, moment, folds, intercept=intercept, gradient=slope)
+
+
+def _join(
+    found: Sequence[NDArray[np.float64]],
+    choices: Sequence[Choice],
+    clusters: Sequence[NDArray[np.int64]],
+    n_targets: int,
+    *,
+    shared: bool,
+) -> BandChoice:
+    gamma, alpha = np.empty(n_targets, dtype=np.int32), np.empty(n_targets, dtype=np.int32)
+    scores = np.empty(n_targets, dtype=np.float32)
+    for number, (columns, choice) in enumerate(zip(clusters, choices, strict=True)):
+        gamma[columns] = number if shared else choice.gamma
+        alpha[columns], scores[columns] = choice.alpha, choice.cv_scores
+    table = np.concatenate(found) if shared else found[0]
+    return BandChoice(table, gamma, alpha, scores, _audit(np.concatenate([choice.audited for choice in choices])))
+
+
+def _audit(regret: NDArray[np.float32]) -> Audit:
+    return Audit(len(regret), float(regret.mean()), float(np.percentile(regret, 99)))

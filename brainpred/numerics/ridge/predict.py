@@ -1,0 +1,212 @@
+"""Predict targets from the band weights and α that were chosen for each; their dual weights are never stored."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainpred.numerics.ridge.delays import delayed_rows
+from brainpred.numerics.ridge.kernels import BandKernels, column_chunks, read_columns
+from brainpred.numerics.ridge.residuals import Inverse, invert, prediction_weights
+from brainpred.numerics.ridge.search import BandChoice
+from brainpred.numerics.ridge.targets import Targets
+
+__all__ = ["Predictor", "feature_contributions"]
+
+
+class Predictor:
+    """Turn the targets of the training samples into predictions for others.
+
+    Parameters
+    ----------
+    kernels : BandKernels
+        Of the training samples.
+    targets : Targets
+        Targets of the training samples.
+    choice : BandChoice
+        Band weights and α of each target.
+    alphas : sequence of float
+        Regularisation that was chosen from.
+    intercept : bool
+        Whether there is an intercept.
+    """
+
+    def __init__(
+        self,
+        kernels: BandKernels,
+        targets: Targets,
+        choice: BandChoice,
+        alphas: Sequence[float],
+        *,
+        intercept: bool,
+    ):
+        self._kernels, self._targets, self._gammas, self._alphas = kernels, targets, choice.gammas, alphas
+        self._pairs = choice.gamma.astype(np.int64) * len(alphas) + choice.alpha
+        self._intercept = intercept
+
+    def blocks(self, cross: BandKernels) -> Iterator[tuple[slice, Tensor]]:
+        """Predict other samples, block after block of targets.
+
+        Parameters
+        ----------
+        cross : BandKernels
+            Kernels (n_others, n_samples) between the others and the training samples.
+
+        Yields
+        ------
+        columns : slice
+            Which targets.
+        predictions : Tensor (n_others, n_columns)
+            Their predictions.
+        """
+        weights = {}
+        for pair, gamma, inverse in self._inverses():
+            weights[pair] = prediction_weights(inverse, cross.combine(gamma)) + inverse.mean.to(cross.dtype)
+        for columns, block in self._targets.blocks():
+            predictions = block.new_empty((cross.shape[0], block.shape[1]))
+            for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                predictions[:, here] = weights[pair] @ block[:, here]
+            yield columns, predictions
+
+    def band_blocks(self, cross: BandKernels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Predict other samples from each band alone, without the intercept.
+
+        Parameters
+        ----------
+        cross : BandKernels
+            Kernels (n_others, n_samples) between the others and the training samples.
+
+        Yields
+        ------
+        columns : ndarray of int64
+            Which targets.
+        parts : Tensor (n_bands, n_others, n_columns)
+            What each band adds to their predictions.
+        """
+        for pair, gamma, inverse in self._inverses():
+            alone = [prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)]
+            chosen = np.flatnonzero(self._pairs == pair)
+            for first in range(0, len(chosen), self._targets.block_size):
+                columns = chosen[first : first + self._targets.block_size]
+                block = self._targets.read(columns)
+                yield columns, torch.stack([weights @ block for weights in alone])
+
+    def intercepts(self) -> NDArray[np.floating]:
+        """Give the intercept of every target, (n_targets,)."""
+        means = {pair: inverse.mean.to(self._kernels.dtype) for pair, _, inverse in self._inverses()}
+        found = [
+            (columns, here, means[pair] @ block[:, here])
+            for columns, block in self._targets.blocks()
+            for pair, here in _columns_of_pairs(self._pairs[columns], block.device)
+        ]
+        intercepts = torch.zeros(len(self._pairs), dtype=self._kernels.dtype, device=self._kernels.device)
+        for columns, here, values in found:
+            intercepts[here + columns.start] = values
+        return intercepts.cpu().numpy()
+
+    def band_covariances(self, truth: Targets) -> list[Tensor]:
+        r"""Give, for every band, the matrix that tells how pairs of samples add to what truth and prediction share.
+
+        With A the dual weights, :math:`M_b = \gamma_b / s_b \, \tilde Y A^\top`, and the mean over targets of
+        :math:`\sum_t y_t \hat y_t / \sum_t y_t^2` is :math:`\sum_b \langle M_b, K_b \rangle`, K_b not scaled.
+
+        Parameters
+        ----------
+        truth : Targets
+            True targets of the others, (n_others, n_targets).
+
+        Returns
+        -------
+        list of Tensor (n_others, n_samples)
+            One a band.
+        """
+        shape = (truth.n_samples, self._targets.n_samples)
+        products = {
+            int(pair): torch.zeros(shape, dtype=truth.dtype, device=truth.device) for pair in np.unique(self._pairs)
+        }
+        for columns, block in self._targets.blocks():
+            true = truth.read(truth.columns[columns])
+            centred = true - true.mean(dim=0)
+            power = centred.square().sum(dim=0)
+            scaled = centred * torch.where(power > 0, 1 / power, 0) / truth.n_targets
+            for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                products[pair].addmm_(scaled[:, here], block[:, here].T)
+        matrices = [torch.zeros(shape, dtype=truth.dtype, device=truth.device) for _ in range(self._kernels.n_bands)]
+        for pair, gamma, inverse in self._inverses():
+            dual = prediction_weights(inverse, products[pair])
+            for matrix, share in zip(matrices, gamma / self._kernels.scale, strict=True):
+                matrix.add_(dual, alpha=float(share))
+        return matrices
+
+    def _inverses(self) -> Iterator[tuple[int, NDArray[np.float64], Inverse]]:
+        """Factorise every (γ, α) that some target has."""
+        combined, kernel = -1, None
+        for pair in np.unique(self._pairs):
+            row, column = divmod(int(pair), len(self._alphas))
+            if row != combined or kernel is None:
+                combined, kernel = row, self._kernels.combine(self._gammas[row])
+            yield int(pair), self._gammas[row], invert(kernel, self._alphas[column], intercept=self._intercept)
+
+
+def _columns_of_pairs(pairs: NDArray[np.int64], device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """Give, for every pair that occurs, the columns that have it."""
+    for pair in np.unique(pairs):
+        yield int(pair), torch.as_tensor(np.flatnonzero(pairs == pair), device=device)
+
+
+def feature_contributions(
+    matrices: Sequence[Tensor],
+    left: Any,
+    left_runs: NDArray[Any],
+    right: Any,
+    right_runs: NDArray[Any],
+    means: NDArray[np.float64],
+    bands: NDArray[np.int64],
+    delays: Sequence[int],
+    *,
+    per_delay: bool,
+) -> NDArray[np.float64]:
+    r"""Split what truth and prediction share among the features: :math:`\sum_d x_v(t+d)^\top M_b\, x_v(s+d)`.
+
+    The weights of single features are never formed.
+
+    Parameters
+    ----------
+    matrices : sequence of Tensor (n_others, n_samples)
+        One a band, as :meth:`Predictor.band_covariances`.
+    left, left_runs : array-like (n_others, n_features), ndarray (n_others,)
+        Features of the others, and their runs.
+    right, right_runs : array-like (n_samples, n_features), ndarray (n_samples,)
+        Features of the training samples, and their runs.
+    means : ndarray of float64 (n_features,)
+        Mean of every feature over the training samples.
+    bands : ndarray of int64 (n_features,)
+        Number of each feature's band.
+    delays : sequence of int
+        Delays in samples.
+    per_delay : bool
+        Whether every delay is a band of its own.
+
+    Returns
+    -------
+    ndarray of float64 (n_features,)
+        Contributions.
+    """
+    dtype, device = matrices[0].dtype, matrices[0].device
+    contributions = np.zeros(len(means))
+    pairs = [(delayed_rows(left_runs, delay), delayed_rows(right_runs, delay)) for delay in delays]
+    for columns in column_chunks(len(left_runs) + len(right_runs), len(means), dtype):
+        x_left, x_right = (
+            torch.as_tensor(read_columns(X, columns) - means[columns], device=device).to(dtype) for X in (left, right)
+        )
+        for band in np.unique(bands[columns]):
+            members = torch.as_tensor(np.flatnonzero(bands[columns] == band), device=device)
+            for d, ((rows, row_scans), (cols, col_scans)) in enumerate(pairs):
+                matrix = matrices[band * len(delays) + d if per_delay else band]
+                shared = matrix[torch.as_tensor(rows)[:, None], torch.as_tensor(cols)] @ x_right[col_scans][:, members]
+                parts = (x_left[row_scans][:, members] * shared).sum(dim=0)
+                contributions[np.arange(columns.start, columns.stop)[members.cpu().numpy()]] += parts.cpu().numpy()
+    return contributions

@@ -1,0 +1,211 @@
+"""Band weights that a cluster of targets shares, found by following the gradient of its cross-validated loss."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+from brainpred.numerics.ridge.kernels import BandKernels
+from brainpred.numerics.ridge.residuals import Fold, invert, left_out_residuals, unscored
+from brainpred.numerics.ridge.targets import Targets, standardise
+
+__all__ = ["SharedWeights", "second_moment", "share_bands", "shared_loss"]
+
+# Bounds of δ = γ / α, for kernels of mean diagonal 1; a band at the lower one plays no part.
+SMALLEST, LARGEST = 1e-6, 1e3
+N_EVALUATIONS = 25
+N_PROBES = 64
+
+
+class SharedWeights(NamedTuple):
+    """Hold the band weights of a cluster.
+
+    Attributes
+    ----------
+    gamma : ndarray of float64 (n_bands,)
+        Share of each band; they sum to 1.
+    alpha : float
+        Regularisation that goes with it.
+    loss : float
+        Mean over targets of 1 - R² of what is left out.
+    n_evaluations : int
+        How often the loss was computed.
+    """
+
+    gamma: NDArray[np.float64]
+    alpha: float
+    loss: float
+    n_evaluations: int
+
+
+def second_moment(
+    targets: Targets,
+    precision: torch.dtype,
+    rng: np.random.Generator,
+    *,
+    centre: bool = True,
+    on_block: Callable[[int], None] = lambda n_targets: None,
+) -> tuple[Tensor, Tensor]:
+    r"""Give the mean over targets of :math:`y y^\top`, each y centred and of variance 1, and random mixtures of them.
+
+    Parameters
+    ----------
+    targets : Targets
+        The targets; those that are constant are left out.
+    precision : torch.dtype
+        What is multiplied in; sums are float32 or better.
+    rng : numpy.random.Generator
+        Draws the signs of the mixtures.
+    centre : bool
+        Whether targets are centred, as they are where there is an intercept.
+    on_block : callable
+        Called after each block with its number of targets.
+
+    Returns
+    -------
+    moment : Tensor (n_samples, n_samples)
+        The mean, which is all that the shared loss needs to know of the targets, however many they are.
+    sketch : Tensor (n_samples, n_probes)
+        Sums of the targets with random signs.
+    """
+    total = torch.zeros((targets.n_samples, targets.n_samples), dtype=targets.dtype, device=targets.device)
+    sketch = torch.zeros((targets.n_samples, N_PROBES), dtype=targets.dtype, device=targets.device)
+    n_live = 0
+    for _, block in targets.blocks():
+        scaled, live = standardise(block, centre=centre)
+        n_live += int(live.sum())
+        signs = rng.choice(np.array([-1.0, 1.0]), (block.shape[1], N_PROBES))
+        sketch += scaled @ torch.as_tensor(signs, dtype=targets.dtype, device=targets.device)
+        if precision == targets.dtype:
+            total.addmm_(scaled, scaled.T)
+        else:
+            low = scaled.to(precision)
+            total += low @ low.T
+        on_block(block.shape[1])
+    return total / max(1, n_live), sketch
+
+
+def shared_loss(
+    kernels: BandKernels,
+    delta: NDArray[np.float64],
+    moment: Tensor,
+    folds: Sequence[Fold],
+    *,
+    intercept: bool = True,
+    gradient: bool = True,
+) -> tuple[float, NDArray[np.float64]]:
+    r"""Give the cross-validated loss of a cluster, and its gradient.
+
+    .. math::
+        L(\delta) = \sum_f \frac{1}{F n_f} \mathrm{tr}(E_f S E_f^\top), \qquad
+        \frac{\partial L}{\partial \delta_b} = -2 \langle K_b, G H G \rangle
+
+    with :math:`G = (\sum_b \delta_b K_b + I)^{-1}`, :math:`E_f = G_{ff}^{-1} G_{f,:}`, the second moment S of the
+    targets, :math:`M_f = S E_f^\top G_{ff}^{-1} / (F n_f)` and :math:`H = \sum_f (I - R_f^\top E_f) M_f R_f`, where
+    :math:`R_f` picks the rows that fold f leaves out.
+
+    Parameters
+    ----------
+    kernels : BandKernels
+        Of the training samples.
+    delta : ndarray of float64 (n_bands,)
+        Weights :math:`\gamma / \alpha`.
+    moment : Tensor (n_samples, n_samples)
+        As :func:`second_moment`.
+    folds : sequence of (train, test) index arrays
+        Cross-validation splits.
+    intercept : bool
+        Whether there is an intercept.
+    gradient : bool
+        Whether the gradient is wanted; zeros otherwise.
+
+    Returns
+    -------
+    loss : float
+        Mean over folds and targets of Σ (y - ŷ)² / n_f, for targets of variance 1.
+    gradient : ndarray of float64 (n_bands,)
+        With respect to log δ.
+    """
+    n_samples = kernels.shape[0]
+    inverse = invert(kernels.combine(delta), 1.0, intercept=intercept)
+    dual = inverse.dual
+    moment = moment.to(dual.dtype)
+    loss = 0.0
+    inner = torch.zeros_like(dual)
+    for fold, residuals in zip(folds, left_out_residuals(inverse, folds), strict=True):
+        left_out = unscored(fold, n_samples)
+        rows = torch.as_tensor(left_out, device=dual.device)
+        weights = torch.as_tensor(
+            np.isin(left_out, fold[1]) / (len(folds) * len(fold[1])), dtype=dual.dtype, device=dual.device
+        )
+        projected = residuals @ moment  # (n_left_out, n_samples)
+        loss += float((weights[:, None] * residuals * projected).sum())
+        if gradient:
+            pulled = torch.linalg.solve(dual[rows][:, rows], weights[:, None] * projected).T  # M_f
+            inner[:, rows] += pulled
+            inner[rows[:, None], rows] -= residuals @ pulled
+    if not gradient:
+        return loss, np.zeros(kernels.n_bands)
+    inner = dual @ inner @ dual  # its antisymmetric part has no product with a kernel
+    return loss, -2 * delta * kernels.inner(inner.to(kernels.dtype))
+
+
+def share_bands(
+    loss: Callable[[NDArray[np.float64], bool], tuple[float, NDArray[np.float64]]],
+    n_bands: int,
+    alphas: Sequence[float],
+    *,
+    n_evaluations: int = N_EVALUATIONS,
+    on_evaluation: Callable[[float], None] = lambda value: None,
+) -> SharedWeights:
+    r"""Find the band weights with the least cross-validated loss, by L-BFGS on :math:`\log(\gamma / \alpha)`.
+
+    The search begins at the even mixture, with the best of the ``alphas``.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes δ = γ / α (n_bands,), and whether the gradient is wanted; gives the loss and its gradient with respect
+        to log δ, such as :func:`shared_loss`.
+    n_bands : int
+        Number of bands.
+    alphas : sequence of float
+        Regularisation to begin with.
+    n_evaluations : int
+        How often the gradient may be computed.
+    on_evaluation : callable
+        Called after each evaluation with the loss.
+
+    Returns
+    -------
+    SharedWeights
+        The best that was met.
+    """
+    best = (np.inf, np.full(n_bands, 1.0))
+    count = 0
+
+    def evaluate(log_delta: NDArray[np.float64], *, gradient: bool = True) -> tuple[float, NDArray[np.float64]]:
+        nonlocal best, count
+        delta = np.exp(log_delta)
+        value, slope = loss(delta, gradient)
+        count += 1
+        if value < best[0]:
+            best = (value, delta)
+        on_evaluation(value)
+        return value, slope
+
+    even = [np.full(n_bands, np.log(np.clip(1 / (a * n_bands), SMALLEST, LARGEST))) for a in alphas]
+    start = min(even, key=lambda log_delta: evaluate(log_delta, gradient=False)[0])
+    if n_bands > 1:
+        minimize(
+            evaluate, start, jac=True, method="L-BFGS-B",
+            bounds=[(np.log(SMALLEST), np.log(LARGEST))] * n_bands,
+            options={"maxfun": n_evaluations, "ftol": 1e-6, "gtol": 1e-6},
+        )  # fmt: skip
+    delta = np.where(best[1] <= SMALLEST * 1.001, 0.0, best[1])
+    delta = delta if delta.any() else best[1]
+    return SharedWeights(delta / delta.sum(), float(1 / delta.sum()), best[0], count)
