@@ -56,6 +56,7 @@ class DualForm:
             self.kernels, self.means = BandKernels.of(
                 X, runs, bands, delays, per_delay=per_delay, device=device, dtype=dtype, on_chunk=advance
             )
+        self.numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
         self.n_bands = self.kernels.n_bands
 
     def choose(

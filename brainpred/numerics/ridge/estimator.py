@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -230,15 +229,14 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         reporter.say(str(self.plan_))
         rng = np.random.default_rng(self.random_state)
         settings = SearchSettings(
-            self.search, self._alphas, self.n_candidates, self.shortlist, multiplied, self.fit_intercept,
-            self.plan_.candidate_bytes,
+            self.search, tuple(map(float, self.alphas)), self.n_candidates, self.shortlist, multiplied,
+            self.fit_intercept, self.plan_.candidate_bytes,
         )  # fmt: skip
         voxels = Voxels(X, runs_checked, numbers, self.delays_, self.per_delay)
-        self._form = (
-            make_form(self.plan_, voxels, device, held, self.random_state, reporter)
-            if like is None
-            else form_again(like, voxels, device, held)
-        )
+        if like is None:
+            self._form = make_form(self.plan_, voxels, device, held, self.random_state, reporter)
+        else:
+            self._form = form_again(like, voxels, device, held)
         self._Y = Y
         self._take(self._form.choose(self._targets(), clusters, folds, settings, rng, reporter))
         reporter.say(str(self.audit_))
@@ -309,7 +307,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Predictions, of the shape of the ``y`` that was fitted.
         """
         prepared = self.prepare(X, runs)
-        predictions = np.empty((prepared.shape[0], self._Y.shape[1]), dtype=_numpy_dtype(self._form.dtype))
+        predictions = np.empty((prepared.shape[0], self._Y.shape[1]), dtype=self._form.numpy_dtype)
         for columns, block in self.predict_blocks(prepared):
             predictions[:, columns] = block.cpu().numpy()
         return predictions[:, 0] if self._one_target else predictions
@@ -331,7 +329,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         prepared = self.prepare(X, runs)
         shape = (len(self.band_names_), prepared.shape[0], self._Y.shape[1])
-        parts = np.empty(shape, dtype=_numpy_dtype(self._form.dtype))
+        parts = np.empty(shape, dtype=self._form.numpy_dtype)
         for columns, block in self._predictor().band_blocks(prepared):
             parts[:, :, columns] = block.cpu().numpy()
         return parts
@@ -434,10 +432,6 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         return load_ridge(path)
 
-    @property
-    def _alphas(self) -> tuple[float, ...]:
-        return tuple(float(alpha) for alpha in self.alphas)
-
     def _take(self, choice: BandChoice) -> None:
         self.gammas_, self.gamma_index_, self.alpha_index_ = choice.gammas, choice.gamma, choice.alpha
         self.cv_scores_, self.audit_ = choice.cv_scores, choice.audit
@@ -448,8 +442,6 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _predictor(self) -> Any:
         choice = BandChoice(self.gammas_, self.gamma_index_, self.alpha_index_, self.cv_scores_, self.audit_)
-        return self._form.predictor(self._targets(), choice, self._alphas, intercept=self.fit_intercept)
-
-
-def _numpy_dtype(dtype: torch.dtype) -> Any:
-    return np.float64 if dtype == torch.float64 else np.float32
+        return self._form.predictor(
+            self._targets(), choice, tuple(map(float, self.alphas)), intercept=self.fit_intercept
+        )

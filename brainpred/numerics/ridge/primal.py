@@ -81,6 +81,7 @@ class PrimalForm:
             for _ in range(size)
         ]
         self.feature_bands = np.array(numbers)
+        self.numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
         self.n_bands = int(self.feature_bands.max()) + 1
         self._design = delayed_design(self.components.scores, runs, self.delays, np.arange(len(runs)))
         self.whole = Moments.of(self._design)

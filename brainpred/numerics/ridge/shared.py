@@ -57,7 +57,7 @@ def second_moment(
     targets : Targets
         The targets; those that are constant are left out.
     precision : torch.dtype
-        What is multiplied in; sums are float32 or better.
+        What is multiplied in; products of blocks are rounded to it, and summed in the targets' own.
     rng : numpy.random.Generator
         Draws the signs of the mixtures.
     centre : bool

@@ -75,8 +75,8 @@ class Targets:
         DataError
             If one holds NaN or infinity.
         """
-        values = read_targets(self._Y, columns)
-        return torch.as_tensor(values if values.flags.writeable else values.copy(), device=self.device).to(self.dtype)
+        # Copied into memory that torch aligned: products of the same numbers may round otherwise elsewhere.
+        return torch.tensor(read_targets(self._Y, columns), dtype=self.dtype, device=self.device)
 
 
 def read_targets(Y: Any, columns: NDArray[np.int64]) -> NDArray[Any]:
