@@ -137,7 +137,7 @@ class BrainDecoder:
         self.mean_, self.std_ = units.mean, units.std
         return self
 
-    def predict_blocks(self, prepared: Any) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def predict_blocks(self, prepared: Any) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.float32]]]:
         """Predict z-scored units, block after block.
 
         Parameters
@@ -147,8 +147,8 @@ class BrainDecoder:
 
         Yields
         ------
-        units : slice
-            Which units.
+        units : slice or ndarray of int64
+            Which units; a slice unless memory forbids.
         predictions : ndarray of float32 (n_scans, n_units)
             Their predictions, in standard deviations.
         """

@@ -27,6 +27,8 @@ from brainpred.recordings.recording import Recording, Run, clean_run
 
 __all__ = ["CleanRun", "Split", "clean_recording", "evaluate_layer", "split_runs", "voxel_explainable_variance"]
 
+UNITS_AT_ONCE = 8192
+
 
 @dataclass(frozen=True, eq=False)
 class CleanRun:
@@ -295,7 +297,13 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
     zscored = np.concatenate([fold.zscored for fold in folds])
     runs = np.concatenate([fold.runs for fold in folds])
     decoded = np.concatenate([fold.decoder.restore(fold.zscored) for fold in folds])
-    zscored_true = zscore_runs(true, runs)[0]
+    zscored_true = np.empty_like(true)
+    r, r2 = np.empty(true.shape[1], dtype=np.float32), np.empty(true.shape[1], dtype=np.float32)
+    for first in range(0, true.shape[1], UNITS_AT_ONCE):
+        units = slice(first, first + UNITS_AT_ONCE)
+        zscored_true[:, units] = zscore_runs(true[:, units], runs)[0]
+        r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
+        r2[units] = r2_score(zscored_true[:, units], zscored[:, units])
     correct, _, n_patterns = nway_identification(true, decoded)
     ridges = [fold.decoder.ridge_ for fold in folds]
     audits = [(ridge.audit_.mean_regret, ridge.audit_.p99_regret) for ridge in ridges]
@@ -311,8 +319,8 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         decoded=decoded,
         mean=average([fold.decoder.mean_ for fold in folds]),
         std=average([fold.decoder.std_ for fold in folds]),
-        r=pearson_correlation(zscored_true, zscored).astype(np.float32),
-        r2=r2_score(zscored_true, zscored).astype(np.float32),
+        r=r,
+        r2=r2,
         ceiling=average([fold.ceiling for fold in folds]),
         alphas=average([ridge.alphas_ for ridge in ridges]),
         cv_r2=average([ridge.cv_scores_ for ridge in ridges]),

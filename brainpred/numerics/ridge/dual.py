@@ -76,9 +76,11 @@ class DualForm:
         grams = cross_grams(X, self.X, self.means, self.bands, device=self.device, dtype=self.dtype)
         return BandKernels(grams, runs, self.runs, self.delays, per_delay=self.per_delay, scale=self.kernels.scale)
 
-    def predictor(self, targets: Targets, choice: BandChoice, alphas: Sequence[float], *, intercept: bool) -> Predictor:
+    def predictor(
+        self, targets: Targets, choice: BandChoice, alphas: Sequence[float], *, intercept: bool, held_bytes: float
+    ) -> Predictor:
         """Give what predicts from the kernels that :meth:`prepare` gives."""
-        return Predictor(self.kernels, targets, choice, alphas, intercept=intercept)
+        return Predictor(self.kernels, targets, choice, alphas, intercept=intercept, held_bytes=held_bytes)
 
     def contributions(self, predictor: Predictor, X: Any, runs: NDArray[Any], truth: Targets) -> NDArray[np.float64]:
         """Split what truth and prediction share among the features; see :func:`feature_contributions`."""

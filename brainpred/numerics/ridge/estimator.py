@@ -273,7 +273,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X = check_features(self, X)
         return self._form.prepare(X, check_runs(X.shape[0], runs))
 
-    def predict_blocks(self, prepared: BandKernels | Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def predict_blocks(self, prepared: BandKernels | Tensor) -> Iterator[tuple[slice | NDArray[np.int64], Tensor]]:
         """Predict block after block of targets, where all predictions would be too much at once.
 
         Parameters
@@ -283,8 +283,8 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Yields
         ------
-        columns : slice
-            Which targets.
+        columns : slice or ndarray of int64
+            Which targets; a slice unless memory forbids.
         predictions : Tensor (n_others, n_columns)
             Their predictions.
         """
@@ -442,6 +442,6 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _predictor(self) -> Any:
         choice = BandChoice(self.gammas_, self.gamma_index_, self.alpha_index_, self.cv_scores_, self.audit_)
-        return self._form.predictor(
-            self._targets(), choice, tuple(map(float, self.alphas)), intercept=self.fit_intercept
-        )
+        held = memory_budget_bytes(self.memory_budget, self._form.device) / 2
+        alphas = tuple(map(float, self.alphas))
+        return self._form.predictor(self._targets(), choice, alphas, intercept=self.fit_intercept, held_bytes=held)

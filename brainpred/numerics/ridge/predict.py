@@ -16,6 +16,8 @@ from brainpred.numerics.ridge.targets import Targets
 
 __all__ = ["Predictor", "feature_contributions"]
 
+Columns = slice | NDArray[np.int64]
+
 
 class Predictor:
     """Turn the targets of the training samples into predictions for others.
@@ -32,6 +34,9 @@ class Predictor:
         Regularisation that was chosen from.
     intercept : bool
         Whether there is an intercept.
+    held_bytes : float
+        What matrices (n_others, n_samples), one a pair of γ and α, may take; with less than all need, targets are
+        read more than once.
     """
 
     def __init__(
@@ -42,12 +47,13 @@ class Predictor:
         alphas: Sequence[float],
         *,
         intercept: bool,
+        held_bytes: float = np.inf,
     ):
         self._kernels, self._targets, self._gammas, self._alphas = kernels, targets, choice.gammas, alphas
         self._pairs = choice.gamma.astype(np.int64) * len(alphas) + choice.alpha
-        self._intercept = intercept
+        self._intercept, self._held_bytes = intercept, held_bytes
 
-    def blocks(self, cross: BandKernels) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self, cross: BandKernels) -> Iterator[tuple[Columns, Tensor]]:
         """Predict other samples, block after block of targets.
 
         Parameters
@@ -57,19 +63,21 @@ class Predictor:
 
         Yields
         ------
-        columns : slice
-            Which targets.
+        columns : slice or ndarray of int64
+            Which targets; a slice unless memory forbids.
         predictions : Tensor (n_others, n_columns)
             Their predictions.
         """
-        weights = {}
-        for pair, gamma, inverse in self._inverses():
-            weights[pair] = prediction_weights(inverse, cross.combine(gamma)) + inverse.mean.to(cross.dtype)
-        for columns, block in self._targets.blocks():
-            predictions = block.new_empty((cross.shape[0], block.shape[1]))
-            for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
-                predictions[:, here] = weights[pair] @ block[:, here]
-            yield columns, predictions
+        for group in self._groups(cross.shape[0]):
+            weights = {
+                pair: prediction_weights(inverse, cross.combine(gamma)) + inverse.mean.to(cross.dtype)
+                for pair, gamma, inverse in self._inverses(group)
+            }
+            for columns, block in self._blocks(group):
+                predictions = block.new_empty((cross.shape[0], block.shape[1]))
+                for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                    predictions[:, here] = weights[pair] @ block[:, here]
+                yield columns, predictions
 
     def band_blocks(self, cross: BandKernels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Predict other samples from each band alone, without the intercept.
@@ -86,7 +94,7 @@ class Predictor:
         parts : Tensor (n_bands, n_others, n_columns)
             What each band adds to their predictions.
         """
-        for pair, gamma, inverse in self._inverses():
+        for pair, gamma, inverse in self._inverses(np.unique(self._pairs)):
             alone = [prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)]
             chosen = np.flatnonzero(self._pairs == pair)
             for first in range(0, len(chosen), self._targets.block_size):
@@ -96,16 +104,13 @@ class Predictor:
 
     def intercepts(self) -> NDArray[np.floating]:
         """Give the intercept of every target, (n_targets,)."""
-        means = {pair: inverse.mean.to(self._kernels.dtype) for pair, _, inverse in self._inverses()}
-        found = [
-            (columns, here, means[pair] @ block[:, here])
-            for columns, block in self._targets.blocks()
-            for pair, here in _columns_of_pairs(self._pairs[columns], block.device)
-        ]
-        intercepts = torch.zeros(len(self._pairs), dtype=self._kernels.dtype, device=self._kernels.device)
-        for columns, here, values in found:
-            intercepts[here + columns.start] = values
-        return intercepts.cpu().numpy()
+        pairs = np.unique(self._pairs)
+        means = {pair: inverse.mean.to(self._kernels.dtype) for pair, _, inverse in self._inverses(pairs)}
+        intercepts, numbers = torch.empty(len(self._pairs), dtype=self._kernels.dtype), np.arange(len(self._pairs))
+        for columns, block in self._blocks(pairs):
+            for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                intercepts[torch.as_tensor(numbers[columns])[here.cpu()]] = (means[pair] @ block[:, here]).cpu()
+        return intercepts.numpy()
 
     def band_covariances(self, truth: Targets) -> list[Tensor]:
         r"""Give, for every band, the matrix that tells how pairs of samples add to what truth and prediction share.
@@ -124,27 +129,42 @@ class Predictor:
             One a band.
         """
         shape = (truth.n_samples, self._targets.n_samples)
-        products = {
-            int(pair): torch.zeros(shape, dtype=truth.dtype, device=truth.device) for pair in np.unique(self._pairs)
-        }
-        for columns, block in self._targets.blocks():
-            true = truth.read(truth.columns[columns])
-            centred = true - true.mean(dim=0)
-            power = centred.square().sum(dim=0)
-            scaled = centred * torch.where(power > 0, 1 / power, 0) / truth.n_targets
-            for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
-                products[pair].addmm_(scaled[:, here], block[:, here].T)
         matrices = [torch.zeros(shape, dtype=truth.dtype, device=truth.device) for _ in range(self._kernels.n_bands)]
-        for pair, gamma, inverse in self._inverses():
-            dual = prediction_weights(inverse, products[pair])
-            for matrix, share in zip(matrices, gamma / self._kernels.scale, strict=True):
-                matrix.add_(dual, alpha=float(share))
+        for group in self._groups(truth.n_samples):
+            products = {int(pair): torch.zeros_like(matrices[0]) for pair in group}
+            for columns, block in self._blocks(group):
+                true = truth.read(truth.columns[columns])
+                centred = true - true.mean(dim=0)
+                power = centred.square().sum(dim=0)
+                scaled = centred * torch.where(power > 0, 1 / power, 0) / truth.n_targets
+                for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                    products[pair].addmm_(scaled[:, here], block[:, here].T)
+            for pair, gamma, inverse in self._inverses(group):
+                dual = prediction_weights(inverse, products[pair])
+                for matrix, share in zip(matrices, gamma / self._kernels.scale, strict=True):
+                    matrix.add_(dual, alpha=float(share))
         return matrices
 
-    def _inverses(self) -> Iterator[tuple[int, NDArray[np.float64], Inverse]]:
-        """Factorise every (γ, α) that some target has."""
+    def _groups(self, n_others: int) -> list[NDArray[np.int64]]:
+        """Divide the pairs that occur into groups whose matrices (n_others, n_samples) can be held at once."""
+        pairs = np.unique(self._pairs)
+        bytes_each = n_others * self._targets.n_samples * torch.finfo(self._kernels.dtype).bits // 8
+        n_held = int(max(1, min(len(pairs), self._held_bytes // max(1, bytes_each))))
+        return [pairs[first : first + n_held] for first in range(0, len(pairs), n_held)]
+
+    def _blocks(self, pairs: NDArray[np.int64]) -> Iterator[tuple[Columns, Tensor]]:
+        """Read the targets that have one of these pairs, block by block."""
+        for columns, block in self._targets.blocks():
+            wanted = np.isin(self._pairs[columns], pairs)
+            if wanted.all():
+                yield columns, block
+            elif wanted.any():
+                yield columns.start + np.flatnonzero(wanted), block[:, torch.as_tensor(wanted, device=block.device)]
+
+    def _inverses(self, pairs: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float64], Inverse]]:
+        """Factorise some pairs of γ and α."""
         combined, kernel = -1, None
-        for pair in np.unique(self._pairs):
+        for pair in pairs:
             row, column = divmod(int(pair), len(self._alphas))
             if row != combined or kernel is None:
                 combined, kernel = row, self._kernels.combine(self._gammas[row])

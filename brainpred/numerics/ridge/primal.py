@@ -157,9 +157,9 @@ class PrimalForm:
         return delayed_design(self.components.project(X), runs, self.delays, np.arange(len(runs)))
 
     def predictor(
-        self, targets: Targets, choice: BandChoice, alphas: Sequence[float], *, intercept: bool
+        self, targets: Targets, choice: BandChoice, alphas: Sequence[float], *, intercept: bool, held_bytes: float
     ) -> "PrimalPredictor":
-        """Give what predicts from the features that :meth:`prepare` gives."""
+        """Give what predicts from the features that :meth:`prepare` gives; nothing large is held."""
         return PrimalPredictor(self, targets, choice, alphas, intercept=intercept)
 
     def contributions(

@@ -179,7 +179,7 @@ def choose_bands(
             if shortlist < n_pairs:
                 basis = principal_basis(moment, sketch, n_directions, rng)
         if shared:
-            loss = partial(_shared_loss, kernels, moment, folds, intercept)
+            loss = partial(_shared_loss, kernels, moment, folds, settings)
             with reporter.task("Band weights", settings.n_evaluations) as advance:
                 weights = share_bands(
                     loss, kernels.n_bands, alphas, n_evaluations=settings.n_evaluations,
@@ -206,11 +206,13 @@ def _shared_loss(
     kernels: BandKernels,
     moment: Tensor,
     folds: Sequence[Fold],
-    intercept: bool,
+    settings: SearchSettings,
     delta: NDArray[np.float64],
-    slope: bool,
+    gradient: bool,
 ) -> tuple[float, NDArray[np.float64]]:
-    return shared_loss(kernels, delta, moment, folds, intercept=intercept, gradient=slope)
+    return shared_loss(
+        kernels, delta, moment, folds, intercept=settings.intercept, gradient=gradient, precision=settings.precision
+    )
 
 
 def _join(

@@ -15,9 +15,13 @@ from brainpred.numerics.ridge.targets import Targets, standardise
 
 __all__ = ["SharedWeights", "second_moment", "share_bands", "shared_loss"]
 
-# Bounds of δ = γ / α, for kernels of mean diagonal 1; a band at the lower one plays no part.
-SMALLEST, LARGEST = 1e-6, 1e3
-N_EVALUATIONS = 25
+# The roots of δ, as parts of those that the search begins with: on them the loss is nearer to a parabola than on
+# logarithms, and bands that play no part can reach zero.
+SMALLEST_ROOT, LARGEST_ROOT = 1e-4, 1e3
+FIRST_STEP = 0.3
+TOLERANCE = 1e-6
+N_STARTS = 4
+N_EVALUATIONS = 20
 N_PROBES = 64
 
 
@@ -97,6 +101,7 @@ def shared_loss(
     *,
     intercept: bool = True,
     gradient: bool = True,
+    precision: torch.dtype | None = None,
 ) -> tuple[float, NDArray[np.float64]]:
     r"""Give the cross-validated loss of a cluster, and its gradient.
 
@@ -122,6 +127,8 @@ def shared_loss(
         Whether there is an intercept.
     gradient : bool
         Whether the gradient is wanted; zeros otherwise.
+    precision : torch.dtype, optional
+        What the gradient's two largest products are multiplied in; the kernels' own by default.
 
     Returns
     -------
@@ -150,7 +157,9 @@ def shared_loss(
             inner[rows[:, None], rows] -= residuals @ pulled
     if not gradient:
         return loss, np.zeros(kernels.n_bands)
-    inner = dual @ inner @ dual  # its antisymmetric part has no product with a kernel
+    # The gradient may be rounded, the loss may not; the antisymmetric part has no product with a kernel.
+    rounded = dual.to(precision) if precision is not None and dual.dtype == kernels.dtype else dual
+    inner = (rounded @ inner.to(rounded.dtype)) @ rounded
     return loss, -2 * delta * kernels.inner(inner.to(kernels.dtype))
 
 
@@ -162,9 +171,9 @@ def share_bands(
     n_evaluations: int = N_EVALUATIONS,
     on_evaluation: Callable[[float], None] = lambda value: None,
 ) -> SharedWeights:
-    r"""Find the band weights with the least cross-validated loss, by L-BFGS on :math:`\log(\gamma / \alpha)`.
+    r"""Find the band weights with the least cross-validated loss, by L-BFGS on :math:`\sqrt{\gamma / \alpha}`.
 
-    The search begins at the even mixture, with the best of the ``alphas``.
+    The search begins at the even mixture, with the best of a few of the ``alphas``.
 
     Parameters
     ----------
@@ -186,11 +195,10 @@ def share_bands(
         The best that was met.
     """
     best = (np.inf, np.full(n_bands, 1.0))
-    count = 0
+    count, scale = 0, 0.0
 
-    def evaluate(log_delta: NDArray[np.float64], *, gradient: bool = True) -> tuple[float, NDArray[np.float64]]:
+    def evaluate(delta: NDArray[np.float64], *, gradient: bool) -> tuple[float, NDArray[np.float64]]:
         nonlocal best, count
-        delta = np.exp(log_delta)
         value, slope = loss(delta, gradient)
         count += 1
         if value < best[0]:
@@ -198,14 +206,21 @@ def share_bands(
         on_evaluation(value)
         return value, slope
 
-    even = [np.full(n_bands, np.log(np.clip(1 / (a * n_bands), SMALLEST, LARGEST))) for a in alphas]
-    start = min(even, key=lambda log_delta: evaluate(log_delta, gradient=False)[0])
+    starts = [np.full(n_bands, 1 / (alpha * n_bands)) for alpha in sorted(alphas)[:: max(1, len(alphas) // N_STARTS)]]
+    start = min(starts, key=lambda delta: evaluate(delta, gradient=False)[0])
+
+    def by_roots(roots: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal scale
+        value, slope = evaluate(start * roots**2, gradient=True)
+        slope = 2 * slope / roots
+        # The first step of L-BFGS is as long as the gradient: it is to move the roots, which begin at 1, by a part.
+        scale = scale or FIRST_STEP / max(float(np.linalg.norm(slope)), 1e-12)
+        return scale * value, scale * slope
+
     if n_bands > 1:
         minimize(
-            evaluate, start, jac=True, method="L-BFGS-B",
-            bounds=[(np.log(SMALLEST), np.log(LARGEST))] * n_bands,
-            options={"maxfun": n_evaluations, "ftol": 1e-6, "gtol": 1e-6},
+            by_roots, np.ones(n_bands), jac=True, method="L-BFGS-B", bounds=[(SMALLEST_ROOT, LARGEST_ROOT)] * n_bands,
+            options={"maxfun": n_evaluations, "ftol": TOLERANCE * FIRST_STEP, "gtol": 0.0, "maxcor": 20},
         )  # fmt: skip
-    delta = np.where(best[1] <= SMALLEST * 1.001, 0.0, best[1])
-    delta = delta if delta.any() else best[1]
+    delta = np.where(best[1] <= 1e-6 * best[1].max(), 0.0, best[1])
     return SharedWeights(delta / delta.sum(), float(1 / delta.sum()), best[0], count)

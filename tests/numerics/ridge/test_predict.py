@@ -157,3 +157,22 @@ def test_constant_target_is_predicted_as_that_constant(search):
     predicted = ridge.predict(TEST_X, TEST_RUNS)
     np.testing.assert_allclose(predicted[:, 2], -0.7, rtol=0, atol=1e-10)
     np.testing.assert_allclose(np.delete(predicted, 2, axis=1), others.predict(TEST_X, TEST_RUNS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_held", [1, 2])
+def test_pairs_that_cannot_be_held_at_once_are_predicted_in_turn(n_held):
+    X, Y, runs = simulate(LENGTHS, n_targets=31)
+    test_X, test_Y, test_runs = simulate(TEST_LENGTHS, seed=1, n_targets=31)
+    ridge = BandedRidgeCV(LABELS, search="per-target", n_candidates=4, alphas=ALPHAS, **EXACT).fit(X, Y, runs)
+    predicted, shared = ridge.predict(test_X, test_runs), ridge.feature_contributions(test_X, test_Y, test_runs)
+    n_pairs = len(np.unique(ridge.gamma_index_ * len(ALPHAS) + ridge.alpha_index_))
+    assert n_pairs > 2
+    # Half of the budget is for matrices of others by samples, of 8 bytes each.
+    ridge.set_params(memory_budget=2 * n_held * len(test_X) * len(X) * 8 + 2)
+    blocks = list(ridge.predict_blocks(ridge.prepare(test_X, test_runs)))
+    assert len(blocks) == -(-n_pairs // n_held)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([np.arange(31)[columns] for columns, _ in blocks])), np.arange(31)
+    )
+    np.testing.assert_allclose(ridge.predict(test_X, test_runs), predicted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ridge.feature_contributions(test_X, test_Y, test_runs), shared, rtol=0, atol=1e-12)
