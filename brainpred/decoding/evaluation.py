@@ -182,11 +182,18 @@ def split_runs(runs: Sequence[CleanRun], source: FeatureSource) -> list[Split]:
 
 @dataclass(frozen=True)
 class _Fold:
-    """Predictions for one set of held-out scans, with the decoder that made them."""
+    """Predictions for one set of held-out scans, and what is kept of the decoder that made them (not its kernels)."""
 
-    decoder: BrainDecoder
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    alphas: NDArray[np.float64]
+    cv_r2: NDArray[np.float32]
+    regret: tuple[float, float]
+    band_names: tuple[str, ...]
+    band_weights: NDArray[np.float64]
     true: NDArray[np.float32]
     zscored: NDArray[np.float32]
+    decoded: NDArray[np.float32]
     runs: NDArray[np.str_]
     ceiling: NDArray[np.floating]
     contributions: NDArray[np.float64]
@@ -213,7 +220,22 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
     ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
     labels = np.repeat([group[0].clip for group in split.repeats], n_scored)
     contributions = _contributions(decoder, split, layer, source, n_scored)
-    return _Fold(decoder, true, zscored, labels, ceiling, contributions)
+    ridge = decoder.ridge_
+    return _Fold(
+        mean=decoder.mean_,
+        std=decoder.std_,
+        alphas=ridge.alphas_,
+        cv_r2=ridge.cv_scores_,
+        regret=(ridge.audit_.mean_regret, ridge.audit_.p99_regret),
+        band_names=tuple(ridge.band_names_),
+        band_weights=ridge.band_weights_.mean(axis=1),
+        true=true,
+        zscored=zscored,
+        decoded=decoder.restore(zscored),
+        runs=labels,
+        ceiling=ceiling,
+        contributions=contributions,
+    )
 
 
 def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
@@ -285,18 +307,19 @@ def evaluate_layer(
     for split in splits:
         units = split.units(layer, source)
         decoder = make_decoder().fit(split.X, units, split.runs, split.clips, like=split.fitted, reporter=reporter)
-        split.fitted = decoder
         folds.append(_predict_fold(decoder, split, layer, source))
+        split.fitted = decoder if len(splits) == 1 else None
         if len(splits) > 1:
             split.forget()
     return _collect(layer, source.shapes[layer], folds)
 
 
 def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> LayerResult:
-    true = np.concatenate([fold.true for fold in folds])
-    zscored = np.concatenate([fold.zscored for fold in folds])
-    runs = np.concatenate([fold.runs for fold in folds])
-    decoded = np.concatenate([fold.decoder.restore(fold.zscored) for fold in folds])
+    def join(name: str) -> NDArray[Any]:
+        parts = [getattr(fold, name) for fold in folds]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]  # a layer is large: no copy without need
+
+    true, zscored, runs, decoded = (join(name) for name in ("true", "zscored", "runs", "decoded"))
     zscored_true = np.empty_like(true)
     r, r2 = np.empty(true.shape[1], dtype=np.float32), np.empty(true.shape[1], dtype=np.float32)
     for first in range(0, true.shape[1], UNITS_AT_ONCE):
@@ -305,8 +328,6 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
         r2[units] = r2_score(zscored_true[:, units], zscored[:, units])
     correct, _, n_patterns = nway_identification(true, decoded)
-    ridges = [fold.decoder.ridge_ for fold in folds]
-    audits = [(ridge.audit_.mean_regret, ridge.audit_.p99_regret) for ridge in ridges]
 
     def average(values: Sequence[Any]) -> NDArray[np.float32]:
         return np.mean(values, axis=0).astype(np.float32)
@@ -317,19 +338,19 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         runs=runs,
         true=true,
         decoded=decoded,
-        mean=average([fold.decoder.mean_ for fold in folds]),
-        std=average([fold.decoder.std_ for fold in folds]),
+        mean=average([fold.mean for fold in folds]),
+        std=average([fold.std for fold in folds]),
         r=r,
         r2=r2,
         ceiling=average([fold.ceiling for fold in folds]),
-        alphas=average([ridge.alphas_ for ridge in ridges]),
-        cv_r2=average([ridge.cv_scores_ for ridge in ridges]),
-        regret=average(audits),
+        alphas=average([fold.alphas for fold in folds]),
+        cv_r2=average([fold.cv_r2 for fold in folds]),
+        regret=average([fold.regret for fold in folds]),
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
         identification=identification_accuracy(zscored_true, zscored).astype(np.float32),
         nway_correct=correct,
         n_patterns=n_patterns,
-        band_names=tuple(ridges[0].band_names_),
-        band_weights=average([ridge.band_weights_.mean(axis=1) for ridge in ridges]),
+        band_names=folds[0].band_names,
+        band_weights=average([fold.band_weights for fold in folds]),
         contributions=average([fold.contributions for fold in folds]),
     )

@@ -17,7 +17,7 @@ Columns = slice | NDArray[np.integer]
 class StackedRuns:
     """Stand for the runs of a recording one below another, (n_scans_in_all, n_columns).
 
-    Only whole columns can be read: ``stack[:, columns]``.
+    It is read as ``stack[rows, columns]``, rows being a slice; runs outside of it are not touched.
 
     Parameters
     ----------
@@ -41,10 +41,16 @@ class StackedRuns:
         return self.shape[0]
 
     def __getitem__(self, key: tuple[slice, Columns]) -> NDArray[np.float32]:
-        """Read columns of all runs."""
+        """Read some columns of some rows."""
         rows, columns = key
-        parts = [read(columns)[:length] for read, length in zip(self._readers, self._lengths, strict=True)]
-        return np.concatenate(parts)[rows]
+        first, last, _ = rows.indices(len(self))
+        parts, begin = [], 0
+        for read, length in zip(self._readers, self._lengths, strict=True):
+            inside = slice(max(first - begin, 0), min(last - begin, length))
+            if inside.start < inside.stop:
+                parts.append(read(columns)[inside])
+            begin += length
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 class ZscoredUnits:

@@ -201,6 +201,8 @@ def _read_hdf5(path: Path) -> dict[str, NDArray[np.float32]]:
                 for name, item in file.items()
                 if isinstance(item, h5py.Dataset) and item.ndim == 2
             }
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read features from {path}: {error}.") from error
     if not layers:

@@ -185,6 +185,8 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         if missing or table.empty:
             raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
         table[numbers] = table[numbers].apply(pd.to_numeric)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
     return table

@@ -142,14 +142,13 @@ class Components:
 
     def _column_means(self, X: Any) -> NDArray[np.float64]:
         height = max(1, ROW_BYTES // (4 * X.shape[1]))
-        sums = np.zeros(X.shape[1])
-        first, same = np.asarray(X[0:1, :], dtype=np.float64)[0], np.ones(X.shape[1], dtype=bool)
+        sums, extremes = np.zeros(X.shape[1]), []
         for begin in range(0, X.shape[0], height):
             values = np.asarray(X[begin : begin + height, :])
             sums += values.sum(axis=0, dtype=np.float64)
-            same &= (values == first).all(axis=0) | ~varies(values)
+            extremes += [values.min(axis=0), values.max(axis=0)]
         # The mean of a constant is the constant, and not that but for rounding.
-        return np.where(same, first, sums / X.shape[0])
+        return np.where(varies(np.stack(extremes)), sums / X.shape[0], extremes[0])
 
 
 def delayed_design(

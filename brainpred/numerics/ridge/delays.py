@@ -37,8 +37,10 @@ def delays_in_samples(delays_s: Sequence[float], tr_s: float) -> tuple[int, ...]
     (1, 2)
     """
     check_repetition_time(tr_s)
-    if not len(delays_s) or not np.all(np.isfinite(delays_s)) or min(delays_s) < 0:
-        raise ConfigError(f"delays_s must be one or more delays of 0 s or later, received {list(delays_s)}.")
+    if np.ndim(delays_s) != 1 or not len(delays_s) or not np.all(np.isfinite(delays_s)) or min(delays_s) < 0:
+        raise ConfigError(
+            f"delays_s must be one or more delays of 0 s or later, received {np.asarray(delays_s).tolist()}."
+        )
     return tuple(sorted({int(np.floor(delay / tr_s + 0.5 + 1e-9)) for delay in delays_s}))
 
 

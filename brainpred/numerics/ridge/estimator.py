@@ -13,7 +13,7 @@ from torch import Tensor
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.folds import make_folds
-from brainpred.numerics.ridge.forms import Voxels, form_again, make_form
+from brainpred.numerics.ridge.forms import Voxels, form_again, make_form, prepared_plan
 from brainpred.numerics.ridge.inputs import (
     SEARCHES,
     check_features,
@@ -195,7 +195,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         BandedRidgeCV
-            The fitted estimator.
+            Itself.
 
         Raises
         ------
@@ -206,11 +206,11 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         X, Y = check_pair(self, X, y)
         check_settings(self, X.shape[1])
-        self._one_target = len(Y.shape) == 1
-        Y = np.asarray(Y)[:, None] if self._one_target else Y
+        one_target = len(Y.shape) == 1
+        Y = np.asarray(Y)[:, None] if one_target else Y
         n_samples, n_targets = Y.shape
         runs_checked = check_runs(n_samples, runs)
-        held_together = check_groups(n_samples, runs_checked if groups is None else groups)
+        held_together = check_groups(runs_checked, runs_checked if groups is None else groups)
         self.delays_ = delays_in_samples(self.delays_s, self.tr_s)
         self.band_names_ = band_names(self.bands, X.shape[1], self.delays_, per_delay=self.per_delay)
         clusters = cluster_columns(self.cluster, n_targets)
@@ -219,26 +219,30 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         held, multiplied = resolve_precision(self.precision, device)
         names, numbers = voxel_bands(self.bands, X.shape[1])
         budget = memory_budget_bytes(self.memory_budget, device)
-        self.plan_ = plan_ridge(
+        prepared = None if like is None else prepared_plan(self, like)
+        budget += prepared.kernel_bytes if prepared and self.memory_budget is None else 0  # they are there already
+        plan = plan_ridge(
             n_samples=n_samples, n_features=X.shape[1], n_targets=n_targets, n_grams=len(names),
             n_bands=len(self.band_names_), n_delays=len(self.delays_), n_folds=len(folds), form=self.form,
             n_gammas=1 if self.search == "shared" or len(self.band_names_) == 1 else self.n_candidates,
             n_alphas=len(self.alphas), n_clusters=len(clusters), search=self.search, shortlist=self.shortlist,
-            device=device, dtype=held, precision=multiplied, budget_bytes=budget,
+            device=device, dtype=held, precision=multiplied, budget_bytes=budget, prepared=prepared,
         )  # fmt: skip
-        reporter.say(str(self.plan_))
+        reporter.say(str(plan))
         rng = np.random.default_rng(self.random_state)
         settings = SearchSettings(
             self.search, tuple(map(float, self.alphas)), self.n_candidates, self.shortlist, multiplied,
-            self.fit_intercept, self.plan_.candidate_bytes,
+            self.fit_intercept, plan.candidate_bytes,
         )  # fmt: skip
         voxels = Voxels(X, runs_checked, numbers, self.delays_, self.per_delay)
         if like is None:
-            self._form = make_form(self.plan_, voxels, device, held, self.random_state, reporter)
+            form = make_form(plan, voxels, device, held, self.random_state, reporter)
         else:
-            self._form = form_again(like, voxels, device, held)
-        self._Y = Y
-        self._take(self._form.choose(self._targets(), clusters, folds, settings, rng, reporter))
+            form = form_again(like, voxels, device, held)
+        targets = Targets(Y, device, held, block_bytes=plan.block_bytes, centre=self.fit_intercept)
+        choice = form.choose(targets, clusters, folds, settings, rng, reporter)
+        self.plan_, self._form, self._Y, self._one_target = plan, form, Y, one_target
+        self._take(choice)
         reporter.say(str(self.audit_))
         return self
 
@@ -355,7 +359,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         float
-            Mean R².
+            Mean R², over targets that are not constant.
         """
         prepared = self.prepare(X, runs)
         true = check_truth(y, (prepared.shape[0], self._Y.shape[1]))
@@ -364,7 +368,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             r2_score(read_targets(true, numbers[columns]), block.cpu().numpy())
             for columns, block in self.predict_blocks(prepared)
         ]
-        return float(np.mean(np.concatenate(scores)))
+        return float(np.nanmean(np.concatenate(scores)))
 
     def split_score(self, X: Any, y: Any, runs: ArrayLike | None = None) -> NDArray[np.float64]:
         r"""Split the R² of every target among the bands, by the product measure.
@@ -438,10 +442,9 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _targets(self) -> Targets:
         form = self._form
-        return Targets(self._Y, form.device, form.dtype, block_bytes=self.plan_.block_bytes)
+        return Targets(self._Y, form.device, form.dtype, block_bytes=self.plan_.block_bytes, centre=self.fit_intercept)
 
     def _predictor(self) -> Any:
         choice = BandChoice(self.gammas_, self.gamma_index_, self.alpha_index_, self.cv_scores_, self.audit_)
-        held = memory_budget_bytes(self.memory_budget, self._form.device) / 2
-        alphas = tuple(map(float, self.alphas))
+        held, alphas = memory_budget_bytes(self.memory_budget, self._form.device) / 4, tuple(map(float, self.alphas))
         return self._form.predictor(self._targets(), choice, alphas, intercept=self.fit_intercept, held_bytes=held)

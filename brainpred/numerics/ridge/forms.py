@@ -13,7 +13,7 @@ from brainpred.numerics.ridge.plan import RidgePlan
 from brainpred.numerics.ridge.primal import PrimalForm
 from brainpred.progress import Reporter
 
-__all__ = ["Voxels", "form_again", "make_form"]
+__all__ = ["Voxels", "form_again", "make_form", "prepared_plan"]
 
 
 class Voxels(NamedTuple):
@@ -72,6 +72,34 @@ def make_form(
     )  # fmt: skip
 
 
+def prepared_plan(ridge: Any, like: Any) -> RidgePlan:
+    """Give the plan of a ridge that prepared X, for another that wants to use it again.
+
+    Parameters
+    ----------
+    ridge, like : BandedRidgeCV
+        The one that wants to, and the one that prepared X.
+
+    Returns
+    -------
+    RidgePlan
+        The plan of ``like``.
+
+    Raises
+    ------
+    ConfigError
+        If the form that X was prepared in is not the one that the other wants, or can use.
+    """
+    check_is_fitted(like, "gammas_")
+    plan: RidgePlan = like.plan_
+    if ridge.form not in ("auto", plan.form) or (plan.form == "primal" and ridge.search != "shared"):
+        raise ConfigError(
+            f"like was fitted in {plan.form} form, but form={ridge.form!r} and search={ridge.search!r} were asked for. "
+            "Leave like out, or ask for the same."
+        )
+    return plan
+
+
 def form_again(like: Any, voxels: Voxels, device: torch.device, dtype: torch.dtype) -> DualForm | PrimalForm:
     """Give what another ridge prepared, if it is what these features need.
 
@@ -94,7 +122,6 @@ def form_again(like: Any, voxels: Voxels, device: torch.device, dtype: torch.dty
     ConfigError
         If the other ridge was fitted on other features, or in another way.
     """
-    check_is_fitted(like, "gammas_")
     form: DualForm | PrimalForm = like._form
     same = (
         voxels.X is form.X

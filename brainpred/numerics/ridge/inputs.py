@@ -50,8 +50,13 @@ def check_settings(ridge: BaseEstimator, n_features: int) -> None:
     ConfigError, DataError
         If one cannot be used.
     """
-    if not len(ridge.alphas) or not np.all(np.isfinite(ridge.alphas)) or min(ridge.alphas) <= 0:
-        raise ConfigError(f"alphas must be one or more positive numbers, received {list(ridge.alphas)}.")
+    if (
+        np.ndim(ridge.alphas) != 1
+        or not len(ridge.alphas)
+        or not np.all(np.isfinite(ridge.alphas))
+        or min(ridge.alphas) <= 0
+    ):
+        raise ConfigError(f"alphas must be one or more positive numbers, received {ridge.alphas!r}.")
     if ridge.n_candidates < 1:
         raise ConfigError(f"n_candidates must be 1 or more, received {ridge.n_candidates}.")
     if ridge.shortlist is not None and ridge.shortlist < 1:
@@ -172,11 +177,16 @@ def check_runs(n_samples: int, runs: ArrayLike | None) -> NDArray[Any]:
     return checked
 
 
-def check_groups(n_samples: int, groups: ArrayLike) -> NDArray[Any]:
-    """Check that groups label every sample, and give them as an array."""
+def check_groups(runs: NDArray[Any], groups: ArrayLike) -> NDArray[Any]:
+    """Check that groups label every sample, and that there is something to leave out; give them as an array."""
     checked = np.asarray(groups)
-    if checked.shape != (n_samples,):
-        raise DataError(f"groups must label every sample: expected ({n_samples},), received {checked.shape}.")
+    if checked.shape != runs.shape:
+        raise DataError(f"groups must label every sample: expected {runs.shape}, received {checked.shape}.")
+    if len(np.unique(checked)) == 1 and len(np.unique(runs)) > 1:
+        raise DataError(
+            "All runs are in one group: what must be left out together leaves nothing to train on. Expected 2 groups "
+            "or more, such as clips; runs that show the same clip cannot test each other."
+        )
     return checked
 
 

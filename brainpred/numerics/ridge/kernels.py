@@ -12,7 +12,7 @@ from brainpred.errors import DataError
 from brainpred.numerics.ridge.delays import delayed_rows
 from brainpred.numerics.spread import varies
 
-__all__ = ["BandKernels", "band_names", "column_chunks", "cross_grams", "read_columns", "voxel_bands"]
+__all__ = ["BandKernels", "band_names", "column_chunks", "cross_grams", "mirror", "read_columns", "voxel_bands"]
 
 CHUNK_BYTES = 256 * 2**20
 ROWS_A_BLOCK = 2048
@@ -188,9 +188,7 @@ class BandKernels:
                         gram[first:last, :last].addmm_(part[first:last], part[:last].T)
             on_chunk(values.shape[1])
         for gram in grams:
-            for first in range(0, n_samples, ROWS_A_BLOCK):
-                last = min(n_samples, first + ROWS_A_BLOCK)
-                gram[:first, first:last] = gram[first:last, :first].T
+            mirror(gram)
         runs = np.asarray(runs)
         return cls(grams, runs, runs, delays, per_delay=per_delay), means
 
@@ -251,6 +249,13 @@ class BandKernels:
         centring.diagonal().add_(1)
         diagonals = self.inner(centring) / n_samples
         return np.where(diagonals > 0, diagonals, 1.0)
+
+
+def mirror(matrix: Tensor) -> None:
+    """Make a matrix symmetric of which only the blocks below the diagonal were computed, in place."""
+    for first in range(0, len(matrix), ROWS_A_BLOCK):
+        last = min(len(matrix), first + ROWS_A_BLOCK)
+        matrix[:first, first:last] = matrix[first:last, :first].T
 
 
 def column_chunks(n_samples: int, n_features: int, dtype: torch.dtype) -> list[slice]:

@@ -3,6 +3,7 @@
 import functools
 import math
 import time
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from brainpred.numerics.ridge.targets import BLOCK_BYTES
 __all__ = ["RidgePlan", "multiplication_rate", "plan_ridge"]
 
 # Matrices (n_samples, n_samples) that the search works with, besides the kernels.
-WORKING_MATRICES = 8
+WORKING_MATRICES = 12
 # Features (components × delays) that the primal form solves for at most, if the budget allows.
 MOST_FEATURES = 4096
 PRIMAL_BLOCK_BYTES = 256 * 2**20
@@ -89,7 +90,7 @@ def _enough(n_bytes: float) -> str:
 
 
 def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+    return {0: "no more", 1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _clock(seconds: float) -> str:
@@ -141,6 +142,7 @@ def plan_ridge(
     dtype: torch.dtype,
     precision: torch.dtype,
     budget_bytes: float,
+    prepared: RidgePlan | None = None,
 ) -> RidgePlan:
     """Count what a fit takes.
 
@@ -164,6 +166,8 @@ def plan_ridge(
         Where, and in what, kernels are held and targets multiplied.
     budget_bytes : float
         Memory that may be taken.
+    prepared : RidgePlan, optional
+        Plan of the ridge whose kernels or components are used again.
 
     Returns
     -------
@@ -186,11 +190,15 @@ def plan_ridge(
         # Every kernel as it is, targets and dual weights whole.
         fixed = (n_bands + n_grams + 2 * n_alphas) * square + 3 * n_samples * n_targets * size
     needed = fixed + pair_bytes
+    form = form if prepared is None else prepared.form
     if form == "primal" or (form == "auto" and needed > budget_bytes and search == "shared"):
-        return _plan_primal(
+        plan = _plan_primal(
             n_samples, n_features, n_targets, n_grams, n_bands, n_alphas, n_clusters, n_delays, n_folds, size=size,
-            rate=multiplication_rate(device, dtype), budget_bytes=budget_bytes,
+            rate=multiplication_rate(device, dtype), budget_bytes=budget_bytes, prepared=prepared,
         )  # fmt: skip
+        if form == "auto":
+            warnings.warn(f"Kernels of {_size(needed)} do not fit into the memory budget. {plan}", stacklevel=3)
+        return plan
     if needed > budget_bytes:
         per_sample_squared = (n_grams + WORKING_MATRICES) * size + torch.finfo(precision).bits // 8
         fits = int(max(0.0, (budget_bytes - passing) / per_sample_squared) ** 0.5)
@@ -211,13 +219,15 @@ def plan_ridge(
     moments = search != "himalaya" and ((search == "shared" and n_bands > 1) or exact < n_pairs)
     n_groups = 1 if search == "himalaya" else n_groups
     searching = n_clusters * 7 * cube * (N_EVALUATIONS if n_bands > 1 else 1) if search == "shared" else 0.0
-    factors = 2 * n_pairs * cube * n_clusters
-    slow = float(n_samples) ** 2 * n_features + searching + factors
-    fast = targets_once * (exact + (0.5 if moments else 0))
+    factors = 1.3 * n_pairs * cube * n_clusters
+    slow = searching + factors + (float(n_samples) ** 2 * n_features if prepared is None else 0.0)
+    slow += targets_once / 2 if moments else 0.0
+    fast = targets_once * exact
     seconds = slow / multiplication_rate(device, dtype) + fast / multiplication_rate(device, precision)
     return RidgePlan(
         n_samples, n_features, n_targets, n_bands, n_pairs, search, "dual", 0, kernel_bytes, candidate_bytes,
-        BLOCK_BYTES[device.type], int(fixed + candidate_bytes), 1, int(moments) + int(n_groups), slow + fast, seconds,
+        BLOCK_BYTES[device.type], int(fixed + candidate_bytes), int(prepared is None), int(moments) + int(n_groups),
+        slow + fast, seconds,
     )  # fmt: skip
 
 
@@ -235,27 +245,29 @@ def _plan_primal(
     size: int,
     rate: float,
     budget_bytes: float,
+    prepared: RidgePlan | None,
 ) -> RidgePlan:
-    """Take as many components as fit."""
+    """Take as many components as fit, or those that are there."""
 
     def memory(n_components: int) -> tuple[float, float]:
         wide = n_components * n_delays
         kept = n_samples * (n_components + wide) * size + n_features * n_components / n_grams * size * 3
         # Moments of every fold and their eigenvectors in float64, and what is worked with.
-        moments = (4 * n_folds + 10) * wide**2 * 8
+        moments = (5 * n_folds + 20) * wide**2 * 8
         return kept, kept + moments + 4 * ROW_BYTES + 8 * PRIMAL_BLOCK_BYTES
 
     n_components = min(n_features, max(n_grams, MOST_FEATURES // n_delays))
-    while memory(n_components)[1] > budget_bytes and n_components > n_grams:
+    n_components = n_components if prepared is None else prepared.n_components
+    while prepared is None and memory(n_components)[1] > budget_bytes and n_components > n_grams:
         n_components = max(n_grams, int(0.9 * n_components))
     kept, peak = memory(n_components)
-    if peak > budget_bytes:
+    if peak > budget_bytes and prepared is None:
         raise MemoryBudgetError(
             f"A ridge of {n_samples:,} samples and {n_features:,} features needs {_size(peak)} even with one principal "
             f"component a band, the memory budget is {_size(budget_bytes)}. Expected {_enough(peak)} or more."
         )
     wide = float(n_components * n_delays)
-    passes = 5 if n_components < n_features else 2
+    passes = 0 if prepared else 5 if n_components < n_features else 2
     fits = n_clusters * n_folds * (N_EVALUATIONS * 4 * wide**3 + 20 * wide**3)
     per_target = 4 * n_samples * wide + n_folds * n_alphas * 6 * wide**2
     flops = passes * 4.0 * n_samples * n_features * n_components / n_grams + fits + n_targets * per_target

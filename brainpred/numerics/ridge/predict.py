@@ -77,7 +77,7 @@ class Predictor:
                 predictions = block.new_empty((cross.shape[0], block.shape[1]))
                 for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
                     predictions[:, here] = weights[pair] @ block[:, here]
-                yield columns, predictions
+                yield columns, predictions + self._offsets(columns).to(block.device)
 
     def band_blocks(self, cross: BandKernels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Predict other samples from each band alone, without the intercept.
@@ -110,7 +110,7 @@ class Predictor:
         for columns, block in self._blocks(pairs):
             for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
                 intercepts[torch.as_tensor(numbers[columns])[here.cpu()]] = (means[pair] @ block[:, here]).cpu()
-        return intercepts.numpy()
+        return (intercepts + self._offsets(slice(None))).numpy()
 
     def band_covariances(self, truth: Targets) -> list[Tensor]:
         r"""Give, for every band, the matrix that tells how pairs of samples add to what truth and prediction share.
@@ -144,6 +144,10 @@ class Predictor:
                 for matrix, share in zip(matrices, gamma / self._kernels.scale, strict=True):
                     matrix.add_(dual, alpha=float(share))
         return matrices
+
+    def _offsets(self, columns: Columns) -> Tensor:
+        """Give the means that were taken away from the targets as they were read."""
+        return torch.as_tensor(self._targets.offsets[self._targets.columns[columns]], dtype=self._kernels.dtype)
 
     def _groups(self, n_others: int) -> list[NDArray[np.int64]]:
         """Divide the pairs that occur into groups whose matrices (n_others, n_samples) can be held at once."""

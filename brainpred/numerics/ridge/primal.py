@@ -204,6 +204,8 @@ class PrimalForm:
 
     def sums(self, rows: NDArray[np.int64], block: Tensor) -> TargetMoments:
         """Sum a block of targets over some samples."""
+        if len(rows) == len(self.runs):
+            return TargetMoments.of(self._design, block)
         picked = torch.as_tensor(rows, device=self.device)
         return TargetMoments.of(self._design[picked], block[picked])
 
@@ -238,15 +240,14 @@ class PrimalForm:
             log_delta = torch.as_tensor(np.log(delta), device=self.device).requires_grad_(gradient)
             weights = log_delta.exp() / torch.as_tensor(self.scale, device=self.device)
             roots = weights[torch.as_tensor(self.feature_bands, device=self.device)].sqrt()
-            total = torch.zeros((), dtype=torch.float64, device=self.device)
+            value, slope = 0.0, np.zeros(self.n_bands)
             for train, (_, test), (trained, tested) in zip(trains, moments, sums, strict=True):
-                lost = _solve_and_lose(train, trained, test, tested, roots, intercept=settings.intercept)
-                total = total + lost.sum() / (len(folds) * test.n * n_live)
-            value = float(total.detach())
-            if not gradient:
-                return value, np.zeros(self.n_bands)
-            (slope,) = torch.autograd.grad(total, log_delta)
-            return value, slope.cpu().numpy()
+                lost = _solve_and_lose(train, trained, test, tested, roots, intercept=settings.intercept).sum()
+                part = lost / (len(folds) * test.n * n_live)
+                value += float(part.detach())
+                if gradient:  # fold by fold, so that what one needs is gone before the next
+                    slope += torch.autograd.grad(part, log_delta, retain_graph=True)[0].cpu().numpy()
+            return value, slope
 
         with reporter.task("Band weights", settings.n_evaluations) as advance:
             return share_bands(
@@ -297,6 +298,8 @@ class PrimalPredictor:
                 weights[:, here] = self._solvers[row].weights(some, self._alphas[column])
             intercepts = sums.y / sums.n - mean @ weights
             intercepts = intercepts if self._intercept else torch.zeros_like(intercepts)
+            offsets = self._targets.offsets[self._targets.columns[columns]]
+            intercepts = intercepts + torch.as_tensor(offsets, device=intercepts.device)
             yield columns, weights.to(self._form.dtype), intercepts.to(self._form.dtype)
 
     def blocks(self, prepared: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -15,6 +15,8 @@ __all__ = ["Fold", "Inverse", "invert", "left_out_residuals", "prediction_weight
 # A condition number that float32 stands: its cross-validated losses are then right to 1e-4.
 LARGEST_CONDITION = 1e5
 LARGEST_CONDITION_64 = 1e13
+# So few that float64 costs next to nothing.
+FEW_SAMPLES = 1024
 POWER_ITERATIONS = 8
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # samples trained on, samples tested
@@ -40,7 +42,7 @@ def invert(kernel: Tensor, alpha: float, *, intercept: bool = True) -> Inverse:
     r"""Invert :math:`K + \alpha I` by Cholesky, and take the intercept out.
 
     The intercept is a kernel :math:`c\,1 1^\top` without penalty, :math:`c \to \infty`, whose limit is exact. Where
-    float32 would not do (condition number above 1e5), the work is done in float64.
+    float32 would not do (condition number above 1e5), or samples are few, the work is done in float64.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def invert(kernel: Tensor, alpha: float, *, intercept: bool = True) -> Inverse:
     Returns
     -------
     Inverse
-        On the kernel's device; float64 if the kernel is, or if float32 would not do.
+        On the kernel's device; float64 if the kernel is, if float32 would not do, or if samples are few.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def invert(kernel: Tensor, alpha: float, *, intercept: bool = True) -> Inverse:
         If the matrix is not positive definite even in float64.
     """
     condition = _largest_eigenvalue(kernel) / alpha
-    exact = kernel.dtype == torch.float64 or condition > LARGEST_CONDITION
+    exact = kernel.dtype == torch.float64 or condition > LARGEST_CONDITION or len(kernel) <= FEW_SAMPLES
     regularised = kernel.double() if exact else kernel.clone()
     regularised = regularised.clone() if regularised is kernel else regularised
     regularised.diagonal().add_(alpha)

@@ -57,8 +57,10 @@ def save_ridge(ridge: "BandedRidgeCV", path: Path | str) -> None:
         for name, values in arrays.items():
             if values is not None:
                 labels = np.asarray(values)
+                labels = labels.astype(str) if labels.dtype.kind == "O" else labels
                 file[name] = np.char.encode(labels, "utf-8") if labels.dtype.kind == "U" else labels
         runs = np.asarray(ridge._form.runs)
+        runs = runs.astype(str) if runs.dtype.kind == "O" else runs
         file["runs"] = np.char.encode(runs, "utf-8") if runs.dtype.kind == "U" else runs
         for name in FITTED:
             file[name] = getattr(ridge, name)
@@ -98,10 +100,11 @@ def load_ridge(path: Path | str) -> "BandedRidgeCV":
     """
     from brainpred.numerics.ridge.estimator import BandedRidgeCV
 
+    file = None
     try:
         file = h5py.File(path)
         if file.attrs.get("format") != FORMAT:
-            raise CheckpointError(f"{path} is not a ridge that brainpred saved.")
+            raise ValueError("it is not a ridge that brainpred saved")
         parameters = json.loads(file.attrs["parameters"])
         labels = {name: _decoded(file[name][:]) if name in file else None for name in ("bands", "cluster")}
         ridge = BandedRidgeCV(**(parameters | labels))
@@ -111,6 +114,8 @@ def load_ridge(path: Path | str) -> "BandedRidgeCV":
         plan, seed = RidgePlan(**json.loads(file.attrs["plan"])), int(file.attrs["seed"])
         X, Y, one_target = file["X"], file["Y"], bool(file.attrs["one_target"])
     except (OSError, KeyError, ValueError, TypeError) as error:
+        if file is not None:
+            file.close()
         raise CheckpointError(f"Cannot read a ridge from {path} ({error}). Save it again.") from error
     choice = BandChoice(gammas, gamma, alpha, scores, Audit(int(n_targets), float(mean), float(p99)))
     ridge.plan_, ridge._Y, ridge._one_target, ridge.n_features_in_ = plan, Y, one_target, int(X.shape[1])

@@ -221,15 +221,18 @@ def choose(
                 held.append(candidate)
     scores = np.full(targets.n_targets, -np.inf, dtype=np.float32)
     chosen = np.zeros(targets.n_targets, dtype=np.int64)
-    for group in groups:
+    listed_all = np.empty((shortlist if basis is not None else 0, targets.n_targets), dtype=np.int32)
+    for number, group in enumerate(groups):
         held = held or list(candidates(group, None))
         for here, block in targets.blocks():
             scorer = _Scorer(block, folds, precision, centre=intercept)
-            listed = None if basis is None else _shortlist(scorer.targets, basis, ranking, shortlist)
+            if basis is not None and number == 0:
+                listed_all[:, here] = _shortlist(scorer.targets, basis, ranking, shortlist).cpu().numpy()
+            listed = torch.as_tensor(listed_all[:, here], device=block.device)
             best = torch.as_tensor(scores[here], device=block.device)
             best_pair = torch.as_tensor(chosen[here], device=block.device)
             for pair, candidate in zip(group, held, strict=True):
-                columns = slice(None) if listed is None else (listed == pair).any(dim=0).nonzero()[:, 0]
+                columns = slice(None) if basis is None else (listed == pair).any(dim=0).nonzero()[:, 0]
                 new = scorer.score(candidate.predictions, columns).float()
                 better = new > best[columns]
                 best[columns] = torch.where(better, new, best[columns])

@@ -27,6 +27,8 @@ SMALLEST_BASIS = 32
 class Audit(NamedTuple):
     """Hold what a choice lost against scoring every candidate exactly, in targets drawn at random.
 
+    Candidates are pairs of γ and α; where γ is shared, they differ by α alone.
+
     Attributes
     ----------
     n_targets : int
@@ -41,10 +43,10 @@ class Audit(NamedTuple):
 
     def __str__(self) -> str:
         if not self.n_targets:
-            return "Audit: every candidate was scored exactly."
+            return "Audit: for these band weights, every candidate was scored exactly."
         return (
-            f"Audit: against the best of all candidates, {self.n_targets} random targets lose {self.mean_regret:.1e} "
-            f"of cross-validated R² on average, {self.p99_regret:.1e} at the 99th percentile."
+            f"Audit: {self.n_targets} random targets lose {self.mean_regret:.1e} of cross-validated R² on average, "
+            f"{self.p99_regret:.1e} at the 99th percentile, against scoring every candidate exactly."
         )
 
 
@@ -174,12 +176,12 @@ def choose_bands(
         basis = None
         if shared or shortlist < n_pairs:
             with reporter.task("Second moment of the targets", members.n_targets) as advance:
-                moment, sketch = second_moment(members, settings.precision, rng, centre=intercept, on_block=advance)
+                moment, sketch = second_moment(members, rng, centre=intercept, on_block=advance)
             n_directions = min(targets.n_samples, max(SMALLEST_BASIS, int(COMPRESSION * targets.n_samples)))
             if shortlist < n_pairs:
                 basis = principal_basis(moment, sketch, n_directions, rng)
         if shared:
-            loss = partial(_shared_loss, kernels, moment, folds, settings)
+            loss = partial(_shared_loss, kernels, moment, folds, intercept)
             with reporter.task("Band weights", settings.n_evaluations) as advance:
                 weights = share_bands(
                     loss, kernels.n_bands, alphas, n_evaluations=settings.n_evaluations,
@@ -206,13 +208,11 @@ def _shared_loss(
     kernels: BandKernels,
     moment: Tensor,
     folds: Sequence[Fold],
-    settings: SearchSettings,
+    intercept: bool,
     delta: NDArray[np.float64],
-    gradient: bool,
+    slope: bool,
 ) -> tuple[float, NDArray[np.float64]]:
-    return shared_loss(
-        kernels, delta, moment, folds, intercept=settings.intercept, gradient=gradient, precision=settings.precision
-    )
+    return shared_loss(kernels, delta, moment, folds, intercept=intercept, gradient=slope)
 
 
 def _join(

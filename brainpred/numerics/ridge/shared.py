@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from brainpred.numerics.ridge.kernels import BandKernels
+from brainpred.errors import DataError
+from brainpred.numerics.ridge.kernels import ROWS_A_BLOCK, BandKernels, mirror
 from brainpred.numerics.ridge.residuals import Fold, invert, left_out_residuals, unscored
 from brainpred.numerics.ridge.targets import Targets, standardise
 
@@ -17,7 +18,9 @@ __all__ = ["SharedWeights", "second_moment", "share_bands", "shared_loss"]
 
 # The roots of δ, as parts of those that the search begins with: on them the loss is nearer to a parabola than on
 # logarithms, and bands that play no part can reach zero.
-SMALLEST_ROOT, LARGEST_ROOT = 1e-4, 1e3
+SMALLEST_ROOT = 1e-4
+# The largest δ, for kernels of mean diagonal 1, and the loss of one that cannot be used.
+LARGEST, HOPELESS = 1e3, 1e3
 FIRST_STEP = 0.3
 TOLERANCE = 1e-6
 N_STARTS = 4
@@ -48,7 +51,6 @@ class SharedWeights(NamedTuple):
 
 def second_moment(
     targets: Targets,
-    precision: torch.dtype,
     rng: np.random.Generator,
     *,
     centre: bool = True,
@@ -60,8 +62,6 @@ def second_moment(
     ----------
     targets : Targets
         The targets; those that are constant are left out.
-    precision : torch.dtype
-        What is multiplied in; products of blocks are rounded to it, and summed in the targets' own.
     rng : numpy.random.Generator
         Draws the signs of the mixtures.
     centre : bool
@@ -84,12 +84,11 @@ def second_moment(
         n_live += int(live.sum())
         signs = rng.choice(np.array([-1.0, 1.0]), (block.shape[1], N_PROBES))
         sketch += scaled @ torch.as_tensor(signs, dtype=targets.dtype, device=targets.device)
-        if precision == targets.dtype:
-            total.addmm_(scaled, scaled.T)
-        else:
-            low = scaled.to(precision)
-            total += low @ low.T
+        for first in range(0, targets.n_samples, ROWS_A_BLOCK):
+            last = min(targets.n_samples, first + ROWS_A_BLOCK)
+            total[first:last, :last].addmm_(scaled[first:last], scaled[:last].T)
         on_block(block.shape[1])
+    mirror(total)
     return total / max(1, n_live), sketch
 
 
@@ -101,7 +100,6 @@ def shared_loss(
     *,
     intercept: bool = True,
     gradient: bool = True,
-    precision: torch.dtype | None = None,
 ) -> tuple[float, NDArray[np.float64]]:
     r"""Give the cross-validated loss of a cluster, and its gradient.
 
@@ -127,8 +125,6 @@ def shared_loss(
         Whether there is an intercept.
     gradient : bool
         Whether the gradient is wanted; zeros otherwise.
-    precision : torch.dtype, optional
-        What the gradient's two largest products are multiplied in; the kernels' own by default.
 
     Returns
     -------
@@ -157,9 +153,7 @@ def shared_loss(
             inner[rows[:, None], rows] -= residuals @ pulled
     if not gradient:
         return loss, np.zeros(kernels.n_bands)
-    # The gradient may be rounded, the loss may not; the antisymmetric part has no product with a kernel.
-    rounded = dual.to(precision) if precision is not None and dual.dtype == kernels.dtype else dual
-    inner = (rounded @ inner.to(rounded.dtype)) @ rounded
+    inner = dual @ inner @ dual  # its antisymmetric part has no product with a kernel
     return loss, -2 * delta * kernels.inner(inner.to(kernels.dtype))
 
 
@@ -185,7 +179,7 @@ def share_bands(
     alphas : sequence of float
         Regularisation to begin with.
     n_evaluations : int
-        How often the gradient may be computed.
+        How often the gradient may be computed, but for the end of a line search.
     on_evaluation : callable
         Called after each evaluation with the loss.
 
@@ -199,14 +193,18 @@ def share_bands(
 
     def evaluate(delta: NDArray[np.float64], *, gradient: bool) -> tuple[float, NDArray[np.float64]]:
         nonlocal best, count
-        value, slope = loss(delta, gradient)
         count += 1
+        try:
+            value, slope = loss(delta, gradient)
+        except DataError:  # so near to singular that it cannot be factorised: nothing that one would want
+            value, slope = HOPELESS, np.zeros(n_bands)
         if value < best[0]:
             best = (value, delta)
         on_evaluation(value)
         return value, slope
 
-    starts = [np.full(n_bands, 1 / (alpha * n_bands)) for alpha in sorted(alphas)[:: max(1, len(alphas) // N_STARTS)]]
+    tried = np.unique(np.linspace(0, len(alphas) - 1, N_STARTS).round().astype(int))
+    starts = [np.full(n_bands, 1 / (alpha * n_bands)) for alpha in np.sort(alphas)[tried]]
     start = min(starts, key=lambda delta: evaluate(delta, gradient=False)[0])
 
     def by_roots(roots: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -218,8 +216,9 @@ def share_bands(
         return scale * value, scale * slope
 
     if n_bands > 1:
+        largest_root = float(np.sqrt(max(1.0, LARGEST / start[0])))
         minimize(
-            by_roots, np.ones(n_bands), jac=True, method="L-BFGS-B", bounds=[(SMALLEST_ROOT, LARGEST_ROOT)] * n_bands,
+            by_roots, np.ones(n_bands), jac=True, method="L-BFGS-B", bounds=[(SMALLEST_ROOT, largest_root)] * n_bands,
             options={"maxfun": n_evaluations, "ftol": TOLERANCE * FIRST_STEP, "gtol": 0.0, "maxcor": 20},
         )  # fmt: skip
     delta = np.where(best[1] <= 1e-6 * best[1].max(), 0.0, best[1])

@@ -32,6 +32,13 @@ class Targets:
         Only these targets, ascending; all by default.
     block_bytes : int, optional
         Size of a block in float32; what suits the device by default.
+    centre : bool
+        Whether the mean of every target is taken away, in the precision of Y, as it is read.
+
+    Attributes
+    ----------
+    offsets : ndarray of float64 (n_columns_of_Y,)
+        Means that were taken away, of the targets that were read.
     """
 
     def __init__(
@@ -41,7 +48,10 @@ class Targets:
         dtype: torch.dtype,
         columns: NDArray[np.int64] | None = None,
         block_bytes: int | None = None,
+        *,
+        centre: bool = False,
     ):
+        self.centre, self.offsets = centre, np.zeros(Y.shape[1])
         self._Y, self.device, self.dtype = Y, device, dtype
         self.columns = np.arange(Y.shape[1]) if columns is None else columns
         self.n_samples, self.n_targets = int(Y.shape[0]), len(self.columns)
@@ -50,9 +60,9 @@ class Targets:
 
     def only(self, columns: NDArray[np.int64]) -> "Targets":
         """Give some of the targets: those at these places, ascending."""
-        return (
-            self if len(columns) == self.n_targets else Targets(self._Y, self.device, self.dtype, self.columns[columns])
-        )
+        if len(columns) == self.n_targets:
+            return self
+        return Targets(self._Y, self.device, self.dtype, self.columns[columns], self._block_bytes, centre=self.centre)
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Give block after block: which of the targets (by their place in ``columns``), and their values."""
@@ -76,7 +86,12 @@ class Targets:
             If one holds NaN or infinity.
         """
         # Copied into memory that torch aligned: products of the same numbers may round otherwise elsewhere.
-        return torch.tensor(read_targets(self._Y, columns), dtype=self.dtype, device=self.device)
+        values = read_targets(self._Y, columns)
+        if self.centre:
+            self.offsets[columns] = values.mean(axis=0, dtype=np.float64)
+            precise = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+            values = precise - self.offsets[columns].astype(precise.dtype)
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
 
 def read_targets(Y: Any, columns: NDArray[np.int64]) -> NDArray[Any]:

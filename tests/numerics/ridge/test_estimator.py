@@ -358,3 +358,77 @@ BREACHES = {
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("form", ["dual", "primal"])
+def test_level_of_the_targets_costs_no_digits(form):
+    X, Y, runs = simulate(LENGTHS)
+    test_X, _, test_runs = simulate(TEST_LENGTHS, seed=1)
+    ridge = BandedRidgeCV(LABELS, form=form, alphas=ALPHAS, precision="float32", device="cpu")
+    near = ridge.fit(X, Y, runs).predict(test_X, test_runs)
+    for level in (1e4, -1e6):
+        far = ridge.fit(X, Y + level, runs)
+        np.testing.assert_allclose(far.cv_scores_, ridge.fit(X, Y, runs).cv_scores_, atol=1e-4)
+        ridge.fit(X, Y + level, runs)
+        # float32 has seven digits, of which the level takes some.
+        np.testing.assert_allclose(
+            ridge.predict(test_X, test_runs) - level, near, rtol=0, atol=2e-7 * abs(level) + 1e-4
+        )
+
+
+def test_what_was_prepared_in_one_form_is_not_used_in_another():
+    X, Y, runs = simulate(LENGTHS)
+    settings = {"bands": LABELS, "device": "cpu"}
+    dual, primal = (BandedRidgeCV(**settings, form=form).fit(X, Y, runs) for form in ("dual", "primal"))
+    for wanted, like in (
+        ({"form": "dual"}, primal),
+        ({"form": "primal"}, dual),
+        ({"search": "per-target"}, primal),
+        ({"search": "himalaya"}, primal),
+    ):
+        with pytest.raises(ConfigError, match=r"like was fitted in (dual|primal) form, but form="):
+            BandedRidgeCV(**settings, **wanted).fit(X, Y, runs, like=like)
+    again = BandedRidgeCV(**settings).fit(X, Y, runs, like=primal)
+    assert (again.plan_.form, again.plan_.n_components, again.plan_.passes_over_X) == ("primal", 13, 0)
+    np.testing.assert_array_equal(again.predict(X, runs), primal.predict(X, runs))
+
+
+def test_runs_in_a_single_group_are_refused():
+    X, Y, runs = simulate(LENGTHS)
+    with pytest.raises(DataError, match="All runs are in one group"):
+        BandedRidgeCV(device="cpu").fit(X, Y, runs, groups=np.full(60, "clip"))
+
+
+def test_constant_truth_is_left_out_of_the_score():
+    X, Y, runs = simulate(LENGTHS)
+    ridge = BandedRidgeCV(LABELS, device="cpu").fit(X, Y, runs)
+    truth = Y.copy()
+    truth[:, 1] = 3.0
+    others = ridge.split_score(X, truth, runs)
+    assert np.isnan(others[:, 1]).all()
+    assert np.isfinite(ridge.score(X, truth, runs))
+
+
+@pytest.mark.parametrize("value", [1.0, [], [[1.0, 2.0]]])
+def test_alphas_and_delays_that_are_no_list_are_refused(value):
+    X, Y, runs = simulate(LENGTHS)
+    with pytest.raises(ConfigError, match="alphas must be one or more positive numbers"):
+        BandedRidgeCV(alphas=value).fit(X, Y, runs)
+    with pytest.raises(ConfigError, match="delays_s must be one or more delays"):
+        BandedRidgeCV(delays_s=value).fit(X, Y, runs)
+
+
+def test_failed_fit_leaves_the_one_before():
+    X, Y, runs = simulate(LENGTHS)
+    ridge = BandedRidgeCV(LABELS, device="cpu").fit(X, Y, runs)
+    before = ridge.predict(X, runs)
+
+    class Broken:
+        shape, dtype = Y.shape, Y.dtype
+
+        def __getitem__(self, key):
+            raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        ridge.fit(X, Broken(), runs)
+    np.testing.assert_array_equal(ridge.predict(X, runs), before)

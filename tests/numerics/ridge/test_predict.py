@@ -167,8 +167,8 @@ def test_pairs_that_cannot_be_held_at_once_are_predicted_in_turn(n_held):
     predicted, shared = ridge.predict(test_X, test_runs), ridge.feature_contributions(test_X, test_Y, test_runs)
     n_pairs = len(np.unique(ridge.gamma_index_ * len(ALPHAS) + ridge.alpha_index_))
     assert n_pairs > 2
-    # Half of the budget is for matrices of others by samples, of 8 bytes each.
-    ridge.set_params(memory_budget=2 * n_held * len(test_X) * len(X) * 8 + 2)
+    # A quarter of the budget is for matrices of others by samples, of 8 bytes each.
+    ridge.set_params(memory_budget=4 * n_held * len(test_X) * len(X) * 8 + 2)
     blocks = list(ridge.predict_blocks(ridge.prepare(test_X, test_runs)))
     assert len(blocks) == -(-n_pairs // n_held)
     np.testing.assert_array_equal(

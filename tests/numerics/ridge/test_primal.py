@@ -136,7 +136,8 @@ def test_kernels_beyond_the_budget_give_way_to_components(monkeypatch):
 
             return contextlib.nullcontext(lambda steps: None)
 
-    ridge = BandedRidgeCV(LABELS, **SETTINGS, memory_budget="8 GB").fit(X, Y, runs, reporter=Reporter())
+    with pytest.warns(UserWarning, match="do not fit into the memory budget. Ridge of 60 samples.*13 components"):
+        ridge = BandedRidgeCV(LABELS, **SETTINGS, memory_budget="8 GB").fit(X, Y, runs, reporter=Reporter())
     assert ridge.plan_.form == "primal"
     assert "in primal form, 13 components" in said[0]
     assert "parts of the variance of each group of voxels: 100%, 100%, 100%" in said[1]

@@ -70,7 +70,8 @@ def test_predictions_keep_the_precision_of_the_kernel_between():
 
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize(("alpha", "expected"), [(1.0, torch.float32), (1e-6, torch.float64)])
-def test_ill_conditioned_kernel_is_inverted_in_float64(alpha, expected, intercept):
+def test_ill_conditioned_kernel_is_inverted_in_float64(alpha, expected, intercept, monkeypatch):
+    monkeypatch.setattr("brainpred.numerics.ridge.residuals.FEW_SAMPLES", 0)
     kernel, targets = problem(n_columns=67)
     single = torch.as_tensor(kernel, dtype=torch.float32)
     inverse = invert(single, alpha, intercept=intercept)
@@ -82,7 +83,13 @@ def test_ill_conditioned_kernel_is_inverted_in_float64(alpha, expected, intercep
         np.testing.assert_allclose(found, truth, rtol=0, atol=(1e-4 if expected == torch.float32 else 1e-8) * 10)
 
 
-def test_condition_is_seen_where_the_rows_of_a_kernel_sum_to_zero():
+def test_few_samples_are_inverted_in_float64():
+    kernel = torch.eye(41, dtype=torch.float32)
+    assert invert(kernel, 1.0).dual.dtype == torch.float64
+
+
+def test_condition_is_seen_where_the_rows_of_a_kernel_sum_to_zero(monkeypatch):
+    monkeypatch.setattr("brainpred.numerics.ridge.residuals.FEW_SAMPLES", 0)
     signs = np.tile([1.0, -1.0], 20)
     kernel = torch.as_tensor(1000.0 * np.outer(signs, signs), dtype=torch.float32)
     assert not (kernel @ torch.ones(40)).any()

@@ -89,7 +89,7 @@ def test_files_that_are_no_ridge_are_refused(tmp_path):
         BandedRidgeCV.load(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["format"] = "other"
-    with pytest.raises(CheckpointError, match="is not a ridge that brainpred saved"):
+    with pytest.raises(CheckpointError, match="it is not a ridge that brainpred saved"):
         BandedRidgeCV.load(tmp_path / "other.h5")
     X, Y, runs = simulate(LENGTHS)
     BandedRidgeCV(device="cpu").fit(X, Y, runs).save(tmp_path / "ridge.h5")

@@ -43,7 +43,7 @@ def refitted(Y=Y, folds=FOLDS, *, intercept=True):
 
 def basis_of(Y, n_directions, dtype=torch.float64, seed=3):
     rng = np.random.default_rng(seed)
-    moment, sketch = second_moment(make_targets(Y, dtype), dtype, rng)
+    moment, sketch = second_moment(make_targets(Y, dtype), rng)
     return principal_basis(moment, sketch, n_directions, rng)
 
 
@@ -199,7 +199,7 @@ def test_principal_directions_are_orthonormal_and_hold_most_of_the_variance():
     rng = np.random.default_rng(0)
     low_rank = rng.standard_normal((60, 4)) @ rng.standard_normal((4, 201)) + 0.05 * rng.standard_normal((60, 201))
     targets = reference.standardised(low_rank)
-    moment, sketch = second_moment(make_targets(low_rank), torch.float64, rng)
+    moment, sketch = second_moment(make_targets(low_rank), rng)
     basis = principal_basis(moment, sketch, 4, rng)
     np.testing.assert_allclose((basis.directions.T @ basis.directions).numpy(), np.eye(4), atol=1e-12)
     np.testing.assert_allclose((basis.directions.T @ basis.rest).numpy(), 0, atol=1e-9)
