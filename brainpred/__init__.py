@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from brainpred.features.extract import FeatureConfig, extract_features
     from brainpred.models.prednet import PredNet
     from brainpred.numerics.ridge.estimator import BandedRidgeCV
+    from brainpred.progress import RichReporter
     from brainpred.recordings.readers import load_recording
     from brainpred.recordings.recording import Recording
     from brainpred.studies.decode import DecodeConfig, decode_subject
@@ -31,6 +32,7 @@ _HOMES = {
     "PredNet": "brainpred.models.prednet",
     "ReconstructConfig": "brainpred.studies.reconstruct",
     "Recording": "brainpred.recordings.recording",
+    "RichReporter": "brainpred.progress",
     "SimulationConfig": "brainpred.studies.simulate",
     "decode_subject": "brainpred.studies.decode",
     "extract_features": "brainpred.features.extract",
@@ -47,6 +49,7 @@ __all__ = [
     "PredNet",
     "ReconstructConfig",
     "Recording",
+    "RichReporter",
     "SimulationConfig",
     "decode_subject",
     "extract_features",
