@@ -189,6 +189,7 @@ class _Fold:
     alphas: NDArray[np.float64]
     cv_r2: NDArray[np.float32]
     regret: tuple[float, float]
+    form: str
     band_names: tuple[str, ...]
     band_weights: NDArray[np.float64]
     true: NDArray[np.float32]
@@ -227,6 +228,7 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         alphas=ridge.alphas_,
         cv_r2=ridge.cv_scores_,
         regret=(ridge.audit_.mean_regret, ridge.audit_.p99_regret),
+        form=ridge.plan_.form,
         band_names=tuple(ridge.band_names_),
         band_weights=ridge.band_weights_.mean(axis=1),
         true=true,
@@ -346,6 +348,7 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         alphas=average([fold.alphas for fold in folds]),
         cv_r2=average([fold.cv_r2 for fold in folds]),
         regret=average([fold.regret for fold in folds]),
+        form="primal" if any(fold.form == "primal" for fold in folds) else "dual",
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
         identification=identification_accuracy(zscored_true, zscored).astype(np.float32),
         nway_correct=correct,

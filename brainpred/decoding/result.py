@@ -42,6 +42,8 @@ class LayerResult:
     regret : ndarray of float32 (2,)
         Cross-validated R² that the choice lost against scoring every candidate exactly, in units drawn at random:
         mean and 99th percentile.
+    form : {"dual", "primal"}
+        Whether kernels were used, or principal components since kernels did not fit into memory.
     pattern_r, identification : ndarray of float32 (n_scans,)
         Correlation over units at each scan; part of other scans that each is told apart from (chance 0.5).
     nway_correct : ndarray of bool (n_identified,)
@@ -69,6 +71,7 @@ class LayerResult:
     alphas: NDArray[np.float32]
     cv_r2: NDArray[np.float32]
     regret: NDArray[np.float32]
+    form: str
     pattern_r: NDArray[np.float32]
     identification: NDArray[np.float32]
     nway_correct: NDArray[np.bool_]
@@ -143,7 +146,7 @@ def load_result(path: Path | str) -> LayerResult:
         raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
     values["shape"] = tuple(int(n) for n in values["shape"])
     values["band_names"] = tuple(str(name) for name in values["band_names"])
-    values["n_patterns"] = int(values["n_patterns"])
+    values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])
     return LayerResult(**values)
 
 
@@ -216,7 +219,7 @@ def layer_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFr
                 "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
                 "mean_cv_r2": mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
-                "cv_regret_p99": float(result.regret[1]),
+                "cv_regret_p99": float(result.regret[1]), "form": result.form,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

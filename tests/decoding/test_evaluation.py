@@ -339,3 +339,52 @@ def test_recording_is_cleaned_run_by_run(source):
     for run in cleaned:
         np.testing.assert_array_equal(run.bold, clean_run(run.run.bold, 1.3))
         np.testing.assert_allclose(run.bold.mean(axis=0), 0, atol=1e-5)
+
+
+def test_kernels_of_folds_are_let_go(source, monkeypatch):
+    """Leaving clips out in turn must not keep the kernels of every fold until the end."""
+    import gc
+    import weakref
+
+    from brainpred.numerics.ridge.kernels import BandKernels
+
+    alive, most = weakref.WeakSet(), []
+    build = BandKernels.__init__
+
+    def note(self, *args, **settings):
+        build(self, *args, **settings)
+        gc.collect()
+        alive.add(self)
+        most.append(len(alive))
+
+    monkeypatch.setattr(BandKernels, "__init__", note)
+    evaluate(training(source, stimulus=False), source)
+    assert len(most) == 6, "kernels of training, and of the run left out, in three folds"
+    assert max(most) == 2
+
+
+def test_kernels_of_a_single_split_serve_every_layer(source, monkeypatch):
+    from brainpred.numerics.ridge.kernels import BandKernels
+
+    calls = []
+    monkeypatch.setattr(
+        BandKernels, "of", lambda *args, real=BandKernels.of, **kw: calls.append(1) or real(*args, **kw)
+    )
+    splits = split_runs([*training(source), *repeats(source)], source)
+    first = evaluate_layer(splits, "R0", source, make_decoder)
+    second = evaluate_layer(splits, "R0", source, make_decoder)
+    assert len(calls) == 1
+    np.testing.assert_array_equal(first.decoded, second.decoded)
+
+
+def test_primal_form_decodes_as_the_dual_form_does(source, monkeypatch):
+    runs = [*training(source), *repeats(source)]
+    dual = evaluate(runs, source)
+    monkeypatch.setattr("brainpred.numerics.ridge.plan.WORKING_MATRICES", 10**9)
+    monkeypatch.setattr("brainpred.numerics.ridge.components.ROW_BYTES", 4 * N_VOXELS * 11)
+    with pytest.warns(UserWarning, match="do not fit into the memory budget"):
+        primal = evaluate(runs, source)
+    assert (dual.form, primal.form) == ("dual", "primal")
+    np.testing.assert_allclose(primal.decoded, dual.decoded, rtol=0, atol=1e-2)
+    np.testing.assert_allclose(primal.r, dual.r, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(primal.contributions, dual.contributions, rtol=0, atol=1e-3)

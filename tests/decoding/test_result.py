@@ -23,7 +23,7 @@ def make_result(layer="R1", shape=SHAPE, n_scans=7, n_voxels=11, seed=0):
         layer=layer, shape=shape, runs=np.array(["test-01"] * 4 + ["c2"] * (n_scans - 4)),
         true=draw(n_scans, n_units), decoded=draw(n_scans, n_units), mean=draw(n_units), std=draw(n_units),
         r=draw(n_units), r2=draw(n_units), ceiling=np.abs(draw(n_units)), alphas=draw(n_units), cv_r2=draw(n_units),
-        regret=np.abs(draw(2)), pattern_r=draw(n_scans), identification=draw(n_scans),
+        regret=np.abs(draw(2)), form="dual", pattern_r=draw(n_scans), identification=draw(n_scans),
         nway_correct=rng.random(5) < 0.5, n_patterns=4,
         band_names=("early visual", "roi×delay+4", "rest"), band_weights=draw(3), contributions=draw(n_voxels),
     )  # fmt: skip

@@ -33,7 +33,8 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "r": rng.uniform(-0.2, 0.7, n_units).astype(np.float32),
         "ceiling": rng.uniform(0.7, 0.9, n_units).astype(np.float32),
         "pattern_r": np.zeros(n_scans, np.float32), "identification": np.ones(n_scans, np.float32),
-        "regret": np.zeros(2, np.float32), "nway_correct": np.zeros(0, bool), "n_patterns": 0, "band_names": ("a",),
+        "regret": np.zeros(2, np.float32), "form": "dual", "nway_correct": np.zeros(0, bool), "n_patterns": 0,
+        "band_names": ("a",),
         "band_weights": np.ones(1, np.float32), "contributions": np.zeros(5, np.float32),
     }  # fmt: skip
     values |= {name: np.ones(n_units, np.float32) for name in ("mean", "std", "r2", "alphas", "cv_r2")}
