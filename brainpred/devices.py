@@ -102,9 +102,9 @@ def resolve_precision(precision: str, device: torch.device) -> tuple[torch.dtype
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # A name of PyTorch's own that may go: without it, float32 is but slower.
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(supported and supported())
+    # Older PyTorch cannot tell: float32 is but slower.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def memory_budget_bytes(budget: float | str | None, device: torch.device) -> float:

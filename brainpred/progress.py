@@ -13,7 +13,7 @@ __all__ = ["SILENT", "Reporter", "RichReporter", "SilentReporter"]
 class Reporter(Protocol):
     """What a study tells its progress to."""
 
-    def task(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def task(self, description: str, total: int) -> AbstractContextManager[Callable[[float], None]]:
         """Open a bar of ``total`` steps; the function given moves it on by so many steps."""
         ...
 
@@ -26,7 +26,7 @@ class SilentReporter:
     """Report nothing: what a library call and ``--quiet`` use."""
 
     @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+    def task(self, description: str, total: int) -> Iterator[Callable[[float], None]]:
         """Open no bar."""
         yield lambda steps: None
 
@@ -51,7 +51,7 @@ class RichReporter:
         self._progress: Progress | None = None
 
     @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+    def task(self, description: str, total: int) -> Iterator[Callable[[float], None]]:
         """Show a bar until the block ends; the bars of tasks inside of tasks stand below each other, then go."""
         outermost = self._progress is None
         if self._progress is None:

@@ -36,7 +36,17 @@ LAYER_COLUMNS = {
     "identification_2way": "2-way id.",
     "identification_nway": "n-way id.",
 }
-PICTURE_COLUMNS = {"picture": "R is", "ssim": "SSIM", "pixel_r": "pixel r", "n_frames": "frames"}
+PICTURE_COLUMNS = {
+    "layers": "swapped",
+    "picture": "picture",
+    "ssim": "SSIM",
+    "pixel_r": "pixel r",
+    "psnr": "PSNR",
+    "motion_r": "motion r",
+    "identification_2way": "2-way",
+    "identification_10way": "10-way",
+}
+GAIN_COLUMNS = {"layers": "swapped", "metric": "metric", "gain": "brain gain", "interval": "95 % interval", "p": "p"}
 
 INTERRUPTED = 130
 # Typer may bring its own copy of click; this is the error class of the one in use.
@@ -117,20 +127,40 @@ def reconstruct(
     drive: Annotated[
         str, typer.Option(help="What the error units see: closed-loop (the brain alone) or stimulus.")
     ] = "closed-loop",
+    hold: Annotated[
+        str, typer.Option(help="From scans to frames: nearest (a value lasts for its scan) or linear.")
+    ] = "nearest",
+    variance: Annotated[
+        str,
+        typer.Option(help="Spread of decoded units: ridge (as decoded), matched (to the training runs) or halfway."),
+    ] = "halfway",
+    runs: Annotated[
+        str, typer.Option(help="test (held out) or train (a sample that the decoder was fitted to).")
+    ] = "test",
+    each: Annotated[
+        bool, typer.Option("--each", help="Swap each of the layers alone, and show them together in one figure.")
+    ] = False,
+    shifts: Annotated[int, typer.Option(help="Time shifts of the decoded R that make up the null.")] = 5,
     device: Device = "auto",
     out: Out = None,
     data: Data = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Swap decoded representations into PredNet: movie, film strip and scores beside controls."""
+    """Swap decoded representations into PredNet: movie, film strip, and scores beside controls."""
     from brainpred.studies.decode import default_folder
-    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+    from brainpred.studies.reconstruct import ReconstructConfig, gain_table, picture_table, reconstruct_subject
 
-    config = ReconstructConfig(subject, dataset, tuple(layers or ("R0",)), drive, device)
-    table = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
+    config = ReconstructConfig(
+        subject, dataset, tuple(layers or ("R0",)), drive, hold, variance, runs, each, shifts, device, seed
+    )
+    scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    _print_table(f"{dataset}/{subject}, {'+'.join(config.layers)} swapped, drive {drive}", table, PICTURE_COLUMNS)
-    typer.echo(f"Movie, film strip and scores: {folder}")
+    title = f"{dataset}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
+    _print_table(title, picture_table(scores), PICTURE_COLUMNS)
+    gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
+    _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
+    typer.echo(f"Movie, film strip, frames and scores: {folder}")
 
 
 @app.command()
@@ -187,7 +217,7 @@ def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None, qu
     typer.echo(f"Report: {write_report(out or default_folder(dataset, subject), reporter(quiet))}")
 
 
-def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str]) -> None:
+def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str], digits: int = 3) -> None:
     """Print some columns of a table under shorter names, leaving out those that hold nothing."""
     from rich.console import Console
     from rich.table import Table
@@ -197,7 +227,7 @@ def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str]) -> 
     for name in shown:
         printed.add_column(str(name), justify="right" if shown[name].dtype.kind in "fi" else "left")
     for row in shown.itertuples(index=False):
-        printed.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+        printed.add_row(*(f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in row))
     Console().print(printed)
 
 

@@ -28,6 +28,8 @@ from brainpred.recordings.recording import Recording, Run, clean_run
 __all__ = ["CleanRun", "Split", "clean_recording", "evaluate_layer", "split_runs", "voxel_explainable_variance"]
 
 UNITS_AT_ONCE = 8192
+# What is kept of the training runs to show beside the test runs: the beginning of the first.
+TRAINING_SAMPLE_S = 120.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,8 @@ class Split:
         self.n_scans = [
             min(source.n_scans(group[0].run), *(len(test.bold) for test in group)) for group in self.repeats
         ]
+        self.sample: list[CleanRun] = []
+        self.n_sample = 0
         self.fitted: BrainDecoder | None = None
         self._prepared: Any = None
 
@@ -123,14 +127,30 @@ class Split:
         lengths = [source.n_scans(run.run) for run in self.train]
         return StackedRuns(readers, lengths, int(np.prod(source.shapes[layer])))
 
-    def prepared_tests(self, decoder: BrainDecoder) -> Any:
-        """Prepare all repeats, one below another, for predictions."""
+    def take_sample(self, tr_s: float, source: FeatureSource) -> None:
+        """Have the beginning of the first training clip predicted as well, by the decoder that was fitted to it."""
+        self.sample = [run for run in self.train if run.clip == self.train[0].clip]
+        n_scans = min(source.n_scans(self.sample[0].run), *(len(run.bold) for run in self.sample))
+        self.n_sample = min(n_scans, max(2, round(TRAINING_SAMPLE_S / tr_s)))
+
+    def prepared(self, decoder: BrainDecoder) -> Any:
+        """Prepare what is predicted: all repeats, one below another, and the sample of the training runs."""
         if self._prepared is None:
-            tests = [test for group in self.repeats for test in group]
-            lengths = [n for group, n in zip(self.repeats, self.n_scans, strict=True) for _ in group]
+            tests = [run for group in self.predicted for run in group]
+            lengths = [n for group, n in zip(self.predicted, self.n_predicted, strict=True) for _ in group]
             names = np.repeat([f"{number}" for number in range(len(tests))], lengths)
             self._prepared = decoder.ridge_.prepare(_stacked_bold(tests, lengths), names)
         return self._prepared
+
+    @property
+    def predicted(self) -> list[list[CleanRun]]:
+        """Groups of runs that are predicted: the repeats of every test clip, then the sample."""
+        return [*self.repeats, self.sample] if self.sample else self.repeats
+
+    @property
+    def n_predicted(self) -> list[int]:
+        """Scans of each group's runs."""
+        return [*self.n_scans, self.n_sample] if self.sample else self.n_scans
 
     def forget(self) -> None:
         """Let go of the kernels."""
@@ -144,7 +164,7 @@ def _stacked_bold(runs: Sequence[CleanRun], lengths: Sequence[int]) -> StackedRu
     return StackedRuns([reader(run.bold) for run in runs], lengths, runs[0].bold.shape[1])
 
 
-def split_runs(runs: Sequence[CleanRun], source: FeatureSource) -> list[Split]:
+def split_runs(runs: Sequence[CleanRun], source: FeatureSource, tr_s: float) -> list[Split]:
     """Tell training runs from those held out: the test runs, or every clip in turn where there are none.
 
     Parameters
@@ -153,6 +173,8 @@ def split_runs(runs: Sequence[CleanRun], source: FeatureSource) -> list[Split]:
         The recording.
     source : FeatureSource
         Features during the runs.
+    tr_s : float
+        Repetition time in seconds.
 
     Returns
     -------
@@ -173,7 +195,9 @@ def split_runs(runs: Sequence[CleanRun], source: FeatureSource) -> list[Split]:
             "trained on; give those runs one role."
         )
     if tests:
-        return [Split(trains, tests, source)]
+        split = Split(trains, tests, source)
+        split.take_sample(tr_s, source)
+        return [split]
     return [
         Split([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip], source)
         for clip in dict.fromkeys(run.clip for run in trains)
@@ -198,29 +222,32 @@ class _Fold:
     runs: NDArray[np.str_]
     ceiling: NDArray[np.floating]
     contributions: NDArray[np.float64]
+    train_true: NDArray[np.float32]
+    train_decoded: NDArray[np.float32]
+    train_runs: NDArray[np.str_]
 
 
 def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource) -> _Fold:
     n_units = int(np.prod(source.shapes[layer]))
     n_scored = _n_scored(decoder, split)
-    true = np.concatenate(
-        [source.of_run(layer, group[0].run)[:n] for group, n in zip(split.repeats, n_scored, strict=True)]
-    )
+    n_tests, n_held_out = len(split.repeats), sum(n_scored[: len(split.repeats)])
+    true = [source.of_run(layer, group[0].run)[:n] for group, n in zip(split.predicted, n_scored, strict=True)]
     zscored = np.empty((sum(n_scored), n_units), dtype=np.float32)
-    ceilings = np.full((len(split.repeats), n_units), np.nan, dtype=np.float32)
-    for units, block in decoder.predict_blocks(split.prepared_tests(decoder)):
+    ceilings = np.full((n_tests, n_units), np.nan, dtype=np.float32)
+    for units, block in decoder.predict_blocks(split.prepared(decoder)):
         begin, first = 0, 0
-        for number, (group, n, n_kept) in enumerate(zip(split.repeats, split.n_scans, n_scored, strict=True)):
+        for number, (group, n, n_kept) in enumerate(zip(split.predicted, split.n_predicted, n_scored, strict=True)):
             repeats = block[begin : begin + n * len(group)].reshape(len(group), n, -1)[:, :n_kept]
             # The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
             zscored[first : first + n_kept, units] = repeats.mean(axis=0)
-            if len(group) > 1:
+            if len(group) > 1 and number < n_tests:
                 ceilings[number, units] = np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group)))
             begin, first = begin + n * len(group), first + n_kept
     repeated = [number for number, group in enumerate(split.repeats) if len(group) > 1]
     ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
-    labels = np.repeat([group[0].clip for group in split.repeats], n_scored)
-    contributions = _contributions(decoder, split, layer, source, n_scored)
+    labels = [np.repeat(group[0].clip, n) for group, n in zip(split.predicted, n_scored, strict=True)]
+    nothing = np.empty((0, n_units), dtype=np.float32)
+    contributions = _contributions(decoder, split, layer, source, n_scored[:n_tests])
     ridge = decoder.ridge_
     return _Fold(
         mean=decoder.mean_,
@@ -231,19 +258,22 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         form=ridge.plan_.form,
         band_names=tuple(ridge.band_names_),
         band_weights=ridge.band_weights_.mean(axis=1),
-        true=true,
-        zscored=zscored,
-        decoded=decoder.restore(zscored),
-        runs=labels,
+        true=np.concatenate(true[:n_tests]),
+        zscored=zscored[:n_held_out],
+        decoded=decoder.restore(zscored[:n_held_out]),
+        runs=np.concatenate(labels[:n_tests]),
         ceiling=ceiling,
         contributions=contributions,
+        train_true=np.concatenate([nothing, *true[n_tests:]]),
+        train_decoded=decoder.restore(zscored[n_held_out:]),
+        train_runs=np.concatenate([np.empty(0, dtype=labels[0].dtype), *labels[n_tests:]]),
     )
 
 
 def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
     """Count the scans that are scored: the last ones of a run, whose response comes after its end, tell nothing."""
-    n_scored = [n_scans - min(decoder.ridge_.delays_) for n_scans in split.n_scans]
-    for group, n_scans, n in zip(split.repeats, split.n_scans, n_scored, strict=True):
+    n_scored = [n_scans - min(decoder.ridge_.delays_) for n_scans in split.n_predicted]
+    for group, n_scans, n in zip(split.predicted, split.n_predicted, n_scored, strict=True):
         if n < 2:
             raise DataError(f"Run {group[0].run.name} has {n_scans} scans, too few for the shortest delay.")
     return n_scored
@@ -356,4 +386,7 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),
         contributions=average([fold.contributions for fold in folds]),
+        train_runs=join("train_runs"),
+        train_true=join("train_true"),
+        train_decoded=join("train_decoded"),
     )

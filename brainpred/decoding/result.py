@@ -1,6 +1,7 @@
 """What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5, tabulated as TSV."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from brainpred.errors import CheckpointError
 from brainpred.storage import atomic_path
 
-__all__ = ["LayerResult", "layer_table", "load_result", "save_result", "saved_key", "unit_table"]
+__all__ = ["LayerResult", "layer_table", "load_result", "open_result", "save_result", "saved_key", "unit_table"]
 
-FORMAT = "brainpred-decoded-2"
+FORMAT = "brainpred-decoded-3"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class LayerResult:
         Mean share γ of each band.
     contributions : ndarray of float32 (n_voxels,)
         Held-out contribution of each voxel; see :meth:`brainpred.BandedRidgeCV.feature_contributions`.
+    train_runs : ndarray of str (n_train_scans,)
+        Clip of each scan of a sample of the training runs, the first two minutes; empty where every run was held out
+        in turn.
+    train_true, train_decoded : ndarray of float32 (n_train_scans, n_units)
+        Units of the sample: true, and as the decoder that was fitted to them gives them. They say nothing of how well
+        new scans are decoded.
     """
 
     layer: str
@@ -79,6 +86,9 @@ class LayerResult:
     band_names: tuple[str, ...]
     band_weights: NDArray[np.float32]
     contributions: NDArray[np.float32]
+    train_runs: NDArray[np.str_]
+    train_true: NDArray[np.float32]
+    train_decoded: NDArray[np.float32]
 
 
 def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: bool) -> None:
@@ -115,6 +125,37 @@ def saved_key(path: Path | str) -> str | None:
         return None
 
 
+@contextmanager
+def open_result(path: Path | str) -> Iterator[h5py.File]:
+    """Open a saved result, to read parts of it.
+
+    Parameters
+    ----------
+    path : Path or str
+        File that :func:`save_result` wrote.
+
+    Yields
+    ------
+    h5py.File
+        The file: arrays by the names of :class:`LayerResult`'s fields, other fields as attributes.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or of another format.
+    """
+    try:
+        file = h5py.File(path)
+    except OSError as error:
+        raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
+    with file:
+        if file.attrs.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} is not a result of brainpred decode, or one of another version. Run brainpred decode again."
+            )
+        yield file
+
+
 def load_result(path: Path | str) -> LayerResult:
     """Read a result.
 
@@ -134,16 +175,14 @@ def load_result(path: Path | str) -> LayerResult:
         If the file is missing, damaged, or of another format.
     """
     values: dict[str, Any] = {}
-    try:
-        with h5py.File(path) as file:
-            if file.attrs.get("format") != FORMAT:
-                raise CheckpointError(f"{path} is not a result of brainpred decode.")
+    with open_result(path) as file:
+        try:
             for field in fields(LayerResult):
                 value = file[field.name][:] if field.name in file else file.attrs[field.name]
                 is_text = getattr(value, "dtype", np.dtype(int)).kind == "S"
                 values[field.name] = np.char.decode(value, "utf-8") if is_text else value
-    except (OSError, KeyError) as error:
-        raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
+        except (OSError, KeyError) as error:
+            raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
     values["shape"] = tuple(int(n) for n in values["shape"])
     values["band_names"] = tuple(str(name) for name in values["band_names"])
     values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])

@@ -238,6 +238,8 @@ class PredNet(nn.Module):
         state: PredNetState,
         swapped: Mapping[int, Tensor] | None = None,
         kernels: Sequence[GateKernels] | None = None,
+        *,
+        prediction_only: bool = False,
     ) -> tuple[dict[str, Tensor], PredNetState]:
         """Advance one frame.
 
@@ -252,11 +254,14 @@ class PredNet(nn.Module):
             (layers below, prediction, error, the next frame's R) sees the replacement.
         kernels : sequence of GateKernels, optional
             What :meth:`prepare` gave; given once for many steps, it saves preparing at each.
+        prediction_only : bool
+            Whether to leave out what cannot reach Â_0 of this frame, nor of later ones in which the same layers are
+            swapped: the own R of the lowest of them, and all that lies above. What is left is the same to the last bit.
 
         Returns
         -------
         units : dict of str to Tensor
-            Every unit of this frame, by name.
+            Every unit of this frame that was computed, by name.
         state : PredNetState
             State after this frame.
         """
@@ -267,7 +272,12 @@ class PredNet(nn.Module):
         representation: list[Tensor] = list(state.representation)
         cell: list[Tensor] = list(state.cell)
         error: list[Tensor] = list(state.error)
+        top = min(swapped, default=self.n_layers) if prediction_only else self.n_layers
         for layer in reversed(range(self.n_layers)):
+            if layer >= top:
+                if layer == top:
+                    units[f"R{layer}"] = representation[layer] = swapped[layer]
+                continue
             drive = torch.cat([state.representation[layer].to(dtype), state.error[layer].to(dtype)], dim=1)
             beside, above = kernels[layer]
             sums = functional.conv2d(drive, beside, self.gates[layer].bias, padding=1)  # type: ignore[arg-type]
@@ -283,14 +293,14 @@ class PredNet(nn.Module):
 
         below = state.prediction if frame is None else frame
         prediction = below
-        for layer in range(self.n_layers):
+        for layer in range(max(1, min(top, self.n_layers))):
             predicted = functional.relu(self.predict[layer](representation[layer].to(dtype)))
             if layer == 0:
                 predicted = prediction = predicted.clamp(max=1.0)
             difference = predicted - below
             error[layer] = torch.cat([functional.relu(difference), functional.relu(-difference)], dim=1)
             units[f"A{layer}"], units[f"Ahat{layer}"], units[f"E{layer}"] = below, predicted, error[layer]
-            if layer + 1 < self.n_layers:
+            if layer + 1 < min(top, self.n_layers):
                 # The maximum of rectified values is the rectified maximum, at a quarter of the work.
                 below = functional.relu(functional.max_pool2d(self.update[layer](error[layer].to(dtype)), 2))
         return units, PredNetState(representation, cell, error, prediction)

@@ -1,6 +1,6 @@
 """Read and write movies with PyAV: frames with their times, cropped and resized to the network's frame."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from brainpred.errors import DataError
 from brainpred.storage import atomic_path
 
-__all__ = ["VideoInfo", "iterate_frames", "probe_video", "read_video", "write_video"]
+__all__ = ["VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "write_video"]
 
+TICKS_PER_S = 90_000  # the clock of MPEG
 # A file may end this much before the length its header promises and still count as whole.
 MISSING_TAIL_FRAMES = 2
 
@@ -130,6 +131,24 @@ def iterate_frames(
     DataError
         If the file is missing, no video, damaged, or ends before the length its header states.
     """
+    for time_s, picture in _decoded(path):
+        if time_s < from_s - 1e-6:
+            continue
+        if skip:
+            skip -= 1
+            continue
+        rgb = picture.to_ndarray(format="rgb24")
+        if size is not None:
+            rgb = _centre_crop(rgb, size[1] / size[0])
+            resized = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
+                width=size[1], height=size[0], interpolation=Interpolation.AREA
+            )
+            rgb = resized.to_ndarray()
+        yield time_s, rgb
+
+
+def _decoded(path: Path | str) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Decode a movie, and tell at its end whether it was whole."""
     with _open(path) as container:
         info = _info(container)
         stream = container.streams.video[0]
@@ -141,19 +160,7 @@ def iterate_frames(
                 stamp = picture.time if picture.time is not None else n_frames / info.fps
                 first_s = stamp if first_s is None else first_s
                 time_s, n_frames = stamp - first_s, n_frames + 1
-                if time_s < from_s - 1e-6:
-                    continue
-                if skip:
-                    skip -= 1
-                    continue
-                rgb = picture.to_ndarray(format="rgb24")
-                if size is not None:
-                    rgb = _centre_crop(rgb, size[1] / size[0])
-                    resized = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
-                        width=size[1], height=size[0], interpolation=Interpolation.AREA
-                    )
-                    rgb = resized.to_ndarray()
-                yield time_s, rgb
+                yield time_s, picture
         except av.FFmpegError as error:
             raise DataError(
                 f"Movie {path} is damaged after frame {n_frames} ({time_s:.2f} s): {error}. Copy the file again."
@@ -166,6 +173,27 @@ def iterate_frames(
             f"Movie {path} is truncated: its header states {info.duration_s:.2f} s, but its {n_frames} frames end at "
             f"{time_s:.2f} s. Copy the file again."
         )
+
+
+def frame_times(path: Path | str) -> NDArray[np.float64]:
+    """Tell when each frame of a movie is shown, without converting any.
+
+    Parameters
+    ----------
+    path : Path or str
+        Movie file.
+
+    Returns
+    -------
+    ndarray of float64 (n_frames,)
+        Seconds from the first frame.
+
+    Raises
+    ------
+    DataError
+        As :func:`iterate_frames`.
+    """
+    return np.array([time_s for time_s, _ in _decoded(path)])
 
 
 def read_video(path: Path | str, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -194,7 +222,14 @@ def read_video(path: Path | str, size: tuple[int, int] | None = None) -> tuple[N
     return np.stack(frames), np.asarray(times)
 
 
-def write_video(path: Path | str, frames: Iterable[NDArray[np.uint8]], fps: float, quality: int = 18) -> None:
+def write_video(
+    path: Path | str,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: float,
+    quality: int = 18,
+    times_s: Sequence[float] | NDArray[np.float64] | None = None,
+    threads: int = 1,
+) -> None:
     """Write an H.264 MP4 that browsers and slide programs play.
 
     Parameters
@@ -207,20 +242,29 @@ def write_video(path: Path | str, frames: Iterable[NDArray[np.uint8]], fps: floa
         Frames per second.
     quality : int
         H.264 constant rate factor, 0 (lossless) to 51; 18 is visually lossless.
+    times_s : sequence of float (n_frames,), optional
+        When each frame is shown, in seconds from the beginning, ascending; at the given pace by default.
+    threads : int
+        Threads of the encoder. The same frames and number of threads give the same file everywhere.
     """
     rate = round(fps * 1000)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = None
-        for array in frames:
+        for number, array in enumerate(frames):
             if stream is None:
                 height, width = array.shape[:2]
                 if height % 2 or width % 2:
                     raise DataError(f"H.264 needs frames with even sides, received {height}x{width}.")
                 stream = container.add_stream("libx264", rate=Fraction(rate, 1000))
                 stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-                # One thread and no macroblock tree, so that the same frames give the same file everywhere.
-                stream.options = {"crf": str(quality), "preset": "veryfast", "threads": "1", "mbtree": "0"}
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")):
+                # A number of threads and no macroblock tree, so that the same frames give the same file everywhere.
+                stream.options = {"crf": str(quality), "preset": "veryfast", "threads": str(threads), "mbtree": "0"}
+                if times_s is not None:
+                    stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+            if times_s is not None:
+                frame.time_base, frame.pts = Fraction(1, TICKS_PER_S), round(times_s[number] * TICKS_PER_S)
+            for packet in stream.encode(frame):
                 container.mux(packet)
         if stream is None:
             raise DataError(f"No frames to write to {path}.")

@@ -1,14 +1,26 @@
 """Bring frames and scans onto one clock."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
 
-__all__ = ["check_repetition_time", "frame_scans", "lanczos_scans", "n_whole_scans", "zscore_runs"]
+__all__ = [
+    "HOLDS",
+    "HeldScans",
+    "check_repetition_time",
+    "frame_scans",
+    "hold_scans",
+    "lanczos_scans",
+    "n_whole_scans",
+    "zscore_runs",
+]
 
 LANCZOS_LOBES = 3
+HOLDS = ("nearest", "linear")
 
 
 def check_repetition_time(tr_s: float) -> None:
@@ -63,6 +75,64 @@ def frame_scans(times_s: ArrayLike, tr_s: float) -> NDArray[np.int64]:
         raise DataError("Frame times must ascend and tr_s must be positive; the movie's timestamps are damaged.")
     # Times such as 2.9999999 s, from a clock in fifteenths of a second, belong to the scan at 3 s.
     return np.floor(times / tr_s + 1e-6).astype(np.int64)
+
+
+class HeldScans(NamedTuple):
+    """Say from which scans each frame takes its values.
+
+    Attributes
+    ----------
+    earlier, later : ndarray of int64 (n_frames,)
+        The two scans.
+    weight : ndarray of float32 (n_frames,)
+        Part of the later one, 0 to 1.
+    """
+
+    earlier: NDArray[np.int64]
+    later: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+
+def hold_scans(times_s: ArrayLike, tr_s: float, n_scans: int, hold: str = "nearest") -> HeldScans:
+    """Carry values that are known once a scan over to the frames of a movie.
+
+    Parameters
+    ----------
+    times_s : array_like (n_frames,)
+        Presentation times in seconds from the beginning of the run, ascending.
+    tr_s : float
+        Repetition time in seconds.
+    n_scans : int
+        Number of scans that have values.
+    hold : {"nearest", "linear"}
+        Whether a value lasts as long as its scan, whose middle is then the nearest to all of its frames, or changes
+        linearly from the middle of one scan to the middle of the next (and stays before the first and after the last).
+
+    Returns
+    -------
+    HeldScans
+        Scans and weights of each frame.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such way.
+    DataError
+        If times do not ascend.
+
+    Examples
+    --------
+    >>> hold_scans([0.0, 0.5, 1.0, 1.25], 1.0, 2, "linear").weight.tolist()
+    [0.0, 0.0, 0.5, 0.75]
+    """
+    if hold not in HOLDS:
+        raise ConfigError(f"Unknown hold {hold!r}. Choose one of: {', '.join(HOLDS)}.")
+    scans = np.minimum(frame_scans(times_s, tr_s), n_scans - 1)
+    if hold == "nearest":
+        return HeldScans(scans, scans, np.zeros(len(scans), dtype=np.float32))
+    place = np.clip(np.asarray(times_s, dtype=float) / tr_s - 0.5, 0, n_scans - 1)
+    earlier = np.floor(place).astype(np.int64)
+    return HeldScans(earlier, np.minimum(earlier + 1, n_scans - 1), (place - earlier).astype(np.float32))
 
 
 def lanczos_scans(time_s: float, tr_s: float) -> dict[int, float]:

@@ -16,7 +16,7 @@ __all__ = ["film_strip", "labelled_frames", "save_picture"]
 PANEL_HEIGHT = 192
 LABEL_HEIGHT = 28
 GAP = 8
-PAPER, INK = (250, 250, 248), (30, 30, 34)
+PAPER, INK, MUTED = (250, 250, 248), (30, 30, 34), (100, 104, 110)
 
 
 @cache
@@ -31,18 +31,19 @@ def _enlarge(picture: NDArray[np.uint8], height: int) -> Image.Image:
 
 
 def labelled_frames(
-    rows: Iterable[Sequence[NDArray[np.uint8]]], labels: Sequence[str], footer: str
+    rows: Iterable[tuple[Sequence[NDArray[np.uint8]], Sequence[str], str]], labels: Sequence[str], title: str
 ) -> Iterator[NDArray[np.uint8]]:
-    """Put pictures side by side under their labels, frame by frame.
+    """Put pictures side by side under their labels, with a line under each, frame by frame.
 
     Parameters
     ----------
-    rows : iterable of sequence of ndarray of uint8 (height, width, 3)
-        The pictures of one frame.
+    rows : iterable of (pictures, captions, footer)
+        The pictures of one frame, ndarray of uint8 (height, width, 3); a caption under each, such as its scores; and a
+        line below all, such as the time.
     labels : sequence of str
         Label above each.
-    footer : str
-        Line below all.
+    title : str
+        Line above all.
 
     Yields
     ------
@@ -50,19 +51,23 @@ def labelled_frames(
         The frame, with even sides.
     """
     backdrop: Image.Image | None = None
-    for pictures in rows:
+    top = 2 * LABEL_HEIGHT
+    for pictures, captions, footer in rows:
         panels = [_enlarge(picture, PANEL_HEIGHT) for picture in pictures]
         step = panels[0].width + GAP
         if backdrop is None:
             width = (GAP + step * len(panels) + 1) // 2 * 2
-            backdrop = Image.new("RGB", (width, PANEL_HEIGHT + 2 * LABEL_HEIGHT + GAP), PAPER)
+            backdrop = Image.new("RGB", (width, top + PANEL_HEIGHT + 2 * LABEL_HEIGHT + GAP), PAPER)
             draw = ImageDraw.Draw(backdrop)
+            draw.text((GAP, 5), title, INK, _font(15))
             for number, label in enumerate(labels):
-                draw.text((GAP + step * number, 5), label, INK, _font(15))
-            draw.text((GAP, PANEL_HEIGHT + LABEL_HEIGHT + 6), footer, INK, _font(13))
+                draw.text((GAP + step * number, LABEL_HEIGHT + 5), label, INK, _font(15))
         frame = backdrop.copy()
-        for number, panel in enumerate(panels):
-            frame.paste(panel, (GAP + step * number, LABEL_HEIGHT))
+        draw = ImageDraw.Draw(frame)
+        for number, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
+            frame.paste(panel, (GAP + step * number, top))
+            draw.text((GAP + step * number, top + PANEL_HEIGHT + 5), caption, INK, _font(13))
+        draw.text((GAP, top + PANEL_HEIGHT + LABEL_HEIGHT + 6), footer, MUTED, _font(13))
         yield np.asarray(frame)
 
 

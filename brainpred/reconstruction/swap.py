@@ -1,6 +1,6 @@
 """Swap representations into PredNet and let it generate the movie they stand for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,18 +10,26 @@ from torch import Tensor
 from brainpred.devices import exact_float32
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet import PredNet
+from brainpred.numerics.timing import HeldScans
 
-__all__ = ["DRIVES", "generate_pictures", "layer_numbers"]
+__all__ = ["DRIVES", "check_drive", "generate_pictures", "layer_numbers"]
 
 DRIVES = ("closed-loop", "stimulus")
 
 
-def layer_numbers(layers: list[str], network: PredNet) -> list[int]:
+def check_drive(drive: str) -> str:
+    """Give the drive back, or raise :class:`ConfigError` if there is no such one."""
+    if drive not in DRIVES:
+        raise ConfigError(f"Unknown drive {drive!r}. Choose one of: {', '.join(DRIVES)}.")
+    return drive
+
+
+def layer_numbers(layers: Sequence[str], network: PredNet) -> list[int]:
     """Turn names such as ``"R0"`` into layer numbers.
 
     Parameters
     ----------
-    layers : list of str
+    layers : sequence of str
         Names of representations.
     network : PredNet
         The network that has them.
@@ -34,99 +42,107 @@ def layer_numbers(layers: list[str], network: PredNet) -> list[int]:
     Raises
     ------
     ConfigError
-        If one is not a representation of the network.
+        If there is none, or one is not a representation of the network.
     """
     known = [f"R{layer}" for layer in range(network.n_layers)]
     unknown = [layer for layer in layers if layer not in known]
-    if unknown:
-        raise ConfigError(
-            f"Only representations can be swapped, not {', '.join(unknown)}. Choose of: {', '.join(known)}."
-        )
+    if unknown or not layers:
+        received = f"not {', '.join(unknown)}" if unknown else "and at least one must be named"
+        raise ConfigError(f"Only representations can be swapped, {received}. Choose of: {', '.join(known)}.")
     return [known.index(layer) for layer in layers]
 
 
 def generate_pictures(
     network: PredNet,
-    swapped: Mapping[int, NDArray[np.float32]],
-    scan_of_frame: NDArray[np.int64],
-    size: tuple[int, int],
-    *,
-    drive: str = "closed-loop",
-    stimulus: NDArray[np.uint8] | None = None,
-) -> Iterator[NDArray[np.float32]]:
+    representations: Callable[[int], Mapping[int, NDArray[np.float32]]],
+    held: HeldScans,
+    frames: Iterable[NDArray[np.uint8]],
+    drives: Sequence[str],
+) -> Iterator[Tensor]:
     r"""Put representations in the place of PredNet's own and generate Â_0, frame by frame.
 
-    R_l of the layers given is replaced, at every frame, by the value of the scan in which the frame falls,
-    clipped to [-1, 1] (what R = o tanh c can be). The error units need an input A_0: with ``"stimulus"`` it
-    is the movie that was shown, so that the pictures owe part of their quality to the stimulus; with
+    R_l of the layers given is replaced, at every frame, by the value of the scan (or between the two scans) that the
+    frame belongs to, clipped to [-1, 1] (what R = o tanh c can be). The error units need an input A_0: with
+    ``"stimulus"`` it is the movie that was shown, so that the pictures owe part of their quality to the stimulus; with
     ``"closed-loop"`` it is the network's own last prediction, so that only what was swapped in can show.
+
+    What lies above the lowest layer swapped cannot reach Â_0 and is not computed; where that is R_0, neither drive nor
+    any other layer matters.
 
     Parameters
     ----------
     network : PredNet
         The network.
-    swapped : mapping of int to ndarray of float32 (n_movies, n_scans, channels, height, width)
-        Representations by layer number; several movies go side by side.
-    scan_of_frame : ndarray of int64 (n_frames,)
-        Scan in which each frame falls.
-    size : (height, width)
-        Frame size in pixels.
-    drive : {"closed-loop", "stimulus"}
-        What the error units see.
-    stimulus : ndarray of uint8 (n_frames, height, width, 3), optional
-        The movie; needed to drive with it.
+    representations : callable
+        Gives, for the number of a scan, representations by layer number, ndarray of float32 (n_movies, channels,
+        height, width): several movies go side by side. It is asked for the scans in order.
+    held : HeldScans
+        Scans of each frame.
+    frames : iterable of ndarray of uint8 (height, width, 3)
+        The movie that was shown; it is read one frame ahead of the pictures.
+    drives : sequence of {"closed-loop", "stimulus"} (n_movies,)
+        What the error units of each movie see.
 
     Yields
     ------
-    ndarray of float32 (n_movies, height, width, 3)
-        Â_0 of one frame, in [0, 1].
+    Tensor (n_movies, 3, height, width)
+        Â_0 of one frame, in [0, 1], on the network's device.
 
     Raises
     ------
     ConfigError
-        If the drive is unknown or nothing is swapped.
+        If a drive is unknown.
     DataError
-        If the stimulus is missing or its frames do not match.
+        If representations are not those of these movies and this network.
 
     References
     ----------
     Document 000, §2.3 (swapping) and §4.1 (the error units' part in it).
     """
-    if drive not in DRIVES:
-        raise ConfigError(f"Unknown drive {drive!r}. Choose one of: {', '.join(DRIVES)}.")
-    if not swapped:
-        raise ConfigError("Nothing to swap: name at least one layer.")
-    if drive == "stimulus" and (stimulus is None or stimulus.shape != (len(scan_of_frame), *size, 3)):
-        received = None if stimulus is None else stimulus.shape
-        raise DataError(f"The stimulus must be {(len(scan_of_frame), *size, 3)} to drive PredNet, received {received}.")
     parameter = next(network.parameters())
-    values = {layer: torch.from_numpy(np.clip(given, -1, 1)).to(parameter) for layer, given in swapped.items()}
-    n_movies = len(next(iter(values.values())))
+    sees = torch.tensor([check_drive(drive) == "stimulus" for drive in drives], device=parameter.device)
+    sees = sees[:, None, None, None]
+    kernels, state, last, pictures = network.prepare(), None, None, torch.empty(0)
+    read = _LastScans(network, representations, len(drives))
     with torch.inference_mode(), exact_float32():
-        if 0 in values:
-            yield from _from_lowest(network, values[0], scan_of_frame)
-            return
-        state = network.initial_state(n_movies, *size)
-        kernels = network.prepare()
-        for t, scan in enumerate(scan_of_frame):
-            frame = None
-            if drive == "stimulus" and stimulus is not None:
-                frame = torch.from_numpy(stimulus[t]).to(parameter).permute(2, 0, 1) / 255
-                frame = frame.expand(n_movies, -1, -1, -1)
-            now = {layer: given[:, scan] for layer, given in values.items()}
-            units, state = network.step(frame, state, now, kernels)
-            yield _as_pictures(units["Ahat0"])
+        for shown, earlier, later, weight in zip(frames, held.earlier, held.later, held.weight, strict=True):
+            size = shown.shape[:2]
+            now = read(int(earlier), size)
+            if weight:
+                after = read(int(later), size)
+                now = {layer: torch.lerp(value, after[layer], float(weight)) for layer, value in now.items()}
+            if 0 in now and (earlier, later, weight) == last:
+                yield pictures  # a picture depends on R_0 alone
+                continue
+            if state is None:
+                state = network.initial_state(len(drives), *size)
+            frame = torch.from_numpy(shown).to(parameter).permute(2, 0, 1) / 255
+            driven = torch.where(sees, frame, state.prediction.to(frame.dtype))
+            units, state = network.step(driven, state, now, kernels, prediction_only=True)
+            last, pictures = (earlier, later, weight), units["Ahat0"]
+            yield pictures
 
 
-def _from_lowest(network: PredNet, lowest: Tensor, scan_of_frame: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    """Generate from a swapped R_0, on which alone Â_0 depends: neither drive nor higher layers can matter."""
-    last, pictures = -1, np.empty(0, dtype=np.float32)
-    for scan in scan_of_frame:
-        if scan != last:
-            pictures = _as_pictures(torch.relu(network.predict[0](lowest[:, scan])).clamp(max=1.0))
-            last = scan
-        yield pictures
+class _LastScans:
+    """Hold the representations of the last two scans on the device, clipped."""
 
+    def __init__(
+        self, network: PredNet, representations: Callable[[int], Mapping[int, NDArray[np.float32]]], n_movies: int
+    ):
+        self._network, self._representations, self._n_movies = network, representations, n_movies
+        self._scans: dict[int, dict[int, Tensor]] = {}
 
-def _as_pictures(prediction: Tensor) -> NDArray[np.float32]:
-    return prediction.permute(0, 2, 3, 1).float().cpu().numpy()
+    def __call__(self, scan: int, size: tuple[int, int]) -> dict[int, Tensor]:
+        if scan not in self._scans:
+            given = {layer: np.clip(values, -1, 1) for layer, values in self._representations(scan).items()}
+            for layer, values in given.items():
+                expected = (self._n_movies, *self._network.unit_shape(f"R{layer}", *size))
+                if values.shape != expected:
+                    raise DataError(
+                        f"R{layer} of scan {scan} must be {expected} to be swapped, received {values.shape}."
+                    )
+            parameter = next(self._network.parameters())
+            if len(self._scans) > 1:
+                del self._scans[min(self._scans)]
+            self._scans[scan] = {layer: torch.from_numpy(values).to(parameter) for layer, values in given.items()}
+        return self._scans[scan]

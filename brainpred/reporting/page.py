@@ -48,8 +48,20 @@ LAYER_COLUMNS = (
     "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
-RECONSTRUCTION_COLUMNS = ("layers", "drive", "data", "picture", "ssim", "pixel_r", "n_frames")
-TEXT_COLUMNS = ("layer", "layers", "roi", "drive", "data", "picture")
+RECONSTRUCTION_SETTINGS = ("layers", "drive", "hold", "variance", "runs")
+RECONSTRUCTION_COLUMNS = (
+    *RECONSTRUCTION_SETTINGS, "data", "picture", "metric", "score", "low", "high", "p", "gain", "gain_low", "gain_high",
+    "block_s",
+)  # fmt: skip
+METRIC_NAMES = {
+    "pixel_r": "Pixel r",
+    "ssim": "SSIM",
+    "psnr": "PSNR (dB)",
+    "motion_r": "Motion r",
+    "identification_2way": "2-way id.",
+    "identification_10way": "10-way id.",
+}
+TEXT_COLUMNS = ("layer", "roi", "data", "picture", "metric", *RECONSTRUCTION_SETTINGS)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -128,7 +140,9 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(number=_number, thousands=lambda n: f"{int(n):,}", joined=_joined)
+    environment.filters.update(
+        number=_number, signed=_signed, probability=_probability, thousands=lambda n: f"{int(n):,}", joined=_joined
+    )
     page = environment.get_template("report.html.j2").render(
         settings=settings,
         delays_used_s=_delays_used_s(settings),
@@ -224,6 +238,16 @@ def _number(value: float, digits: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "n/a"
     return f"{value:z.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    """Write a difference, with its sign."""
+    return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + _number(value, digits)
+
+
+def _probability(value: float) -> str:
+    """Write p with one digit that counts, or two from 0.01 on."""
+    return _number(value, 2 if value >= 0.01 else 4)
 
 
 def _joined(words: list[Any]) -> str:
@@ -389,16 +413,47 @@ def _reconstruction(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        rows, problem = _rows(_read_table(path, RECONSTRUCTION_COLUMNS)), None
+        table, problem = _read_table(path, RECONSTRUCTION_COLUMNS), None
+        groups = [_score_group(rows) for _, rows in table.groupby(list(RECONSTRUCTION_SETTINGS), sort=False)]
     except DataError as error:
-        rows, problem = [], str(error)
-    strips, videos = [], []
-    for path in sorted(folder.glob("filmstrip_*.png")):
+        groups, problem = [], str(error)
+    strips = []
+    for path in [*sorted(folder.glob("figure_*.png")), *sorted(folder.glob("filmstrip_*.png"))]:
         whole = path.read_bytes()[:8] == PNG_SIGNATURE
         note = None if whole else f"{path.name} is not a PNG file."
         strips.append(Picture(path.stem, _data_uri(path, "image/png") if whole else None, note))
-    for path in sorted(folder.glob("reconstruction_*.mp4")):
-        small = path.stat().st_size < MAX_VIDEO_BYTES
-        note = None if small else f"{path.name} ({path.stat().st_size / 1e6:.0f} MB) lies beside this page."
-        videos.append(Picture(path.stem, _data_uri(path, "video/mp4") if small else None, note))
-    return {"rows": rows, "strips": strips, "videos": videos, "problem": problem}
+    videos = [_player(path) for path in sorted(folder.glob("reconstruction_*.mp4"))]
+    return {"groups": groups, "strips": strips, "videos": videos, "problem": problem}
+
+
+def _score_group(rows: pd.DataFrame) -> dict[str, Any]:
+    """Lay the scores of one reconstruction out by picture and metric."""
+    first = rows.iloc[0]
+    pictures = {
+        str(picture): {row["metric"]: row for row in _rows(of_picture)}
+        for picture, of_picture in rows.groupby("picture", sort=False)
+    }
+    return {
+        "title": f"{first['layers']} swapped, {first['drive']}", "pictures": pictures, "block_s": first["block_s"],
+        "data": first["data"], "train": first["runs"] == "train", "null": pictures.get("shifted", {}),
+        "settings": f"hold {first['hold']}, variance {first['variance']}",
+        "metrics": {name: label for name, label in METRIC_NAMES.items() if name in set(rows["metric"])},
+        "decoded": pictures.get("decoded", {}),
+    }  # fmt: skip
+
+
+def _player(path: Path) -> dict[str, Any]:
+    """Gather a movie, and when each of its frames is shown; without those it can be played, but not stepped through."""
+    small = path.stat().st_size < MAX_VIDEO_BYTES
+    clock: dict[str, Any] = {}
+    try:
+        with h5py.File(path.with_suffix(".h5")) as file:
+            clock = {
+                "times": [round(float(time_s), 4) for time_s in file["movie_time_s"][:]],
+                "scans": [int(scan) for scan in file["scan"][:]],
+            }
+    except (OSError, KeyError):
+        pass
+    # What is too large for the page lies beside it, and is played from there.
+    return {"name": path.stem, "src": _data_uri(path, "video/mp4") if small else path.name, "clock": clock,
+            "inside": small}  # fmt: skip

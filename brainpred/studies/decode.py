@@ -31,6 +31,7 @@ from brainpred.models.prednet_weights import load_prednet, read_frame_size, weig
 from brainpred.movies.video import read_video
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
+from brainpred.numerics.timing import HeldScans
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reconstruction.swap import generate_pictures
@@ -45,7 +46,7 @@ from brainpred.studies.simulate import simulate_subject
 __all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
 
 
-RESULT_VERSION = 3  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 4  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ def _decode_layers(
         )  # fmt: skip
 
     results = []
-    splits = split_runs(runs, source)
+    splits = split_runs(runs, source, recording.tr_s)
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
     with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
         for layer in layers:
@@ -371,14 +372,20 @@ def _write_film(path: Path, recording: Recording, result: LayerResult, weights: 
         return
     network = load_prednet(weights).to(device)
     size = (result.shape[1], result.shape[2])
-    rows = np.stack([result.true, result.decoded, np.broadcast_to(result.mean, result.true.shape)])
-    pictures = np.stack(
-        list(generate_pictures(network, {0: rows.reshape(3, -1, *result.shape)}, np.arange(len(result.true)), size))
-    )  # (n_scans, 3, height, width, 3)
     clips = list(dict.fromkeys(result.runs.tolist()))
     shown = np.concatenate(
         [scan_frames(recording.stimuli[clip], size, int((result.runs == clip).sum()), recording.tr_s) for clip in clips]
     )
+    scans = np.arange(len(result.true))
+
+    def representations(scan: int) -> dict[int, NDArray[np.float32]]:
+        rows = np.stack([result.true[scan], result.decoded[scan], result.mean])
+        return {0: rows.reshape(3, *result.shape)}
+
+    held = HeldScans(scans, scans, np.zeros(len(scans), dtype=np.float32))  # a frame a scan
+    generated = generate_pictures(network, representations, held, shown, ["closed-loop"] * 3)
+    pictures = np.stack([frame.permute(0, 2, 3, 1).cpu().numpy() for frame in generated])
+    # (n_scans, 3, height, width, 3)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(key=key, simulated=recording.simulated)
         file["time_s"] = np.concatenate([np.arange((result.runs == clip).sum()) for clip in clips]) * recording.tr_s

@@ -1,37 +1,62 @@
-"""Reconstruct what a subject saw: swap decoded layers into PredNet, write film strip, movie and scores."""
+"""Reconstruct what a subject saw: swap decoded layers into PredNet, write movie, film strip, frames and scores."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import islice, tee
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from brainpred.decoding.result import LayerResult, load_result, saved_key
+from brainpred.decoding.result import saved_key
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
+from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
-from brainpred.movies.video import probe_video, read_video, write_video
-from brainpred.numerics.timing import frame_scans
+from brainpred.movies.video import frame_times, iterate_frames, probe_video, write_video
+from brainpred.numerics.timing import HOLDS, frame_scans, hold_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
+from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, make_arms
 from brainpred.reconstruction.film import film_strip, labelled_frames, save_picture
-from brainpred.reconstruction.metrics import pixel_correlation, structural_similarity
-from brainpred.reconstruction.swap import DRIVES, generate_pictures, layer_numbers
+from brainpred.reconstruction.frames import Clip, FrameWriter, strip_moments
+from brainpred.reconstruction.metrics import FRAME_METRICS
+from brainpred.reconstruction.scoring import METRICS, ClipScorer, ClipScores, score_table
+from brainpred.reconstruction.swap import check_drive, generate_pictures, layer_numbers
+from brainpred.reconstruction.units import RUNS, VARIANCES, SwapUnits, open_units
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
+from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import atomic_path, make_directory, read_json, write_json
+from brainpred.storage import atomic_path, fingerprint, make_directory, read_json, write_json
 from brainpred.studies.decode import default_folder
 
-__all__ = ["PICTURES", "ReconstructConfig", "reconstruct_subject"]
+__all__ = ["ReconstructConfig", "gain_table", "picture_table", "reconstruct_subject"]
 
-# Rows of the film strip, the movie and the table: what R_l is replaced by.
-PICTURES = {"true": "true {}", "decoded": "decoded {}", "mean": "mean {} (control)"}
-STRIP_COLUMNS = 10
+# What is shown side by side in the movie, and row by row in the film strip; all are scored.
+LABELS = {
+    "stimulus": "stimulus",
+    "prediction": "PredNet's prediction",
+    "true": "true {}",
+    "decoded": "decoded {}",
+    "shifted": "{} of another time",
+    "mean": "mean {}",
+    "leak": "mean {}, stimulus drives",
+    "wrong": "{} of another movie",
+}
+QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits into the report
+PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")
+VERSION = 1  # raise it when the same decoded units and settings give other pictures or scores
+# Settings that a row of the table belongs to, besides the picture and the metric.
+KEYS = ("layers", "drive", "hold", "variance", "runs")
 
 
 @dataclass(frozen=True)
@@ -46,18 +71,79 @@ class ReconstructConfig:
         Layers to swap, all at once.
     drive : {"closed-loop", "stimulus"}
         What PredNet's error units see; see :func:`brainpred.reconstruction.swap.generate_pictures`.
+    hold : {"nearest", "linear"}
+        How one value a scan becomes one a frame; see :func:`brainpred.numerics.timing.hold_scans`.
+    variance : {"ridge", "halfway", "matched"}
+        Decoded units as the ridge gives them, or with their spread brought half or all of the way to that of the
+        training runs; see :func:`brainpred.reconstruction.units.restore_variance`.
+    runs : {"test", "train"}
+        Held-out clips, or a sample of the training runs, from a decoder that was fitted to them.
+    each : bool
+        Whether to swap every layer alone, one after the other, and show them in one figure.
+    n_shifts : int
+        Time shifts of the decoded R that make up the null.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    seed : int
+        Seed of bootstrap and permutations.
     """
 
     subject: str
     dataset: str = "simulated"
     layers: tuple[str, ...] = ("R0",)
     drive: str = "closed-loop"
+    hold: str = "nearest"
+    variance: str = "halfway"
+    runs: str = "test"
+    each: bool = False
+    n_shifts: int = 5
     device: str = "auto"
+    seed: int = 0
 
 
-def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, Any], list[LayerResult]]:
+@dataclass(frozen=True)
+class _Job:
+    """Hold what all reconstructions of one call share."""
+
+    config: ReconstructConfig
+    folder: Path
+    network: PredNet
+    size: tuple[int, int]
+    recording: Recording
+    keys: dict[str, str]
+    reporter: Reporter
+
+    def name(self, layers: Sequence[str]) -> str:
+        """Name the files of one reconstruction; what is the default is not mentioned."""
+        config, default = self.config, ReconstructConfig("")
+        parts = [getattr(config, name) for name in KEYS[1:] if getattr(config, name) != getattr(default, name)]
+        return "_".join(["+".join(layers), *parts])
+
+    def key(self, layers: Sequence[str]) -> str:
+        """Fingerprint all that one reconstruction depends on."""
+        settings = {name: value for name, value in asdict(self.config).items() if name not in ("layers", "each")}
+        settings["device"] = str(next(self.network.parameters()).device)
+        return fingerprint(decoded=[self.keys[layer] for layer in layers], version=VERSION, **settings)
+
+
+def check_config(config: ReconstructConfig) -> None:
+    """Raise :class:`ConfigError` if an option cannot be used."""
+    check_drive(config.drive)
+    for name, choices in (("hold", HOLDS), ("variance", VARIANCES), ("runs", RUNS)):
+        if getattr(config, name) not in choices:
+            raise ConfigError(f"Unknown {name} {getattr(config, name)!r}. Choose one of: {', '.join(choices)}.")
+    if config.n_shifts < 1:
+        raise ConfigError(f"The null needs at least 1 time shift, received {config.n_shifts}.")
+    unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
+    if unknown or not config.layers:
+        received = f"not {', '.join(unknown)}" if unknown else "and at least one must be named"
+        raise ConfigError(f"Only representations can be swapped, {received}: R0, R1, R2, R3.")
+    if len(set(config.layers)) < len(config.layers):
+        raise ConfigError(f"Every layer can be swapped once, received {' '.join(config.layers)}.")
+
+
+def _read_settings(folder: Path, config: ReconstructConfig) -> dict[str, Any]:
+    """Read how the subject was decoded, and check that all that is needed is there."""
     command = (
         f"brainpred decode --subject {config.subject} --dataset {config.dataset} --layers {' '.join(config.layers)}"
     )
@@ -88,7 +174,7 @@ def _load_decoded(folder: Path, config: ReconstructConfig) -> tuple[dict[str, An
         raise DataError(
             f"{', '.join(missing)} of {config.dataset}/{config.subject} not decoded in {folder}. Run: {command}"
         )
-    return settings, [load_result(folder / f"decoded_{layer}.h5") for layer in config.layers]
+    return settings
 
 
 def reconstruct_subject(
@@ -98,7 +184,10 @@ def reconstruct_subject(
     data: Path | str | None = None,
     reporter: Reporter = SILENT,
 ) -> pd.DataFrame:
-    """Generate movies from decoded representations, beside those from true and from mean ones.
+    """Generate movies from decoded representations, beside controls that tell what the brain contributed.
+
+    The controls are listed in :data:`brainpred.reconstruction.controls.EXPLANATIONS`. A reconstruction that is in
+    ``out`` already, from the same decoded units and settings, is not computed again.
 
     Parameters
     ----------
@@ -115,7 +204,7 @@ def reconstruct_subject(
     Returns
     -------
     DataFrame
-        SSIM and pixel r of each row, averaged over frames.
+        Scores, a row a picture and metric; see :func:`brainpred.reconstruction.scoring.score_table`.
 
     Raises
     ------
@@ -127,105 +216,217 @@ def reconstruct_subject(
     device = resolve_device(config.device)
     manifest = load_manifest(config.dataset)
     check_subject(manifest, config.subject)
-    if config.drive not in DRIVES:
-        raise ConfigError(f"Unknown drive {config.drive!r}. Choose one of: {', '.join(DRIVES)}.")
-    if not config.layers:
-        raise ConfigError("Name at least one layer to swap, such as --layers R0.")
+    check_config(config)
     folder = Path(out or default_folder(config.dataset, config.subject))
-    unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
-    if unknown:
-        raise ConfigError(f"Only representations can be swapped, not {', '.join(unknown)}: R0, R1, R2, R3.")
-    settings, results = _load_decoded(folder, config)
+    settings = _read_settings(folder, config)
     make_directory(folder)
     weights = str(settings["features"]["weights"])
     network = load_prednet(weights).to(device)
-    numbers = layer_numbers(list(config.layers), network)
-    if 0 in numbers and config.drive == "stimulus":
-        reporter.say("Note: where R0 is swapped, the picture depends on R0 alone, and the drive changes nothing.")
-    size = read_frame_size(weights)
+    numbers = dict(zip(config.layers, layer_numbers(config.layers, network), strict=True))
     recording = load_recording(config.dataset, config.subject, data)
-
-    name = "+".join(config.layers) + ("" if config.drive == "closed-loop" else f"_{config.drive}")
-    origin = "simulated data" if recording.simulated else recording.dataset
-    title = f"{config.subject} ({origin}), {' + '.join(config.layers)} swapped into PredNet, drive: {config.drive}"
-    labels = ["stimulus", *(label.format("+".join(config.layers)) for label in PICTURES.values())]
-    clips = list(dict.fromkeys(results[0].runs.tolist()))
-    scores: list[list[tuple[float, float]]] = []
-    strips: list[NDArray[np.uint8]] = []
-    strip_times: list[float] = []
-
-    def rows() -> Iterator[list[NDArray[np.uint8]]]:
-        for clip in clips:
-            frames, scans = _clip_frames(
-                recording.stimuli[clip], size, int((results[0].runs == clip).sum()), recording.tr_s
-            )
-            swapped = {number: _representations(result, clip) for number, result in zip(numbers, results, strict=True)}
-            moments = np.linspace(0, len(frames) - 1, 2 * STRIP_COLUMNS + 1).round().astype(int)[1::2]
-            generated = generate_pictures(network, swapped, scans, size, drive=config.drive, stimulus=frames)
-            with reporter.task(f"Reconstructing {clip}", len(frames)) as advance:
-                for t, pictures in enumerate(generated):
-                    shown = frames[t].astype(np.float32) / 255
-                    scores.append(
-                        [
-                            (structural_similarity(shown, picture), pixel_correlation(shown, picture))
-                            for picture in pictures
-                        ]
-                    )
-                    row = [frames[t], *(np.round(pictures * 255).astype(np.uint8))]
-                    if t in moments and clip == clips[0]:
-                        strips.append(np.stack(row))
-                        strip_times.append(float(scans[t] * recording.tr_s))
-                    yield row
-                    advance(1)
-
-    fps = probe_video(recording.stimuli[clips[0]]).fps
-    write_video(folder / f"reconstruction_{name}.mp4", labelled_frames(rows(), labels, title), fps)
-    strip = np.stack(strips, axis=1)  # (rows, moments, height, width, 3)
-    save_picture(
-        folder / f"filmstrip_{name}.png", film_strip(dict(zip(labels, strip, strict=True)), strip_times, title)
-    )
-    table = _score_table(config, scores, simulated=recording.simulated)
-    _merge_table(folder / "reconstruction.tsv", table)
-    write_json(folder / f"reconstruct_{name}.json", {**asdict(config), "provenance": provenance()})
+    job = _Job(config, folder, network, read_frame_size(weights), recording, settings["keys"], reporter)
+    sets = [(layer,) for layer in config.layers] if config.each else [config.layers]
+    if config.drive == "stimulus" and any("R0" in layers for layers in sets):
+        reporter.say("Note: where R0 is swapped, the picture depends on R0 alone, and the drive changes nothing.")
+    tables = []
+    for layers in sets:
+        tables.append(_saved_table(job, layers))
+        if tables[-1] is None:
+            tables[-1] = _reconstruct(job, {numbers[layer]: layer for layer in layers})
+    if config.each:
+        _write_figure(job)
     write_report(folder, reporter)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _saved_table(job: _Job, layers: Sequence[str]) -> pd.DataFrame | None:
+    """Give the scores of a reconstruction that is complete in the folder; None where there is none."""
+    name = job.name(layers)
+    path, table = job.folder / f"reconstruct_{name}.json", job.folder / "reconstruction.tsv"
+    files = [job.folder / f"reconstruction_{name}{suffix}" for suffix in (".h5", ".mp4", "_frames.tsv")]
+    if not all(file.is_file() for file in (path, table, *files)) or read_json(path).get("key") != job.key(layers):
+        return None
+    rows = read_scores(table)
+    wanted = _settings_columns(job, layers)
+    rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    return rows.reset_index(drop=True) if len(rows) else None
+
+
+def _settings_columns(job: _Job, layers: Sequence[str]) -> dict[str, str]:
+    return {"layers": "+".join(layers), **{name: getattr(job.config, name) for name in KEYS[1:]}}
+
+
+def _find_clips(recording: Recording, labels: NDArray[np.str_]) -> list[Clip]:
+    """Tell which frames of each clip fall into decoded scans."""
+    clips: list[Clip] = []
+    for name in dict.fromkeys(labels.tolist()):
+        rows = np.flatnonzero(labels == name)
+        times_s = frame_times(recording.stimuli[name])
+        scans = frame_scans(times_s, recording.tr_s)
+        inside = scans < len(rows)
+        begins_s = clips[-1].begins_s + clips[-1].n_scans * recording.tr_s if clips else 0.0
+        clips.append(Clip(name, int(rows[0]), len(rows), begins_s, times_s[inside], scans[inside]))
+    return clips
+
+
+def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
+    """Generate, score and write one reconstruction."""
+    config, names = job.config, list(layers.values())
+    arms = make_arms(config.drive, config.n_shifts) + [Arm(name, "") for name in COMPUTED]
+    stem = f"reconstruction_{job.name(names)}"
+    scores: list[ClipScores] = []
+    with ExitStack() as stack:
+        units = {
+            number: stack.enter_context(open_units(job.folder / f"decoded_{layer}.h5", config.runs, config.variance))
+            for number, layer in layers.items()
+        }
+        clips = _find_clips(job.recording, next(iter(units.values())).clips)
+        swapped = "+".join(names)
+        # A picture depends on R0 alone where that is swapped: nothing leaks then.
+        texts = {name: label.format(swapped) for name, label in LABELS.items() if name != "leak" or "R0" not in names}
+        writer = stack.enter_context(
+            FrameWriter(job.folder / f"{stem}.h5", clips, [arm.name for arm in arms], PANELS, texts, job.size)
+        )
+        writer.describe(title=_title(job, swapped), simulated=job.recording.simulated)
+
+        def rows() -> Iterator[tuple[list[NDArray[np.uint8]], list[str], str]]:
+            for clip in clips:
+                with (
+                    TemporaryDirectory(prefix="brainpred-") as folder,
+                    job.reporter.task(f"Reconstructing {clip.name}", len(clip.times_s)) as advance,
+                ):
+                    scorer = ClipScorer(arms, clip.scans, clip.times_s, job.recording.tr_s, job.size, Path(folder))
+                    for t, (shown, generated) in enumerate(_generate(job, units, arms, clip)):
+                        values = scorer.add(torch.from_numpy(shown).to(generated).permute(2, 0, 1) / 255, generated)
+                        yield writer.row(clip, t, shown, generated, values)
+                        advance(1)
+                    with job.reporter.task("Comparing scans", clip.n_scans) as compared:
+                        scores.append(scorer.finish(compared))
+
+        times_s = np.concatenate([clip.begins_s + clip.times_s for clip in clips])
+        fps = probe_video(job.recording.stimuli[clips[0].name]).fps
+        frames = labelled_frames(rows(), writer.panel_labels, _title(job, swapped))
+        # Two threads encode while PredNet computes.
+        write_video(job.folder / f"{stem}.mp4", frames, fps, quality=QUALITY, times_s=times_s, threads=2)
+    strip = film_strip(*writer.strip(), _title(job, swapped))
+    save_picture(job.folder / f"filmstrip_{job.name(names)}.png", strip)
+    _write_frame_scores(job.folder / f"{stem}_frames.tsv", arms, clips, scores)
+    table = score_table(
+        scores, [clip.name for clip in clips], arms, job.recording.tr_s, np.random.default_rng(config.seed)
+    )
+    table = table.assign(**_settings_columns(job, names), data="simulated" if job.recording.simulated else "measured")
+    table = table[[*KEYS, "data", *(name for name in table if name not in (*KEYS, "data"))]]
+    _merge_table(job.folder / "reconstruction.tsv", table)
+    settings = {**asdict(config), "layers": names, "key": job.key(names), "provenance": provenance()}
+    write_json(job.folder / f"reconstruct_{job.name(names)}.json", settings)
     return table
 
 
-def _clip_frames(
-    movie: Path, size: tuple[int, int], n_scans: int, tr_s: float
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read the frames of a clip that fall in decoded scans, with the scan of each."""
-    frames, times_s = read_video(movie, size)
-    scans = frame_scans(times_s, tr_s)
-    return frames[scans < n_scans], scans[scans < n_scans]
+def _generate(
+    job: _Job, units: dict[int, SwapUnits], arms: Sequence[Arm], clip: Clip
+) -> Iterator[tuple[NDArray[np.uint8], Tensor]]:
+    """Yield every frame that was shown with the pictures of all arms, (n_arms, 3, height, width)."""
+    swapped = [arm for arm in arms if arm.name not in COMPUTED]
+    held = hold_scans(clip.times_s, job.recording.tr_s, clip.n_scans, job.config.hold)
+    movie = (frame for _, frame in iterate_frames(job.recording.stimuli[clip.name], job.size))
+    shown, *others = tee(islice(movie, len(clip.times_s)), 3)  # one frame is held, since all three go together
+    representations = ClipRepresentations(units, swapped, clip.first, clip.n_scans)
+    generated = generate_pictures(job.network, representations, held, others[0], [arm.drive for arm in swapped])
+    predicted = generate_pictures(job.network, lambda scan: {}, held, others[1], ["stimulus"])
+    last: Tensor | None = None
+    for frame, pictures, prediction in zip(shown, generated, predicted, strict=True):
+        before = torch.full_like(prediction, torch.nan) if last is None else last
+        yield frame, torch.cat([pictures, prediction, before])
+        last = torch.from_numpy(frame).to(prediction).permute(2, 0, 1)[None] / 255
 
 
-def _representations(result: LayerResult, clip: str) -> NDArray[np.float32]:
-    """Stack what R_l is replaced by, in the order of PICTURES: (3, n_scans, channels, height, width)."""
-    inside = result.runs == clip
-    mean = np.broadcast_to(result.mean, result.true[inside].shape)
-    return np.stack([result.true[inside], result.decoded[inside], mean]).reshape(3, -1, *result.shape)
+def _title(job: _Job, swapped: str) -> str:
+    config = job.config
+    origin = "simulated data" if job.recording.simulated else job.recording.dataset
+    runs = "" if config.runs == "test" else ", training data (fitted to them)"
+    return f"{config.subject} ({origin}{runs}): {swapped} swapped into PredNet, drive: {config.drive}"
 
 
-def _score_table(
-    config: ReconstructConfig, scores: list[list[tuple[float, float]]], *, simulated: bool
-) -> pd.DataFrame:
-    each = np.asarray(scores)  # (n_frames, rows, 2)
-    mean = np.nanmean(each, axis=0)
-    return pd.DataFrame(
-        {
-            "layers": "+".join(config.layers), "drive": config.drive, "data": "simulated" if simulated else "measured",
-            "picture": list(PICTURES), "ssim": mean[:, 0], "pixel_r": mean[:, 1], "n_frames": len(each),
-        }
-    )  # fmt: skip
+def _write_frame_scores(path: Path, arms: Sequence[Arm], clips: Sequence[Clip], scores: Sequence[ClipScores]) -> None:
+    """Write the scores of every frame, a row a frame and picture."""
+    shown = [arm.name for arm in arms if arm.name != "shifted"]
+    tables = []
+    for clip, of_clip in zip(clips, scores, strict=True):
+        n_frames = len(clip.times_s)
+        table = pd.DataFrame(of_clip.frames.reshape(-1, len(FRAME_METRICS)), columns=list(FRAME_METRICS))
+        frame = np.repeat(np.arange(n_frames), len(shown))
+        table.insert(0, "picture", shown * n_frames)
+        for name, values in (("scan", clip.scans[frame]), ("time_s", clip.times_s[frame]), ("frame", frame)):
+            table.insert(0, name, values)
+        table.insert(0, "clip", clip.name)
+        tables.append(table)
+    with atomic_path(path) as temporary:
+        pd.concat(tables).to_csv(temporary, sep="\t", index=False, float_format="%.5g", na_rep="n/a")
 
 
 def _merge_table(path: Path, table: pd.DataFrame) -> None:
-    """Add rows to the table on disk, in the place of those for the same layers and drive."""
-    keys = ["layers", "drive"]
+    """Add rows to the table on disk, in the place of those with the same settings."""
     if path.is_file():
-        before = pd.read_csv(path, sep="\t")
-        same = before[keys].apply(tuple, axis=1).isin(table[keys].apply(tuple, axis=1))
-        table = pd.concat([before[~same], table], ignore_index=True)
+        before = read_scores(path)
+        same = before[list(KEYS)].apply(tuple, axis=1).isin(table[list(KEYS)].apply(tuple, axis=1))
+        table = pd.concat([before[~same], table], ignore_index=True) if not same.all() else table
     with atomic_path(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read ``reconstruction.tsv``."""
+    return pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+
+
+def _write_figure(job: _Job) -> None:
+    """Show the stimulus, PredNet's prediction and the picture decoded from each layer alone, row by row."""
+    config = job.config
+    rows: dict[str, NDArray[np.uint8]] = {}
+    for layer in config.layers:
+        with h5py.File(job.folder / f"reconstruction_{job.name([layer])}.h5") as file:
+            first = file["clip"][:] == file["clip"][0]
+            moments = strip_moments(int(first.sum()))
+            times_s = file["time_s"][:][moments]
+            for name, label in (("stimulus", "stimulus"), ("prediction", LABELS["prediction"])):
+                rows.setdefault(label, file[name][moments])
+            rows[f"decoded {layer}"] = file["decoded"][moments]
+    title = _title(job, "each layer alone")
+    save_picture(job.folder / f"figure_{job.name(config.layers)}.png", film_strip(rows, times_s.tolist(), title))
+
+
+def picture_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Lay scores out with a row a picture and a column a metric.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As :func:`reconstruct_subject` gives them.
+
+    Returns
+    -------
+    DataFrame
+        Settings, picture, and the scores.
+    """
+    wide = scores.pivot_table("score", [*KEYS, "data", "picture"], "metric", sort=False, dropna=False)
+    return wide.reset_index().dropna(how="all", subset=list(METRICS))
+
+
+def gain_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Say what the brain adds to the pictures, with 95 % intervals and p against the null.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As :func:`reconstruct_subject` gives them.
+
+    Returns
+    -------
+    DataFrame
+        The rows of what was decoded, with the interval of the gain as text.
+    """
+    rows = scores[scores["picture"] == "decoded"].copy()
+    rows["interval"] = [
+        f"{low:+.3f} … {high:+.3f}" for low, high in zip(rows["gain_low"], rows["gain_high"], strict=True)
+    ]
+    return rows.reset_index(drop=True)

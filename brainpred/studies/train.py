@@ -20,7 +20,6 @@ from brainpred.storage import file_fingerprint, make_directory, read_json, write
 
 if TYPE_CHECKING:
     import lightning
-    import torch
 
     from brainpred.models.prednet import PredNet
 
@@ -370,14 +369,7 @@ def score_prednet(
                 guesses = (network(frames.to(place))[0, 1:].cpu(), frames[0, :-1])
             shown = frames[0, 1:]
             mse = [float(torch.mean((guess - shown) ** 2)) for guess in guesses]
-            ssim = [
-                float(
-                    np.mean(
-                        [structural_similarity(*pair) for pair in zip(*map(_pictures, (shown, guess)), strict=True)]
-                    )
-                )
-                for guess in guesses
-            ]
+            ssim = [float(structural_similarity(shown, guess).mean()) for guess in guesses]
             rows.append(mse + ssim)
         mse_predicted, mse_copied, ssim_predicted, ssim_copied = (float(value) for value in np.mean(rows, axis=0))
         scores[path.name] = {
@@ -389,10 +381,6 @@ def score_prednet(
             "ssim_copied": ssim_copied,
         }
     return scores
-
-
-def _pictures(frames: torch.Tensor) -> NDArray[np.float32]:
-    return frames.permute(0, 2, 3, 1).numpy()  # (n_frames, height, width, 3)
 
 
 def _card(

@@ -16,7 +16,7 @@ from brainpred.numerics.scores import identification_accuracy
 from brainpred.numerics.timing import zscore_runs
 from brainpred.recordings.recording import Run, clean_run
 
-N_VOXELS, SHAPE, DELAY = 19, (1, 2, 3), 2
+N_VOXELS, SHAPE, DELAY, TR_S = 19, (1, 2, 3), 2, 1.0
 ROIS = np.array(["v1"] * 11 + ["lo"] * 8)
 MIXING = np.random.default_rng(99).standard_normal((6, N_VOXELS))
 
@@ -52,7 +52,7 @@ def evaluate(runs, source, make=make_decoder, fits=None):
         fits.append(make())
         return fits[-1]
 
-    return evaluate_layer(split_runs(runs, source), "R0", source, make if fits is None else make_and_note)
+    return evaluate_layer(split_runs(runs, source, TR_S), "R0", source, make if fits is None else make_and_note)
 
 
 def show(source, clip, *, name=None, role="train", noise=1.0, seed=0, n_scans=None, stimulus=True):
@@ -179,7 +179,7 @@ def test_runs_of_the_same_clip_are_left_out_together():
             bold = (3 * ties[clip] + rng.standard_normal((41, N_VOXELS))).astype(np.float32)
             runs.append(CleanRun(Run(f"{clip}-{showing}", "train", bold, clip), zscore_runs(bold, np.zeros(41))[0]))
     result = evaluate(runs, source)
-    assert len(split_runs(runs, source)) == 6
+    assert len(split_runs(runs, source, TR_S)) == 6
     assert len(result.runs) == 6 * (41 - DELAY), "both showings are averaged"
     assert result.r.mean() < 0.1
     test = CleanRun(Run("again", "test", runs[0].run.bold, "c0"), runs[0].bold)
@@ -370,7 +370,7 @@ def test_kernels_of_a_single_split_serve_every_layer(source, monkeypatch):
     monkeypatch.setattr(
         BandKernels, "of", lambda *args, real=BandKernels.of, **kw: calls.append(1) or real(*args, **kw)
     )
-    splits = split_runs([*training(source), *repeats(source)], source)
+    splits = split_runs([*training(source), *repeats(source)], source, TR_S)
     first = evaluate_layer(splits, "R0", source, make_decoder)
     second = evaluate_layer(splits, "R0", source, make_decoder)
     assert len(calls) == 1

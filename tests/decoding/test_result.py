@@ -26,6 +26,7 @@ def make_result(layer="R1", shape=SHAPE, n_scans=7, n_voxels=11, seed=0):
         regret=np.abs(draw(2)), form="dual", pattern_r=draw(n_scans), identification=draw(n_scans),
         nway_correct=rng.random(5) < 0.5, n_patterns=4,
         band_names=("early visual", "roi×delay+4", "rest"), band_weights=draw(3), contributions=draw(n_voxels),
+        train_runs=np.array(["train-01"] * 3), train_true=draw(3, n_units), train_decoded=draw(3, n_units),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.movies.video import iterate_frames, probe_video, read_video, write_video
+from brainpred.movies.video import frame_times, iterate_frames, probe_video, read_video, write_video
 
 HEADER_FIRST = [("matroska", {}), ("mp4", {"movflags": "faststart"})]
 
@@ -252,3 +252,18 @@ def test_same_frames_give_the_same_bytes(tmp_path):
     write_video(path, frames[::-1], fps=15)
     assert path.read_bytes() not in written
     assert [child.name for child in tmp_path.iterdir()] == ["waves.mp4"]
+
+
+def test_frames_are_written_at_the_times_given_and_read_back_there(tmp_path):
+    times_s = [0.0, 0.1, 0.5, 0.525, 2.0]
+    frames = [np.full((16, 32, 3), value, np.uint8) for value in (10, 60, 110, 160, 210)]
+    write_video(tmp_path / "uneven.mp4", frames, 15, times_s=times_s)
+    np.testing.assert_allclose(frame_times(tmp_path / "uneven.mp4"), times_s, atol=1e-4)
+    read, read_times = read_video(tmp_path / "uneven.mp4")
+    np.testing.assert_allclose(read_times, times_s, atol=1e-4)
+    assert np.abs(read.mean(axis=(1, 2, 3)) - [10, 60, 110, 160, 210]).max() < 4
+
+
+def test_times_without_frames_are_those_with_them(tmp_path):
+    write_video(tmp_path / "movie.mp4", [np.full((16, 32, 3), 9 * k, np.uint8) for k in range(11)], 12.5)
+    np.testing.assert_array_equal(frame_times(tmp_path / "movie.mp4"), read_video(tmp_path / "movie.mp4")[1])

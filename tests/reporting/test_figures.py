@@ -36,6 +36,8 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "regret": np.zeros(2, np.float32), "form": "dual", "nway_correct": np.zeros(0, bool), "n_patterns": 0,
         "band_names": ("a",),
         "band_weights": np.ones(1, np.float32), "contributions": np.zeros(5, np.float32),
+        "train_runs": np.array(["train"] * 2), "train_true": np.zeros((2, n_units), np.float32),
+        "train_decoded": np.zeros((2, n_units), np.float32),
     }  # fmt: skip
     values |= {name: np.ones(n_units, np.float32) for name in ("mean", "std", "r2", "alphas", "cv_r2")}
     return LayerResult(**(values | changes))

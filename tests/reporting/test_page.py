@@ -99,6 +99,21 @@ def features_result():
     return result
 
 
+def make_scores(runs="test"):
+    """Tabulate what `brainpred reconstruct` scores."""
+    rows = [
+        {
+            "layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": runs,
+            "data": "simulated", "picture": picture, "metric": metric, "score": score, "low": 0.1, "high": 0.9,
+            "p": 0.0123 if picture == "decoded" else np.nan, "gain": 0.25 if picture == "decoded" else np.nan,
+            "gain_low": -0.125, "gain_high": 0.375, "block_s": 7.5,
+        }
+        for picture in ("true", "decoded", "mean")
+        for metric, score in (("ssim", np.nan), ("pixel_r", 0.375), ("psnr", 14.5), ("identification_2way", 0.625))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """Write a report of everything: film, explainable variance and reconstruction too."""
@@ -108,9 +123,9 @@ def full(tmp_path_factory):
     with h5py.File(folder / "film.h5", "w") as file:
         for name, values in make_film().items():
             file[name] = values
-    rows = [("R0", "closed-loop", "simulated", kind, 0.5, np.nan, 165) for kind in ("true", "decoded", "mean")]
-    columns = ["layers", "drive", "data", "picture", "ssim", "pixel_r", "n_frames"]
-    write_tsv(pd.DataFrame(rows, columns=columns), folder / "reconstruction.tsv")
+    write_tsv(make_scores(), folder / "reconstruction.tsv")
+    with h5py.File(folder / "reconstruction_R0.h5", "w") as file:
+        file["movie_time_s"], file["scan"] = [0.0, 0.5, 1.75], [0, 0, 1]
     (folder / "filmstrip_R0.png").write_bytes(PNG)
     (folder / "reconstruction_R0.mp4").write_bytes(b"a small movie")
     path = write_report(folder)
@@ -140,7 +155,7 @@ def test_page_holds_itself(full, measured):
         links = [attributes["href"] for _, attributes in page.elements if "href" in attributes]
         assert links
         assert all(link.startswith("#") and link[1:] in identifiers for link in links)
-        assert not page.all("script")
+        assert len(page.all("script")) == (folder == full)  # the player's, and only where there is a movie
         assert not page.all("link")
         assert "http" not in page.html
         assert "url(" not in page.html
@@ -194,8 +209,30 @@ def test_numbers_are_those_of_the_tables(full):
 
 def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
     text = Page(full / "report.html").text
-    for kind in ("true", "decoded", "mean"):
-        assert f"R0 closed-loop {kind} simulated 0.500 n/a 165" in text
+    for picture in ("true", "decoded", "mean"):
+        assert f"{picture} 0.375 n/a 14.50 0.625" in text
+    assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.01); +0.250 of 2-way" in text
+    assert "over blocks of 7.5 s" in text
+    assert "fitted to these scans" not in text
+
+
+def test_scores_of_training_runs_are_marked(small):
+    write_tsv(make_scores("train"), small / "reconstruction.tsv")
+    text = Page(write_report(small)).text
+    assert "R0 swapped, closed-loop, training data" in text
+    assert "The decoder was fitted to these scans" in text
+
+
+def test_player_knows_when_each_frame_is_shown(full, small):
+    page = Page(full / "report.html")
+    (player,) = [attributes for attributes in page.all("figure") if "player" in attributes.get("class", "")]
+    assert json.loads(player["data-times"]) == [0.0, 0.5, 1.75]
+    assert json.loads(player["data-scans"]) == [0, 0, 1]
+    write_tsv(make_scores(), small / "reconstruction.tsv")
+    (small / "reconstruction_R0.mp4").write_bytes(b"a movie without its frames")
+    page = Page(write_report(small))
+    assert page.all("video")
+    assert not page.all("button")
 
 
 def test_methods_say_what_was_done(full, measured):
@@ -312,9 +349,9 @@ def test_roi_called_na_keeps_its_name(small):
 
 def test_large_movie_is_left_beside_the_page(full, monkeypatch):
     monkeypatch.setattr(page_module, "MAX_VIDEO_BYTES", 5)
-    reconstruction = page_module._reconstruction(full)
-    assert reconstruction["videos"][0].uri is None
-    assert "reconstruction_R0.mp4" in reconstruction["videos"][0].problem
+    video = page_module._reconstruction(full)["videos"][0]
+    assert video["src"] == "reconstruction_R0.mp4"
+    assert not video["inside"]
 
 
 def test_broken_film_strip_and_scores_of_a_reconstruction_leave_notes(small):

@@ -3,12 +3,20 @@
 import shutil
 
 import av
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from brainpred.decoding.result import load_result
 from brainpred.errors import ConfigError
+from brainpred.models.prednet_weights import load_prednet
+from brainpred.movies.video import read_video
+from brainpred.reconstruction.units import open_units
+from brainpred.recordings.readers import load_recording
+from brainpred.studies import reconstruct as study
 from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
 
 
@@ -17,44 +25,132 @@ def folder(decoded, tmp_path):
     return shutil.copytree(decoded, tmp_path / "out")
 
 
-def test_movie_strip_and_table(folder, tiny_data, run):
+def simulated_movie(data):
+    return load_recording("simulated", "sim01", data).stimuli["test-01"]
+
+
+def scores_of(table, picture, metric="score"):
+    return table[table["picture"] == picture].set_index("metric")[metric]
+
+
+def test_movie_strip_frames_and_table(folder, tiny_data, run):
     code, out, _ = run("reconstruct", "--subject", "sim01", "--data", tiny_data, "--out", folder, "--quiet")
     assert code == 0
-    assert "SSIM" in out
+    assert "pixel r" in out
+    assert "brain gain" in out
     table = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
-    assert table["picture"].tolist() == ["true", "decoded", "mean"]
+    assert list(dict.fromkeys(table["picture"])) == [
+        "true", "decoded", "mean", "wrong", "leak", "shifted", "prediction", "last frame",
+    ]  # fmt: skip
     assert set(table["data"]) == {"simulated"}
-    assert set(table["n_frames"]) == {8 * 15}
-    scores = table.set_index("picture")
     # The representation that the stimulus caused shows more of it than the mean of the training movie.
-    assert scores.loc["true", "pixel_r"] > scores.loc["mean", "pixel_r"] + 0.2
-    assert scores.loc["true", "ssim"] > scores.loc["mean", "ssim"]
+    assert scores_of(table, "true")["pixel_r"] > scores_of(table, "mean")["pixel_r"] + 0.2
+    assert scores_of(table, "true")["ssim"] > scores_of(table, "mean")["ssim"]
+    # Where R0 is swapped, nothing leaks from the stimulus.
+    assert scores_of(table, "leak").to_list() == pytest.approx(scores_of(table, "mean").to_list(), nan_ok=True)
     with av.open(str(folder / "reconstruction_R0.mp4")) as movie:
-        frames = sum(1 for _ in movie.decode(video=0))
-        assert frames == 8 * 15
+        assert sum(1 for _ in movie.decode(video=0)) == 8 * 15
         assert movie.streams.video[0].average_rate == 15
     strip = np.asarray(Image.open(folder / "filmstrip_R0.png"))
     assert strip.shape[2] == 3
     assert strip.shape[1] > 1000
-    assert "reconstruction" in (folder / "report.html").read_text().lower()
+    assert "player" in (folder / "report.html").read_text()
     assert not list(folder.rglob(".part-*"))
 
 
-def test_tables_of_other_layers_stand_side_by_side(folder, tiny_data):
+def test_frames_lie_in_their_scans_and_hold_what_was_scored(folder, tiny_data):
     reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
-    both = reconstruct_subject(ReconstructConfig("sim01", layers=("R2", "R3")), folder, data=tiny_data)
+    frames = pd.read_csv(folder / "reconstruction_R0_frames.tsv", sep="\t")
+    assert len(frames) == 8 * 15 * 7
+    assert (np.floor(frames["time_s"] + 1e-6) == frames["scan"]).all()
+    decoded = load_result(folder / "decoded_R0.h5")
+    with h5py.File(folder / "reconstruction_R0.h5") as file:
+        pictures, shown, scans = file["decoded"][:], file["stimulus"][:], file["scan"][:]
+        np.testing.assert_allclose(file["time_s"][:], np.arange(120) / 15, atol=1e-4)
+    own, _ = read_video(simulated_movie(tiny_data), (64, 80))
+    np.testing.assert_array_equal(shown, own[:120])
+    # The picture of a frame is that of the R0 of its scan.
+    network = load_prednet("small")
+    with open_units(folder / "decoded_R0.h5") as units, torch.inference_mode():
+        for t in (0, 37, 119):
+            r0 = torch.from_numpy(units.decoded(scans[t]).clip(-1, 1)).reshape(1, *decoded.shape)
+            picture = torch.relu(network.predict[0](r0)).clamp(max=1)[0].permute(1, 2, 0).numpy()
+            np.testing.assert_allclose(pictures[t] / 255, picture, atol=0.0021)
+            row = frames[(frames["frame"] == t) & (frames["picture"] == "decoded")].iloc[0]
+            assert row["pixel_r"] == pytest.approx(np.corrcoef(picture.ravel(), shown[t].ravel())[0, 1], abs=1e-4)
+
+
+def test_tables_of_other_settings_stand_side_by_side(folder, tiny_data):
+    reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
+    both = reconstruct_subject(
+        ReconstructConfig("sim01", layers=("R2", "R3"), hold="linear", variance="ridge"), folder, data=tiny_data
+    )
     stimulus = reconstruct_subject(ReconstructConfig("sim01", layers=("R3",), drive="stimulus"), folder, data=tiny_data)
-    again = reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
     table = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
-    assert len(table) == 9
-    assert set(zip(table["layers"], table["drive"], strict=True)) == {
-        ("R0", "closed-loop"), ("R2+R3", "closed-loop"), ("R3", "stimulus"),
+    assert set(zip(*(table[name] for name in ("layers", "drive", "hold", "variance", "runs")), strict=True)) == {
+        ("R0", "closed-loop", "nearest", "halfway", "test"), ("R2+R3", "closed-loop", "linear", "ridge", "test"),
+        ("R3", "stimulus", "nearest", "halfway", "test"),
     }  # fmt: skip
     assert (folder / "reconstruction_R3_stimulus.mp4").exists()
+    assert (folder / "reconstruction_R2+R3_linear_ridge.mp4").exists()
     # The stimulus leaks through the error units: even the mean R3 then gives a picture (document 000, 4.1).
-    leak = stimulus.set_index("picture").loc["mean", "pixel_r"]
-    assert leak > both.set_index("picture").loc["mean", "pixel_r"] + 0.2
-    assert len(again) == 3
+    leak = scores_of(stimulus, "mean")["pixel_r"]
+    assert leak > scores_of(both, "mean")["pixel_r"] + 0.2
+    assert scores_of(both, "leak")["pixel_r"] > scores_of(both, "mean")["pixel_r"] + 0.2
+    assert "leak" not in set(stimulus["picture"])
+
+
+def test_what_is_there_already_is_not_computed_again(folder, tiny_data, monkeypatch):
+    first = reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
+    calls = []
+    monkeypatch.setattr(study, "_reconstruct", lambda *args, real=study._reconstruct: calls.append(1) or real(*args))
+    again = reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
+    assert not calls
+    for name in ("score", "gain", "p"):
+        np.testing.assert_allclose(again[name], first[name], rtol=1e-4, atol=1e-6)
+    assert again["picture"].tolist() == first["picture"].tolist()
+    other = reconstruct_subject(ReconstructConfig("sim01", n_shifts=3), folder, data=tiny_data)
+    assert calls == [1]
+    table = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
+    assert len(table) == len(other)  # in the place of the first
+    (folder / "reconstruction_R0.mp4").unlink()
+    reconstruct_subject(ReconstructConfig("sim01", n_shifts=3), folder, data=tiny_data)
+    assert calls == [1, 1]
+
+
+def test_each_layer_alone_in_one_figure_from_held_out_and_training_data(folder, tiny_data, run):
+    for runs, suffix in (("test", ""), ("train", "_train")):
+        code, out, _ = run(
+            "reconstruct", "--subject", "sim01", "--layers", "R0", "R2", "--each", "--drive", "stimulus",
+            "--runs", runs, "--data", tiny_data, "--out", folder, "--quiet",
+        )  # fmt: skip
+        assert code == 0
+        assert ("training data" in out) == (runs == "train")
+        assert (folder / f"figure_R0+R2_stimulus{suffix}.png").is_file()
+        assert (folder / f"reconstruction_R2_stimulus{suffix}.mp4").is_file()
+    table = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
+    fitted, held_out = (table[(table["runs"] == runs) & (table["layers"] == "R0")] for runs in ("train", "test"))
+    # A decoder knows the scans that it was fitted to, which says nothing of others.
+    assert scores_of(fitted, "decoded")["identification_2way"] > scores_of(held_out, "decoded")["identification_2way"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--drive", "dream"], "closed-loop, stimulus"),
+        (["--hold", "cubic"], "nearest, linear"),
+        (["--variance", "full"], "ridge, halfway, matched"),
+        (["--runs", "all"], "test, train"),
+        (["--shifts", "0"], "at least 1 time shift"),
+        (["--layers", "A0"], "not A0"),
+        (["--layers", "R0", "R0"], "R0 R0"),
+    ],
+)
+def test_unusable_options_are_refused_before_anything_is_read(options, message, tmp_path, run):
+    code, _, err = run("reconstruct", "--subject", "sim01", "--out", tmp_path / "nothing", *options)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_results_of_other_settings_are_not_mixed(folder, tiny_data, run):

@@ -79,7 +79,7 @@ class Predictor:
                     predictions[:, here] = weights[pair] @ block[:, here]
                 yield columns, predictions + self._offsets(columns).to(block.device)
 
-    def band_blocks(self, cross: BandKernels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    def band_blocks(self, cross: BandKernels) -> Iterator[tuple[Columns, Tensor]]:
         """Predict other samples from each band alone, without the intercept.
 
         Parameters
@@ -89,18 +89,22 @@ class Predictor:
 
         Yields
         ------
-        columns : ndarray of int64
-            Which targets.
+        columns : slice or ndarray of int64
+            Which targets; a slice unless memory forbids.
         parts : Tensor (n_bands, n_others, n_columns)
             What each band adds to their predictions.
         """
-        for pair, gamma, inverse in self._inverses(np.unique(self._pairs)):
-            alone = [prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)]
-            chosen = np.flatnonzero(self._pairs == pair)
-            for first in range(0, len(chosen), self._targets.block_size):
-                columns = chosen[first : first + self._targets.block_size]
-                block = self._targets.read(columns)
-                yield columns, torch.stack([weights @ block for weights in alone])
+        n_bands, n_others = self._kernels.n_bands, cross.shape[0]
+        for group in self._groups(n_bands * n_others):
+            weights = {
+                pair: torch.stack([prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)])
+                for pair, gamma, inverse in self._inverses(group)
+            }
+            for columns, block in self._blocks(group):
+                parts = block.new_empty((n_bands, n_others, block.shape[1]))
+                for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
+                    parts[:, :, here] = weights[pair] @ block[:, here]
+                yield columns, parts
 
     def intercepts(self) -> NDArray[np.floating]:
         """Give the intercept of every target, (n_targets,)."""

@@ -149,8 +149,8 @@ def choose(
     intercept: bool = True,
     candidate_bytes: float = np.inf,
     rng: np.random.Generator,
-    on_candidate: Callable[[], None] = lambda: None,
-    on_block: Callable[[int], None] = lambda n_targets: None,
+    on_candidate: Callable[[float], None] = lambda part: None,
+    on_block: Callable[[float], None] = lambda n_targets: None,
 ) -> Choice:
     r"""Choose (γ, α) for every target by leaving folds out.
 
@@ -183,7 +183,8 @@ def choose(
     rng : numpy.random.Generator
         Draws the targets that are audited.
     on_candidate, on_block : callable
-        Called after each candidate, and after each block with its number of targets.
+        Called after each candidate, and after each block with its number of targets; with a part of them where
+        memory makes each come several times.
 
     Returns
     -------
@@ -205,13 +206,14 @@ def choose(
             candidate = _Candidate(kernel, alphas[pair % len(alphas)], folds, intercept=intercept, basis=basis)
             audit_scores[pair] = audit.score(candidate.predictions)
             candidate.predictions = candidate.predictions.to(precision)
-            on_candidate()
+            on_candidate(1 / n_factorised)
             yield candidate
 
     n_scored = sum(len(test) for _, test in folds)
     bytes_each = n_scored * targets.n_samples * torch.finfo(precision).bits // 8
     n_held = int(max(1, min(n_pairs, candidate_bytes // bytes_each)))
     groups = [range(first, min(first + n_held, n_pairs)) for first in range(0, n_pairs, n_held)]
+    n_factorised = 2 if basis is not None and len(groups) > 1 else 1  # times each candidate
     held: list[_Candidate] = []
     ranking = []
     if basis is not None:
@@ -238,7 +240,7 @@ def choose(
                 best[columns] = torch.where(better, new, best[columns])
                 best_pair[columns] = torch.where(better, pair, best_pair[columns])
             scores[here], chosen[here] = best.cpu().numpy(), best_pair.cpu().numpy()
-            on_block(block.shape[1])
+            on_block(block.shape[1] / len(groups))
         held = []
     picked = audit_scores[torch.as_tensor(chosen[sampled]), torch.arange(len(sampled))]
     regret = (audit_scores.amax(dim=0) - picked).cpu().numpy().astype(np.float32)

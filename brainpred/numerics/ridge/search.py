@@ -197,7 +197,7 @@ def choose_bands(
             choice = choose(
                 kernels, candidates, alphas, members, folds, basis=basis, shortlist=shortlist,
                 precision=settings.precision, intercept=intercept, candidate_bytes=settings.candidate_bytes,
-                rng=rng, on_candidate=lambda: on_candidate(1), on_block=on_block,
+                rng=rng, on_candidate=on_candidate, on_block=on_block,
             )  # fmt: skip
         choices.append(choice)
         found.append(candidates)

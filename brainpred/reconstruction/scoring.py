@@ -1,0 +1,221 @@
+"""Score generated movies frame by frame and scan by scan, beside their controls and against the null."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainpred.numerics.significance import block_interval, block_permutation_p, decorrelation_length, time_blocks
+from brainpred.reconstruction.controls import COMPUTED, Arm
+from brainpred.reconstruction.metrics import (
+    FRAME_METRICS,
+    flow_correlation,
+    frame_scores,
+    identification,
+    optical_flow,
+    scan_similarity,
+)
+
+__all__ = ["METRICS", "ClipScorer", "ClipScores", "score_table"]
+
+METRICS = (*FRAME_METRICS, "motion_r", "identification_2way", "identification_10way")
+# Scans nearer than this show nearly the same, and are not told apart.
+EXCLUDED_S = 4.0
+# Arms whose score can be told from the null: they should know the moment.
+TESTED = ("true", "decoded")
+
+
+class ClipScores(NamedTuple):
+    """Hold the scores of one clip.
+
+    Attributes
+    ----------
+    scores : ndarray of float64 (n_scans, n_arms, n_metrics)
+        For every scan, in the order of ``METRICS``; scores of frames are averaged over the scan (of the shifts that
+        make up the null, only the middle frame is scored).
+    compared : ndarray of float64 (n_scans, n_arms, n_metrics)
+        The same from the middle frame of every scan for all arms: what is compared with the null.
+    frames : ndarray of float32 (n_frames, n_shown_arms, n_frame_metrics)
+        Every frame, without the shifts.
+    """
+
+    scores: NDArray[np.float64]
+    compared: NDArray[np.float64]
+    frames: NDArray[np.float32]
+
+
+class ClipScorer:
+    """Take the pictures of a clip as they are generated; memory does not grow with the clip but by numbers.
+
+    Parameters
+    ----------
+    arms : sequence of Arm
+        What is generated; the order of the pictures.
+    scans : ndarray of int64 (n_frames,)
+        Scan of each frame.
+    times_s : ndarray of float64 (n_frames,)
+        When each frame is shown.
+    tr_s : float
+        Repetition time in seconds.
+    size : (height, width)
+        Frame size in pixels.
+    folder : Path
+        Where the middle frames of the scans lie until they are compared.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        scans: NDArray[np.int64],
+        times_s: NDArray[np.float64],
+        tr_s: float,
+        size: tuple[int, int],
+        folder: Path,
+    ):
+        self._arms, self._scans, self._tr_s, self._size = arms, scans, tr_s, size
+        self._shown = torch.tensor([number for number, arm in enumerate(arms) if arm.name != "shifted"])
+        self._n_scans = int(scans.max()) + 1
+        middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s)
+        self._scan_of_middle = {min(int(t), len(times_s) - 1): scan for scan, t in enumerate(middles)}
+        shape = (len(arms) + 1, self._n_scans, 3 * size[0] * size[1])
+        self._pictures = np.memmap(folder / "middle_frames", np.float16, "w+", shape=shape)
+        self._compared = np.full((self._n_scans, len(arms), len(METRICS)), np.nan)
+        self._frames: list[NDArray[np.float32]] = []
+
+    def add(self, shown: Tensor, generated: Tensor) -> NDArray[np.float32]:
+        """Score the pictures of the next frame.
+
+        Parameters
+        ----------
+        shown : Tensor (3, height, width)
+            The frame of the stimulus, in [0, 1].
+        generated : Tensor (n_arms, 3, height, width)
+            The pictures; NaN where an arm has none.
+
+        Returns
+        -------
+        ndarray of float32 (n_shown_arms, n_frame_metrics)
+            Scores of the arms that are shown.
+        """
+        middle = self._scan_of_middle.get(len(self._frames))
+        scored = generated if middle is not None else generated[self._shown.to(generated.device)]
+        values = frame_scores(shown, scored).float().cpu().numpy()
+        if middle is not None:
+            self._compared[middle, :, : len(FRAME_METRICS)] = values
+            pictures = torch.cat([shown[None], generated]).flatten(1).nan_to_num()
+            self._pictures[:, middle] = pictures.to(torch.float16).cpu().numpy()
+            values = values[self._shown.numpy()]
+        self._frames.append(values)
+        return values
+
+    def finish(self, advance: Callable[[float], None] = lambda steps: None) -> ClipScores:
+        """Compare the scans with each other, and give all scores.
+
+        Parameters
+        ----------
+        advance : callable
+            Told of every scan that is done.
+
+        Returns
+        -------
+        ClipScores
+            The scores.
+        """
+        excluded = int(np.ceil(EXCLUDED_S / self._tr_s))
+        for number in range(len(self._arms)):
+            similarity = scan_similarity(self._pictures[number + 1], self._pictures[0])
+            for n_way in (2, 10):
+                metric = METRICS.index(f"identification_{n_way}way")
+                self._compared[:, number, metric] = identification(similarity, excluded, n_way)
+        self._score_motion(advance)
+        frames = np.stack(self._frames)
+        scores = self._compared.copy()
+        for scan in range(self._n_scans):
+            inside = frames[self._scans == scan]
+            filled = np.isfinite(inside).any(axis=0)
+            mean = np.nanmean(np.where(filled, inside, 0), axis=0)
+            scores[scan, self._shown.numpy(), : len(FRAME_METRICS)] = np.where(filled, mean, np.nan)
+        return ClipScores(scores, self._compared, frames)
+
+    def _score_motion(self, advance: Callable[[float], None]) -> None:
+        """Compare the motion from every scan's middle frame to the next one's."""
+        metric = METRICS.index("motion_r")
+        for scan in range(self._n_scans):
+            advance(1)
+            if scan + 1 == self._n_scans:
+                break
+            pairs = self._pictures[:, scan : scan + 2].astype(np.float32).reshape(-1, 2, 3, *self._size)
+            flows = [optical_flow(*pair.transpose(0, 2, 3, 1)) for pair in pairs]
+            self._compared[scan, :, metric] = [flow_correlation(flows[0], flow) for flow in flows[1:]]
+
+
+def score_table(
+    clips: Sequence[ClipScores], names: Sequence[str], arms: Sequence[Arm], tr_s: float, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Tabulate scores with intervals, p against the null, and what the brain gains.
+
+    Intervals are bootstrapped and p permuted over blocks of time: as long as the gain in pixel r takes to forget itself
+    (:func:`brainpred.numerics.significance.decorrelation_length`), 5 s at the least.
+
+    Parameters
+    ----------
+    clips : sequence of ClipScores
+        The clips.
+    names : sequence of str
+        Their names.
+    arms : sequence of Arm
+        What was generated.
+    tr_s : float
+        Repetition time in seconds.
+    rng : numpy.random.Generator
+        Source of all chance.
+
+    Returns
+    -------
+    DataFrame
+        A row a picture and metric: score, ends of its 95 % interval, p against the null (of ``true`` and ``decoded``),
+        gain (score less that of the mean R with the same drive) with its interval, and the length of a block.
+    """
+    scores, compared = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("scores", "compared"))
+    runs = np.repeat(list(names), [len(clip.scores) for clip in clips])
+    labels = [arm.name for arm in arms]
+    null = [number for number, label in enumerate(labels) if label == "shifted"]
+    decoded, mean = labels.index("decoded"), labels.index("mean")
+    r = METRICS.index("pixel_r")
+    length = decorrelation_length(compared[:, decoded, r] - compared[:, mean, r], runs)
+    # At least four blocks, for what they are worth, in clips that are very short.
+    block = max(1, min(int(np.ceil(max(length, 5.0 / tr_s))), len(runs) // 4))
+    blocks = time_blocks(runs, block)
+    rows = []
+    for label in dict.fromkeys(labels):
+        columns = [number for number, other in enumerate(labels) if other == label]
+        swapped = label not in ("mean", "leak", *COMPUTED)
+        for number, metric in enumerate(METRICS):
+            series = _mean(scores[:, columns, number])
+            gain = series - _mean((compared if label == "shifted" else scores)[:, [mean], number])
+            p = np.nan
+            if label in TESTED:
+                p = block_permutation_p(compared[:, columns[0], number], compared[:, null, number].T, blocks, rng)
+            low, high = block_interval(series, blocks, rng)
+            gain_low, gain_high = block_interval(gain, blocks, rng) if swapped else (np.nan, np.nan)
+            rows.append(
+                {
+                    "picture": label, "metric": metric, "score": float(_mean(series)), "low": low, "high": high, "p": p,
+                    "gain": float(_mean(gain)) if swapped else np.nan, "gain_low": gain_low, "gain_high": gain_high,
+                    "block_s": block * tr_s,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average the last axis without NaN; NaN where there is nothing."""
+    filled = np.isfinite(values)
+    count = filled.sum(axis=-1)
+    total = np.where(filled, values, 0).sum(axis=-1)
+    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

@@ -1,0 +1,93 @@
+"""Intervals and p over blocks of time: against loops, and calibrated on autocorrelated noise."""
+
+import numpy as np
+import pytest
+
+from brainpred.errors import DataError
+from brainpred.numerics.significance import block_interval, block_permutation_p, decorrelation_length, time_blocks
+
+
+def autocorrelated(rng, n_samples, phi, n_series=1):
+    noise = rng.standard_normal((n_series, n_samples + 50))
+    for t in range(1, noise.shape[1]):
+        noise[:, t] = phi * noise[:, t - 1] + np.sqrt(1 - phi**2) * noise[:, t]
+    return noise[:, 50:]
+
+
+def test_decorrelation_length_of_a_known_process():
+    phi = 0.7  # the true length is (1 + phi) / (1 - phi)
+    series = autocorrelated(np.random.default_rng(0), 20_000, phi, 6)
+    lengths = [decorrelation_length(one, np.zeros(20_000)) for one in series]
+    assert np.mean(lengths) == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
+    assert decorrelation_length(np.random.default_rng(1).standard_normal(5000), np.zeros(5000)) < 1.2
+    assert decorrelation_length(np.full(7, 3.0), np.zeros(7)) == 1
+    assert decorrelation_length(np.full(7, np.nan), np.zeros(7)) == 1
+
+
+def test_lags_do_not_cross_runs():
+    # Two constants: within a run everything is alike, across the border nothing.
+    series, runs = np.repeat([1.0, -1.0], 5), np.repeat(["a", "b"], 5)
+    assert decorrelation_length(series, runs) > decorrelation_length(series, np.zeros(10))
+
+
+def test_blocks_stay_within_runs():
+    runs = np.array(["b"] * 7 + ["a"] * 3 + ["c"])
+    assert time_blocks(runs, 3).tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3]
+    with pytest.raises(DataError, match="at least 1"):
+        time_blocks(runs, 0)
+
+
+def test_interval_against_a_slow_loop():
+    rng = np.random.default_rng(2)
+    values = rng.standard_normal(23)
+    values[[4, 11]] = np.nan
+    blocks = time_blocks(np.zeros(23), 3)
+    low, high = block_interval(values, blocks, np.random.default_rng(3), n_draws=4000)
+    other = np.random.default_rng(4)
+    means = []
+    for _ in range(4000):
+        drawn = [values[blocks == other.integers(blocks.max() + 1)] for _ in range(blocks.max() + 1)]
+        means.append(np.nanmean(np.concatenate(drawn)))
+    assert (low, high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.03)
+    assert low < np.nanmean(values) < high
+    assert np.isnan(block_interval(values[:3], blocks[:3], rng)).all()
+    assert np.isnan(block_interval(np.full(23, np.nan), blocks, rng)).all()
+
+
+def test_p_against_all_combinations():
+    values = np.array([3.0, 1.0, 2.0, 0.5])
+    shifted = np.array([[0.0, 2.0, 1.0, 0.2], [1.0, 0.0, 2.5, 0.1]])
+    arms = np.vstack([values, shifted])
+    totals = [
+        arms[a, 0] + arms[b, 1] + arms[c, 2] + arms[d, 3]
+        for a in range(3) for b in range(3) for c in range(3) for d in range(3)
+    ]  # fmt: skip
+    exact = np.mean(np.array(totals) >= values.sum() - 1e-9)
+    p = block_permutation_p(values, shifted, np.arange(4), np.random.default_rng(0))
+    assert p == pytest.approx(exact, abs=0.015)
+
+
+def test_p_is_calibrated_on_autocorrelated_noise():
+    rng = np.random.default_rng(5)
+    n_repeats, n_samples, n_shifts = 400, 120, 9
+    positives = 0
+    for _ in range(n_repeats):
+        brain, stimulus = autocorrelated(rng, n_samples, 0.6, 2)
+        arms = np.stack([np.roll(brain, n_samples // (n_shifts + 1) * k) * stimulus for k in range(n_shifts + 1)])
+        p = block_permutation_p(arms[0], arms[1:], time_blocks(np.zeros(n_samples), 12), rng, n_draws=399)
+        positives += p <= 0.05
+    # 3.5 standard errors of a binomial proportion around 0.05.
+    assert 0.012 <= positives / n_repeats <= 0.088
+
+
+def test_p_sees_a_relation_and_never_is_zero():
+    rng = np.random.default_rng(6)
+    stimulus = autocorrelated(rng, 120, 0.6)[0]
+    brain = stimulus + rng.standard_normal(120)
+    arms = np.stack([np.roll(brain, 12 * k) * stimulus for k in range(10)])
+    blocks = time_blocks(np.zeros(120), 12)
+    p = block_permutation_p(arms[0], arms[1:], blocks, rng)
+    assert 1e-4 <= p < 0.005
+    assert np.isnan(block_permutation_p(np.full(120, np.nan), arms[1:], blocks, rng))
+    with pytest.raises(DataError, match=r"120 scores.*\(9, 119\)"):
+        block_permutation_p(arms[0], arms[1:, :-1], blocks, rng)
