@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from brainpred.decoding.result import open_result
 from brainpred.errors import ConfigError, DataError
 
 __all__ = ["RUNS", "VARIANCES", "SwapUnits", "open_units", "restore_variance"]
@@ -107,13 +106,13 @@ class SwapUnits:
 
 
 @contextmanager
-def open_units(path: Path | str, runs: str = "test", variance: str = "halfway") -> Iterator[SwapUnits]:
-    """Open the units of a saved result; what has to be computed of them lies in a temporary file meanwhile.
+def open_units(file: h5py.File, runs: str = "test", variance: str = "halfway") -> Iterator[SwapUnits]:
+    """Take the units out of a saved result; what has to be computed of them lies in a temporary file meanwhile.
 
     Parameters
     ----------
-    path : Path or str
-        File that ``brainpred decode`` wrote.
+    file : h5py.File
+        A saved result, as :func:`brainpred.decoding.result.open_result` opens it.
     runs : {"test", "train"}
         Held-out clips, or the sample of the training runs.
     variance : {"ridge", "halfway", "matched"}
@@ -130,18 +129,16 @@ def open_units(path: Path | str, runs: str = "test", variance: str = "halfway") 
         If an option is unknown.
     DataError
         If the result has no sample of training runs.
-    CheckpointError
-        If the file is missing, damaged or of another format.
     """
     for name, value, choices in (("runs", runs, RUNS), ("variance", variance, VARIANCES)):
         if value not in choices:
             raise ConfigError(f"Unknown {name} {value!r}. Choose one of: {', '.join(choices)}.")
-    with open_result(path) as file, TemporaryDirectory(prefix="brainpred-") as folder:
-        if not len(file["train_runs"]):
-            raise DataError(
-                f"{path} holds no sample of training runs, since every run was held out in turn; reconstruction needs "
-                "a recording with training and test runs."
-            )
+    if not len(file["train_runs"]):
+        raise DataError(
+            f"{file.filename} holds no sample of training runs, since every run was held out in turn; reconstruction "
+            "needs a recording with training and test runs."
+        )
+    with TemporaryDirectory(prefix="brainpred-") as folder:
         units = SwapUnits(file, runs)
         if VARIANCES[variance]:
             prefix = "" if runs == "test" else "train_"

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainpred.decoding.result import saved_key
+from brainpred.decoding.result import open_result, saved_key
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet import PredNet
@@ -276,10 +276,10 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
     stem = f"reconstruction_{job.name(names)}"
     scores: list[ClipScores] = []
     with ExitStack() as stack:
-        units = {
-            number: stack.enter_context(open_units(job.folder / f"decoded_{layer}.h5", config.runs, config.variance))
-            for number, layer in layers.items()
-        }
+        units = {}
+        for number, layer in layers.items():
+            file = stack.enter_context(open_result(job.folder / f"decoded_{layer}.h5"))
+            units[number] = stack.enter_context(open_units(file, config.runs, config.variance))
         clips = _find_clips(job.recording, next(iter(units.values())).clips)
         swapped = "+".join(names)
         # A picture depends on R0 alone where that is swapped: nothing leaks then.

@@ -41,7 +41,7 @@ def test_structural_similarity_is_scikit_images(pictures):
     single = structural_similarity(shown[None].float(), generated.float())
     np.testing.assert_allclose(single, expected, atol=1e-5)
     pairs = structural_similarity(pictures[:2], pictures[2:4])
-    assert pairs[1] == structural_similarity(pictures[1:2], pictures[3:4])
+    assert float(pairs[1]) == pytest.approx(float(structural_similarity(pictures[1:2], pictures[3:4])))
 
 
 def test_pixel_correlation_against_a_loop(pictures):
@@ -106,12 +106,12 @@ def test_identification_of_perfect_blind_and_too_few():
 
 
 def test_optical_flow_finds_a_shift_and_correlates():
-    picture = gaussian_filter(np.random.default_rng(4).random((128, 150, 3)), (5, 5, 0))
+    picture = gaussian_filter(np.random.default_rng(4).random((128, 150, 3)), (9, 9, 0))
     picture = (picture - picture.min()) / np.ptp(picture)
-    moved = shift(picture, (0, 4, 0), mode="nearest")
+    moved = shift(picture, (0, 8, 0), mode="nearest")
     flow = optical_flow(picture, moved)
-    assert flow.shape == (2, 64, 75)  # reduced to half
-    assert flow[:, 10:-10, 10:-10].mean(axis=(1, 2)) == pytest.approx([0, 2], abs=0.3)
+    assert flow.shape == (2, 32, 37)  # reduced to a quarter
+    assert flow[:, 6:-6, 6:-6].mean(axis=(1, 2)) == pytest.approx([0, 2], abs=0.3)
     back = optical_flow(moved, picture)
     assert flow_correlation(flow, flow) == pytest.approx(1)
     assert flow_correlation(flow, back) < -0.9

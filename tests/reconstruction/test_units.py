@@ -1,13 +1,13 @@
 """Units as they are swapped: read scan by scan, their spread restored without a look at the truth."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 
-from brainpred.decoding.result import save_result
-from brainpred.errors import CheckpointError, ConfigError, DataError
+from brainpred.decoding.result import open_result, save_result
+from brainpred.errors import ConfigError, DataError
 from brainpred.reconstruction import units as units_module
 from brainpred.reconstruction.units import open_units, restore_variance
 from tests.decoding.test_result import make_result
@@ -24,6 +24,12 @@ def result():
 def path(tmp_path, result):
     save_result(result, tmp_path / "decoded_R1.h5", "key", simulated=True)
     return tmp_path / "decoded_R1.h5"
+
+
+@contextmanager
+def units_of(path, *options, **more):
+    with open_result(path) as file, open_units(file, *options, **more) as units:
+        yield units
 
 
 def restored_by_loop(decoded, runs, mean, std, power):
@@ -65,7 +71,7 @@ def test_units_are_read_scan_by_scan(path, result, runs):
         if runs == "test"
         else (result.train_true, result.train_decoded, result.true)
     )
-    with open_units(path, runs, "ridge") as units:
+    with units_of(path, runs, "ridge") as units:
         assert units.shape == (2, 3, 5)
         assert units.clips.tolist() == (result.runs if runs == "test" else result.train_runs).tolist()
         np.testing.assert_array_equal(units.mean, result.mean)
@@ -79,7 +85,7 @@ def test_units_are_read_scan_by_scan(path, result, runs):
 def test_restored_units_block_by_block_are_those_at_once(path, result, variance, power, monkeypatch):
     monkeypatch.setattr(units_module, "BLOCK_BYTES", 4 * 7 * 11)  # 11 units at a time
     expected = restore_variance(result.decoded, CLIPS, result.mean, result.std, power)
-    with open_units(path, "test", variance) as units:
+    with units_of(path, "test", variance) as units:
         np.testing.assert_array_equal([units.decoded(row) for row in range(7)], expected)
         np.testing.assert_array_equal(units.true(3), result.true[3])
 
@@ -87,26 +93,24 @@ def test_restored_units_block_by_block_are_those_at_once(path, result, variance,
 def test_restoring_does_not_look_at_the_truth(path, tmp_path, result):
     other = replace(result, true=result.true[::-1] * 3)
     save_result(other, tmp_path / "other.h5", "key", simulated=True)
-    with open_units(path) as one, open_units(tmp_path / "other.h5") as two:
+    with units_of(path) as one, units_of(tmp_path / "other.h5") as two:
         np.testing.assert_array_equal(one.decoded(5), two.decoded(5))
 
 
 def test_unusable_requests(path, tmp_path, result):
-    with pytest.raises(ConfigError, match=r"runs 'all'.*test, train"), open_units(path, "all"):
+    with pytest.raises(ConfigError, match=r"runs 'all'.*test, train"), units_of(path, "all"):
         pass
     with (
         pytest.raises(ConfigError, match=r"variance 'full'.*ridge, halfway, matched"),
-        open_units(path, variance="full"),
+        units_of(path, variance="full"),
     ):
-        pass
-    with pytest.raises(CheckpointError, match="Run brainpred decode again"), open_units(tmp_path / "none.h5"):
         pass
     nothing = {"train_runs": np.empty(0, "<U1"), "train_true": result.train_true[:0], "train_decoded": result.true[:0]}
     save_result(replace(result, **nothing), tmp_path / "loro.h5", "key", simulated=True)
-    with pytest.raises(DataError, match="held out in turn"), open_units(tmp_path / "loro.h5"):
+    with pytest.raises(DataError, match="held out in turn"), units_of(tmp_path / "loro.h5"):
         pass
 
 
-def test_errors_of_the_user_of_a_file_stay_what_they_are(path):
-    with pytest.raises(KeyError, match="nothing"), open_units(path), h5py.File(path) as file:
-        file["nothing"]
+def test_errors_inside_stay_what_they_are(path):
+    with pytest.raises(KeyError, match="mine"), units_of(path):
+        raise KeyError("mine")

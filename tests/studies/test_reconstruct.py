@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from brainpred.decoding.result import load_result
+from brainpred.decoding.result import load_result, open_result
 from brainpred.errors import ConfigError
 from brainpred.models.prednet_weights import load_prednet
 from brainpred.movies.video import read_video
@@ -71,7 +71,8 @@ def test_frames_lie_in_their_scans_and_hold_what_was_scored(folder, tiny_data):
     np.testing.assert_array_equal(shown, own[:120])
     # The picture of a frame is that of the R0 of its scan.
     network = load_prednet("small")
-    with open_units(folder / "decoded_R0.h5") as units, torch.inference_mode():
+    result = open_result(folder / "decoded_R0.h5")
+    with result as file, open_units(file) as units, torch.inference_mode():
         for t in (0, 37, 119):
             r0 = torch.from_numpy(units.decoded(scans[t]).clip(-1, 1)).reshape(1, *decoded.shape)
             picture = torch.relu(network.predict[0](r0)).clamp(max=1)[0].permute(1, 2, 0).numpy()

@@ -165,6 +165,7 @@ def test_pairs_that_cannot_be_held_at_once_are_predicted_in_turn(n_held):
     test_X, test_Y, test_runs = simulate(TEST_LENGTHS, seed=1, n_targets=31)
     ridge = BandedRidgeCV(LABELS, search="per-target", n_candidates=4, alphas=ALPHAS, **EXACT).fit(X, Y, runs)
     predicted, shared = ridge.predict(test_X, test_runs), ridge.feature_contributions(test_X, test_Y, test_runs)
+    parts, scores = ridge.split_predict(test_X, test_runs), ridge.split_score(test_X, test_Y, test_runs)
     n_pairs = len(np.unique(ridge.gamma_index_ * len(ALPHAS) + ridge.alpha_index_))
     assert n_pairs > 2
     # A quarter of the budget is for matrices of others by samples, of 8 bytes each.
@@ -176,3 +177,5 @@ def test_pairs_that_cannot_be_held_at_once_are_predicted_in_turn(n_held):
     )
     np.testing.assert_allclose(ridge.predict(test_X, test_runs), predicted, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ridge.feature_contributions(test_X, test_Y, test_runs), shared, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ridge.split_predict(test_X, test_runs), parts, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ridge.split_score(test_X, test_Y, test_runs), scores, rtol=0, atol=1e-12)

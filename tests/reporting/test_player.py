@@ -1,0 +1,89 @@
+"""The report's player steps through a movie frame by frame, in a real browser."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from brainpred.movies.video import write_video
+from brainpred.reporting.page import write_report
+from tests.reporting.test_figures import make_result
+from tests.reporting.test_page import fabricate, make_scores, write_tsv
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+GREYS = [20, 60, 100, 140, 180, 220]
+TIMES_S = [0.0, 0.1, 0.3, 0.4, 1.0, 1.1]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs chromium and chromedriver"),
+]
+
+GREY_NOW = """
+const done = arguments[arguments.length - 1], video = document.querySelector("video");
+function read() {
+  const canvas = document.createElement("canvas");
+  canvas.width = 1; canvas.height = 1;
+  canvas.getContext("2d").drawImage(video, 0, 0, 1, 1);
+  done([canvas.getContext("2d").getImageData(0, 0, 1, 1).data[0], document.querySelector("output").textContent]);
+}
+if (video.seeking) { video.addEventListener("seeked", read, {once: true}); } else { read(); }
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = fabricate(tmp_path_factory.mktemp("player"), [make_result()])
+    write_tsv(make_scores(), folder / "reconstruction.tsv")
+    frames = [np.full((32, 64, 3), grey, np.uint8) for grey in GREYS]
+    write_video(folder / "reconstruction_R0.mp4", frames, 10, times_s=TIMES_S)
+    with h5py.File(folder / "reconstruction_R0.h5", "w") as file:
+        file["movie_time_s"], file["scan"] = TIMES_S, [0, 0, 0, 0, 1, 1]
+    return write_report(folder)
+
+
+@pytest.fixture
+def browser(page):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for option in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
+                   "disable-sync", "no-first-run", "disable-quic"):  # fmt: skip
+        options.add_argument(f"--{option}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(20)
+    driver.get(page.as_uri())
+    yield driver
+    driver.quit()
+
+
+def test_player_steps_frame_by_frame(browser):
+    back, on = browser.find_elements("css selector", ".steps button")
+    slider = browser.find_element("css selector", ".steps input")
+
+    def expect(number):
+        grey, text = browser.execute_async_script(GREY_NOW)
+        assert abs(grey - GREYS[number]) < 8, (number, grey)
+        assert text == f"frame {number} of 6, {TIMES_S[number]:.2f} s, scan {int(TIMES_S[number])}"
+
+    def click(button):
+        browser.execute_script("arguments[0].click()", button)
+
+    for number in range(1, 6):
+        click(on)
+        expect(number)
+    click(on)
+    expect(5)  # there is no frame after the last
+    for number in (4, 3):
+        click(back)
+        expect(number)
+    key = "arguments[0].dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))"
+    browser.execute_script(key, slider)
+    expect(2)
+    browser.execute_script("arguments[0].value = 4; arguments[0].dispatchEvent(new Event('input'))", slider)
+    expect(4)
+    problems = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not problems, problems
