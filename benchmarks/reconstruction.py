@@ -45,7 +45,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             where = ("--subject", "sim01", "--data", f"{folder}/data")
             movie = Path(folder) / "movie.mp4"
-            write_video(movie, islice(cycle(frames), round(3 * length * FPS)), FPS)  # two training clips and the test clip
+            write_video(
+                movie, islice(cycle(frames), round(3 * length * FPS)), FPS
+            )  # two training clips and the test clip
             brainpred("data", "simulate", *where, "--movie", movie, "--run-s", length, "--runs", 2, "--repeats", 2)
             work = (*where, "--out", f"{folder}/out", "--device", options.device, "--layers", *options.layers)
             brainpred("decode", *work)

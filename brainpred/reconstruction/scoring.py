@@ -36,16 +36,12 @@ class ClipScores(NamedTuple):
     Attributes
     ----------
     scores : ndarray of float64 (n_scans, n_arms, n_metrics)
-        For every scan, in the order of ``METRICS``; scores of frames are averaged over the scan (of the shifts that
-        make up the null, only the middle frame is scored).
-    compared : ndarray of float64 (n_scans, n_arms, n_metrics)
-        The same from the middle frame of every scan for all arms: what is compared with the null.
+        Of the middle frame of every scan, in the order of ``METRICS``.
     frames : ndarray of float32 (n_frames, n_shown_arms, n_frame_metrics)
         Every frame, without the shifts.
     """
 
     scores: NDArray[np.float64]
-    compared: NDArray[np.float64]
     frames: NDArray[np.float32]
 
 
@@ -77,14 +73,14 @@ class ClipScorer:
         size: tuple[int, int],
         folder: Path,
     ):
-        self._arms, self._scans, self._tr_s, self._size = arms, scans, tr_s, size
+        self._arms, self._tr_s, self._size = arms, tr_s, size
         self._shown = torch.tensor([number for number, arm in enumerate(arms) if arm.name != "shifted"])
         self._n_scans = int(scans.max()) + 1
         middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s)
         self._scan_of_middle = {min(int(t), len(times_s) - 1): scan for scan, t in enumerate(middles)}
         shape = (len(arms) + 1, self._n_scans, 3 * size[0] * size[1])
         self._pictures = np.memmap(folder / "middle_frames", np.float16, "w+", shape=shape)
-        self._compared = np.full((self._n_scans, len(arms), len(METRICS)), np.nan)
+        self._scores = np.full((self._n_scans, len(arms), len(METRICS)), np.nan)
         self._frames: list[NDArray[np.float32]] = []
 
     def add(self, shown: Tensor, generated: Tensor) -> NDArray[np.float32]:
@@ -106,7 +102,7 @@ class ClipScorer:
         scored = generated if middle is not None else generated[self._shown.to(generated.device)]
         values = frame_scores(shown, scored).float().cpu().numpy()
         if middle is not None:
-            self._compared[middle, :, : len(FRAME_METRICS)] = values
+            self._scores[middle, :, : len(FRAME_METRICS)] = values
             pictures = torch.cat([shown[None], generated]).flatten(1).nan_to_num()
             self._pictures[:, middle] = pictures.to(torch.float16).cpu().numpy()
             values = values[self._shown.numpy()]
@@ -131,16 +127,9 @@ class ClipScorer:
             similarity = scan_similarity(self._pictures[number + 1], self._pictures[0])
             for n_way in (2, 10):
                 metric = METRICS.index(f"identification_{n_way}way")
-                self._compared[:, number, metric] = identification(similarity, excluded, n_way)
+                self._scores[:, number, metric] = identification(similarity, excluded, n_way)
         self._score_motion(advance)
-        frames = np.stack(self._frames)
-        scores = self._compared.copy()
-        for scan in range(self._n_scans):
-            inside = frames[self._scans == scan]
-            filled = np.isfinite(inside).any(axis=0)
-            mean = np.nanmean(np.where(filled, inside, 0), axis=0)
-            scores[scan, self._shown.numpy(), : len(FRAME_METRICS)] = np.where(filled, mean, np.nan)
-        return ClipScores(scores, self._compared, frames)
+        return ClipScores(self._scores, np.stack(self._frames))
 
     def _score_motion(self, advance: Callable[[float], None]) -> None:
         """Compare the motion from every scan's middle frame to the next one's."""
@@ -151,7 +140,7 @@ class ClipScorer:
                 break
             pairs = self._pictures[:, scan : scan + 2].astype(np.float32).reshape(-1, 2, 3, *self._size)
             flows = [optical_flow(*pair.transpose(0, 2, 3, 1)) for pair in pairs]
-            self._compared[scan, :, metric] = [flow_correlation(flows[0], flow) for flow in flows[1:]]
+            self._scores[scan, :, metric] = [flow_correlation(flows[0], flow) for flow in flows[1:]]
 
 
 def score_table(
@@ -181,13 +170,13 @@ def score_table(
         A row a picture and metric: score, ends of its 95 % interval, p against the null (of ``true`` and ``decoded``),
         gain (score less that of the mean R with the same drive) with its interval, and the length of a block.
     """
-    scores, compared = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("scores", "compared"))
+    scores = np.concatenate([clip.scores for clip in clips])
     runs = np.repeat(list(names), [len(clip.scores) for clip in clips])
     labels = [arm.name for arm in arms]
     null = [number for number, label in enumerate(labels) if label == "shifted"]
     decoded, mean = labels.index("decoded"), labels.index("mean")
     r = METRICS.index("pixel_r")
-    length = decorrelation_length(compared[:, decoded, r] - compared[:, mean, r], runs)
+    length = decorrelation_length(scores[:, decoded, r] - scores[:, mean, r], runs)
     # At least four blocks, for what they are worth, in clips that are very short.
     block = max(1, min(int(np.ceil(max(length, 5.0 / tr_s))), len(runs) // 4))
     blocks = time_blocks(runs, block)
@@ -197,10 +186,10 @@ def score_table(
         swapped = label not in ("mean", "leak", *COMPUTED)
         for number, metric in enumerate(METRICS):
             series = _mean(scores[:, columns, number])
-            gain = series - _mean((compared if label == "shifted" else scores)[:, [mean], number])
+            gain = series - scores[:, mean, number]
             p = np.nan
             if label in TESTED:
-                p = block_permutation_p(compared[:, columns[0], number], compared[:, null, number].T, blocks, rng)
+                p = block_permutation_p(scores[:, columns[0], number], scores[:, null, number].T, blocks, rng)
             low, high = block_interval(series, blocks, rng)
             gain_low, gain_high = block_interval(gain, blocks, rng) if swapped else (np.nan, np.nan)
             rows.append(

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from brainpred.reconstruction.controls import COMPUTED, Arm, make_arms
-from brainpred.reconstruction.metrics import FRAME_METRICS, frame_scores
+from brainpred.reconstruction.metrics import frame_scores
 from brainpred.reconstruction.scoring import METRICS, ClipScorer, score_table
 
 SIZE, N_SCANS, PER_SCAN, TR_S = (16, 20), 40, 3, 1.0
@@ -63,13 +63,13 @@ def test_frames_are_scored_one_by_one(scored, shown):
     assert np.isfinite(scores.frames[1:]).all()
 
 
-def test_scans_are_means_over_their_frames_and_compared_by_their_middle(scored):
-    _, scores = scored
-    decoded, r = NAMES.index("decoded"), METRICS.index("pixel_r")
-    frames = scores.frames[:, SHOWN.index("decoded"), FRAME_METRICS.index("pixel_r")].reshape(N_SCANS, PER_SCAN)
-    np.testing.assert_allclose(scores.scores[:, decoded, r], frames.mean(axis=1), rtol=1e-5)
-    # Frames at 0, 1/3 and 2/3 s: the first at or after 0.5 s is the last.
-    np.testing.assert_allclose(scores.compared[:, decoded, r], frames[:, 2], rtol=1e-5)
+def test_scans_are_scored_by_their_middle_frame(scored):
+    pictures, scores = scored
+    for scan in (0, 17, N_SCANS - 1):
+        t = 3 * scan + 2  # frames at 0, 1/3 and 2/3 s: the first at or after 0.5 s is the last
+        expected = frame_scores(pictures["true"][t], torch.stack([pictures["decoded"][t], pictures["shifted"][2][t]]))
+        for arm, values in zip((NAMES.index("decoded"), NAMES.index("shifted") + 2), expected, strict=True):
+            np.testing.assert_allclose(scores.scores[scan, arm, :3], values, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_shown_itself_is_recognised_and_moves_alike(scored):
