@@ -38,6 +38,9 @@ def main():
     parser.add_argument("--lengths", nargs="+", type=int, default=[40, 160], help="seconds of the test clip")
     parser.add_argument("--layers", nargs="+", default=["R0"])
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--weights", default="small", help="PredNet that the brain computes with, and that is swapped into"
+    )
     options = parser.parse_args()
     frames = synthesise_movie(20, np.random.default_rng(0))
     print("| clip (s) | frames | seconds | peak memory (MB) | frames (HDF5, MB) |\n|---|---|---|---|---|")
@@ -50,7 +53,7 @@ def main():
             )  # two training clips and the test clip
             brainpred("data", "simulate", *where, "--movie", movie, "--run-s", length, "--runs", 2, "--repeats", 2)
             work = (*where, "--out", f"{folder}/out", "--device", options.device, "--layers", *options.layers)
-            brainpred("decode", *work)
+            brainpred("decode", *work, "--weights", options.weights)
             seconds, peak = brainpred("reconstruct", *work)
             size = sum(path.stat().st_size for path in Path(folder, "out").glob("reconstruction_*.h5")) / 1e6
             print(f"| {length} | {FPS * (length - 3):.0f} | {seconds:.0f} | {peak:.0f} | {size:.0f} |", flush=True)

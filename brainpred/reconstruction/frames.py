@@ -13,7 +13,10 @@ from torch import Tensor
 from brainpred.reconstruction.metrics import FRAME_METRICS
 from brainpred.storage import atomic_path
 
-__all__ = ["Clip", "FrameWriter", "strip_moments"]
+__all__ = ["SETTINGS", "Clip", "FrameWriter", "reconstruction_name", "strip_moments"]
+
+# What tells one reconstruction of the same layers from another, and what is the default.
+SETTINGS = {"drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
 
 STRIP_COLUMNS = 10
 FRAMES_PER_CHUNK = 16
@@ -42,6 +45,17 @@ class Clip(NamedTuple):
     begins_s: float
     times_s: NDArray[np.float64]
     scans: NDArray[np.int64]
+
+
+def reconstruction_name(layers: str, settings: Mapping[str, str]) -> str:
+    """Name the files of a reconstruction: the layers, and what of the settings is not the default.
+
+    Examples
+    --------
+    >>> reconstruction_name("R1+R2", {"drive": "stimulus", "hold": "nearest", "variance": "ridge", "runs": "test"})
+    'R1+R2_stimulus_ridge'
+    """
+    return "_".join([layers, *(settings[name] for name, default in SETTINGS.items() if settings[name] != default)])
 
 
 def strip_moments(n_frames: int) -> list[int]:

@@ -1,6 +1,6 @@
-"""Draw the figures of the report: scores, visual field, brain, time courses, film strip, contributions."""
+"""Draw the figures of the report: scores, visual field, brain, time courses, contributions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,8 @@ from brainpred.errors import DataError
 from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
-    "FILM_ROWS",
     "TIMELINE_PERCENTILE",
     "contribution_figure",
-    "film_strip_figure",
     "layer_colours",
     "layer_figure",
     "timeline_figure",
@@ -28,7 +26,6 @@ __all__ = [
 ]
 
 TIMELINE_PERCENTILE = 99.0
-FILM_ROWS = {"stimulus": "stimulus", "true": "from\ntrue R0", "decoded": "from\ndecoded R0", "mean": "from\nmean R0"}
 MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROIS = 400, 30, 240, 12
 
 
@@ -120,15 +117,13 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
     return figure
 
 
-def visual_field_figure(result: LayerResult, background: NDArray[np.uint8] | None = None, *, simulated: bool) -> Figure:
+def visual_field_figure(result: LayerResult, *, simulated: bool) -> Figure:
     """Draw where in the visual field the units of a layer are decoded.
 
     Parameters
     ----------
     result : LayerResult
         Layer of shape (channels, height, width); only ``r`` is used.
-    background : ndarray of uint8 (height, width, 3), optional
-        Mean frame of the stimulus, drawn beside the map.
     simulated : bool
         Whether the scans were simulated.
 
@@ -149,23 +144,19 @@ def visual_field_figure(result: LayerResult, background: NDArray[np.uint8] | Non
     field = np.divide(np.nansum(per_unit, axis=0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     limit = max(0.1, float(np.nanpercentile(np.abs(field), 99.5)))
     height, width = field.shape
-    panels = 1 if background is None else 2
-    size = (3.36 * np.clip(width / height, 0.6, 2.0) * panels + 1.3, 4.4)
+    size = (3.36 * np.clip(width / height, 0.6, 2.0) + 1.3, 4.4)
     with page(*size, f"{result.layer}: accuracy over the visual field", simulated=simulated) as figure:
-        row = figure.subplots(1, panels, squeeze=False)[0]
+        axes = figure.subplots()
         extent = (0.0, float(width), float(height), 0.0)
-        look = {"cmap": "RdBu_r", "interpolation": "nearest", "aspect": "equal"}
-        picture = row[-1].imshow(field, vmin=-limit, vmax=limit, extent=extent, **look)
-        if background is not None:
-            row[0].imshow(background, extent=extent, aspect="equal")
-            row[0].set_title("mean stimulus frame")
-        row[-1].set_title(f"r, mean over {result.shape[0]} channels")
-        for axes in row:
-            for colour, stroke in (("white", 4.5), ("black", 2.2)):
-                axes.plot(width / 2, height / 2, "+", ms=15, mew=stroke, color=colour)
-            axes.set(xticks=[], yticks=[], xlabel="left   ←   visual field   →   right")
-            axes.spines[:].set_visible(False)
-        figure.colorbar(picture, ax=row[-1], label="r (held-out)", shrink=0.85, aspect=18).outline.set_visible(False)
+        picture = axes.imshow(
+            field, "RdBu_r", vmin=-limit, vmax=limit, extent=extent, interpolation="nearest", aspect="equal"
+        )
+        axes.set_title(f"r, mean over {result.shape[0]} channels")
+        for colour, stroke in (("white", 4.5), ("black", 2.2)):
+            axes.plot(width / 2, height / 2, "+", ms=15, mew=stroke, color=colour)
+        axes.set(xticks=[], yticks=[], xlabel="left   ←   visual field   →   right")
+        axes.spines[:].set_visible(False)
+        figure.colorbar(picture, ax=axes, label="r (held-out)", shrink=0.85, aspect=18).outline.set_visible(False)
     return figure
 
 
@@ -229,41 +220,6 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour
         panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, borderaxespad=0)
         panels[-1].set_xlabel(f"time in {result.runs[0]} (s)")
         figure.supylabel("z-score", size=11)
-    return figure
-
-
-def film_strip_figure(film: Mapping[str, NDArray[Any]], n: int = 8, *, simulated: bool) -> Figure:
-    """Draw moments of the test movie over what PredNet generates from true, decoded and mean R0.
-
-    Parameters
-    ----------
-    film : mapping of str to ndarray
-        ``stimulus``, ``true``, ``decoded`` and ``mean``, uint8 (n_scans, height, width, 3), and ``time_s``
-        (n_scans,) in seconds.
-    n : int
-        Number of moments, evenly spaced.
-    simulated : bool
-        Whether the scans were simulated.
-
-    Returns
-    -------
-    Figure
-        A row for each of the four, a column a moment.
-    """
-    n_scans, height, width = film["stimulus"].shape[:3]
-    moments = np.unique(np.linspace(0, n_scans - 1, n).round().astype(int))
-    size = (1.45 + 1.4 * len(moments), 1.05 + 1.4 * height / width * len(FILM_ROWS))
-    with page(*size, "Pictures that PredNet generates from R0", simulated=simulated, tight=True) as figure:
-        panels = figure.subplots(len(FILM_ROWS), len(moments), squeeze=False)
-        for row, (name, label) in zip(panels, FILM_ROWS.items(), strict=True):
-            for axes, moment in zip(row, moments, strict=True):
-                axes.imshow(film[name][moment])
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-                if name == "stimulus":
-                    axes.set_title(f"{film['time_s'][moment]:g} s", size=10.5, loc="center", color=MUTED)
-            weight = "bold" if name == "decoded" else "normal"
-            row[0].set_ylabel(label, rotation=0, ha="right", va="center", size=10.5, weight=weight)
     return figure
 
 

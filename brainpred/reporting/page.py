@@ -16,18 +16,16 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
 from brainpred.progress import SILENT, Reporter
+from brainpred.reconstruction.frames import SETTINGS, reconstruction_name
 from brainpred.reporting.brain import brain_figure, is_whole_brain
 from brainpred.reporting.figures import (
-    FILM_ROWS,
     TIMELINE_PERCENTILE,
     contribution_figure,
-    film_strip_figure,
     layer_colours,
     layer_figure,
     timeline_figure,
@@ -48,7 +46,7 @@ LAYER_COLUMNS = (
     "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
-RECONSTRUCTION_SETTINGS = ("layers", "drive", "hold", "variance", "runs")
+RECONSTRUCTION_SETTINGS = ("layers", *SETTINGS)
 RECONSTRUCTION_COLUMNS = (
     *RECONSTRUCTION_SETTINGS, "data", "picture", "metric", "score", "low", "high", "p", "gain", "gain_low", "gain_high",
     "block_s",
@@ -263,15 +261,9 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[
     """Draw everything that the saved files allow."""
     simulated, names = bool(settings["simulated"]), list(settings["layers"])
     pictures = _Pictures(make_directory(folder / "figures"))
-    film = folder / "film.h5"
-    if film.is_file():
-        pictures.draw(
-            "film_strip", lambda: film_strip_figure(_read_film(film, *FILM_ROWS, "time_s"), simulated=simulated)
-        )
-    background = _mean_frame(film)
     scores = []
     for layer in names:
-        result = _draw_layer(pictures, folder, layer, background if layer == names[0] else None, settings)
+        result = _draw_layer(pictures, folder, layer, settings)
         scores += [] if result is None else [result]
         advance(1)
     if scores:
@@ -293,9 +285,7 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[
     return pictures.drawn
 
 
-def _draw_layer(
-    pictures: _Pictures, folder: Path, layer: str, background: NDArray[np.uint8] | None, settings: Mapping[str, Any]
-) -> LayerResult | None:
+def _draw_layer(pictures: _Pictures, folder: Path, layer: str, settings: Mapping[str, Any]) -> LayerResult | None:
     """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
     simulated = bool(settings["simulated"])
     colour = layer_colours(settings["layers"])[layer]
@@ -314,25 +304,9 @@ def _draw_layer(
         svg=True,
     )
     if len(result.shape) == 3:
-        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, background, simulated=simulated))
+        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated))
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing)
-
-
-def _read_film(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    with h5py.File(path) as file:
-        missing = [name for name in names if name not in file]
-        if missing:
-            raise DataError(f"{path.name} lacks {', '.join(missing)}.")
-        return {name: file[name][:] for name in names}
-
-
-def _mean_frame(path: Path) -> NDArray[np.uint8] | None:
-    """Average the stimulus of a film; None where there is none that can be read."""
-    try:
-        return _read_film(path, "stimulus")["stimulus"].mean(axis=0).astype(np.uint8)
-    except (OSError, DataError):
-        return None
 
 
 def _is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
@@ -417,13 +391,29 @@ def _reconstruction(folder: Path) -> dict[str, Any] | None:
         groups = [_score_group(rows) for _, rows in table.groupby(list(RECONSTRUCTION_SETTINGS), sort=False)]
     except DataError as error:
         groups, problem = [], str(error)
-    strips = []
-    for path in [*sorted(folder.glob("figure_*.png")), *sorted(folder.glob("filmstrip_*.png"))]:
+    strips, videos = _strips(folder, "filmstrip_"), {}
+    for path in sorted(folder.glob("reconstruction_*.mp4")):
+        videos[path.stem.removeprefix("reconstruction_")] = _player(path)
+    for group in groups:
+        group["strip"], group["video"] = strips.pop(group["name"], None), videos.pop(group["name"], None)
+    # What has no scores stands by itself.
+    groups += [
+        {"name": name, "strip": strips.get(name), "video": videos.get(name), "pictures": {}}
+        for name in dict.fromkeys([*strips, *videos])
+    ]
+    return {"groups": groups, "figures": list(_strips(folder, "figure_").values()), "problem": problem}
+
+
+def _strips(folder: Path, prefix: str) -> dict[str, Picture]:
+    """Read the pictures that ``brainpred reconstruct`` drew, by the name of the reconstruction."""
+    strips = {}
+    for path in sorted(folder.glob(f"{prefix}*.png")):
         whole = path.read_bytes()[:8] == PNG_SIGNATURE
         note = None if whole else f"{path.name} is not a PNG file."
-        strips.append(Picture(path.stem, _data_uri(path, "image/png") if whole else None, note))
-    videos = [_player(path) for path in sorted(folder.glob("reconstruction_*.mp4"))]
-    return {"groups": groups, "strips": strips, "videos": videos, "problem": problem}
+        strips[path.stem.removeprefix(prefix)] = Picture(
+            path.stem, _data_uri(path, "image/png") if whole else None, note
+        )
+    return strips
 
 
 def _score_group(rows: pd.DataFrame) -> dict[str, Any]:
@@ -433,9 +423,11 @@ def _score_group(rows: pd.DataFrame) -> dict[str, Any]:
         str(picture): {row["metric"]: row for row in _rows(of_picture)}
         for picture, of_picture in rows.groupby("picture", sort=False)
     }
+    settings = {name: str(first[name]) for name in SETTINGS}
     return {
+        "name": reconstruction_name(first["layers"], settings),
         "title": f"{first['layers']} swapped, {first['drive']}", "pictures": pictures, "block_s": first["block_s"],
-        "data": first["data"], "train": first["runs"] == "train", "null": pictures.get("shifted", {}),
+        "data": first["data"], "train": first["runs"] == "train",
         "settings": f"hold {first['hold']}, variance {first['variance']}",
         "metrics": {name: label for name, label in METRIC_NAMES.items() if name in set(rows["metric"])},
         "decoded": pictures.get("decoded", {}),

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -28,13 +27,10 @@ from brainpred.errors import ConfigError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
-from brainpred.movies.video import read_video
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
-from brainpred.numerics.timing import HeldScans
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.reconstruction.swap import generate_pictures
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
@@ -43,7 +39,7 @@ from brainpred.reporting.page import write_report
 from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, read_json, write_json
 from brainpred.studies.simulate import simulate_subject
 
-__all__ = ["DecodeConfig", "decode_subject", "default_folder", "scan_frames"]
+__all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
 
 RESULT_VERSION = 4  # raise it when the same scans, features and settings give other results
@@ -170,11 +166,6 @@ def _decode_into(
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
     _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
-    film = folder / "film.h5"
-    if config.features is None and "R0" in layers:
-        _write_film(film, recording, results[layers.index("R0")], config.weights, device)
-    else:
-        film.unlink(missing_ok=True)
     write_json(
         folder / "decode.json",
         {
@@ -252,7 +243,7 @@ def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
     settings = folder / "decode.json"
     before = read_json(settings).get("keys", {}) if settings.is_file() else keys
     if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
-        for pattern in ("decode.json", "film.h5", "reconstruct*", "filmstrip_*.png", "report.html"):
+        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html"):
             for stale in folder.glob(pattern):
                 stale.unlink()
 
@@ -339,66 +330,3 @@ def _write_tables_and_maps(
         path.unlink(missing_ok=True)
     else:
         _write_map(path, recording, variance, "explainable variance of one scan")
-
-
-def scan_frames(movie: Path, size: tuple[int, int], n_scans: int, tr_s: float) -> NDArray[np.uint8]:
-    """Give the frame shown in the middle of every scan.
-
-    Parameters
-    ----------
-    movie : Path
-        Movie file.
-    size : (height, width)
-        Frame size in pixels.
-    n_scans : int
-        Number of scans.
-    tr_s : float
-        Repetition time in seconds.
-
-    Returns
-    -------
-    ndarray of uint8 (n_scans, height, width, 3)
-        The frames.
-    """
-    frames, times_s = read_video(movie, size)
-    middle = np.searchsorted(times_s, (np.arange(n_scans) + 0.5) * tr_s)
-    return frames[np.minimum(middle, len(frames) - 1)]
-
-
-def _write_film(path: Path, recording: Recording, result: LayerResult, weights: str, device: str) -> None:
-    """Write pictures of every held-out scan: the stimulus, and PredNet's from true, decoded and mean R0."""
-    key = fingerprint(decoded=saved_key(path.with_name("decoded_R0.h5")), weights=weights_fingerprint(weights))
-    if path.is_file() and _film_key(path) == key:
-        return
-    network = load_prednet(weights).to(device)
-    size = (result.shape[1], result.shape[2])
-    clips = list(dict.fromkeys(result.runs.tolist()))
-    shown = np.concatenate(
-        [scan_frames(recording.stimuli[clip], size, int((result.runs == clip).sum()), recording.tr_s) for clip in clips]
-    )
-    scans = np.arange(len(result.true))
-
-    def representations(scan: int) -> dict[int, NDArray[np.float32]]:
-        rows = np.stack([result.true[scan], result.decoded[scan], result.mean])
-        return {0: rows.reshape(3, *result.shape)}
-
-    held = HeldScans(scans, scans, np.zeros(len(scans), dtype=np.float32))  # a frame a scan
-    generated = generate_pictures(network, representations, held, shown, ["closed-loop"] * 3)
-    pictures = np.stack([frame.permute(0, 2, 3, 1).cpu().numpy() for frame in generated])
-    # (n_scans, 3, height, width, 3)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(key=key, simulated=recording.simulated)
-        file["time_s"] = np.concatenate([np.arange((result.runs == clip).sum()) for clip in clips]) * recording.tr_s
-        file["clip"] = np.char.encode(result.runs, "utf-8")
-        file["stimulus"] = shown
-        for number, name in enumerate(("true", "decoded", "mean")):
-            file[name] = (pictures[:, number] * 255).round().astype(np.uint8)
-
-
-def _film_key(path: Path) -> str | None:
-    """Give the fingerprint of a saved film, or None where it cannot be read."""
-    try:
-        with h5py.File(path) as file:
-            return str(file.attrs["key"])
-    except (OSError, KeyError):
-        return None

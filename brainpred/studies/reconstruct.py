@@ -27,7 +27,7 @@ from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, make_arms
 from brainpred.reconstruction.film import film_strip, labelled_frames, save_picture
-from brainpred.reconstruction.frames import Clip, FrameWriter, strip_moments
+from brainpred.reconstruction.frames import SETTINGS, Clip, FrameWriter, reconstruction_name, strip_moments
 from brainpred.reconstruction.metrics import FRAME_METRICS
 from brainpred.reconstruction.scoring import METRICS, ClipScorer, ClipScores, score_table
 from brainpred.reconstruction.swap import check_drive, generate_pictures, layer_numbers
@@ -56,7 +56,7 @@ QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits
 PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")
 VERSION = 1  # raise it when the same decoded units and settings give other pictures or scores
 # Settings that a row of the table belongs to, besides the picture and the metric.
-KEYS = ("layers", "drive", "hold", "variance", "runs")
+KEYS = ("layers", *SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class ReconstructConfig:
     subject: str
     dataset: str = "simulated"
     layers: tuple[str, ...] = ("R0",)
-    drive: str = "closed-loop"
-    hold: str = "nearest"
-    variance: str = "halfway"
-    runs: str = "test"
+    drive: str = SETTINGS["drive"]
+    hold: str = SETTINGS["hold"]
+    variance: str = SETTINGS["variance"]
+    runs: str = SETTINGS["runs"]
     each: bool = False
     n_shifts: int = 5
     device: str = "auto"
@@ -114,10 +114,8 @@ class _Job:
     reporter: Reporter
 
     def name(self, layers: Sequence[str]) -> str:
-        """Name the files of one reconstruction; what is the default is not mentioned."""
-        config, default = self.config, ReconstructConfig("")
-        parts = [getattr(config, name) for name in KEYS[1:] if getattr(config, name) != getattr(default, name)]
-        return "_".join(["+".join(layers), *parts])
+        """Name the files of one reconstruction."""
+        return reconstruction_name("+".join(layers), asdict(self.config))
 
     def key(self, layers: Sequence[str]) -> str:
         """Fingerprint all that one reconstruction depends on."""
@@ -380,9 +378,10 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def _write_figure(job: _Job) -> None:
-    """Show the stimulus, PredNet's prediction and the picture decoded from each layer alone, row by row."""
+    """Show stimulus, PredNet's prediction, the picture decoded from each layer alone, and one without a brain."""
     config = job.config
     rows: dict[str, NDArray[np.uint8]] = {}
+    blind: dict[str, NDArray[np.uint8]] = {}
     for layer in config.layers:
         with h5py.File(job.folder / f"reconstruction_{job.name([layer])}.h5") as file:
             first = file["clip"][:] == file["clip"][0]
@@ -391,6 +390,8 @@ def _write_figure(job: _Job) -> None:
             for name, label in (("stimulus", "stimulus"), ("prediction", LABELS["prediction"])):
                 rows.setdefault(label, file[name][moments])
             rows[f"decoded {layer}"] = file["decoded"][moments]
+            blind = {f"mean {layer}: no brain": file["mean"][moments]}
+    rows |= blind  # of the last layer: what good pictures are worth
     title = _title(job, "each layer alone")
     save_picture(job.folder / f"figure_{job.name(config.layers)}.png", film_strip(rows, times_s.tolist(), title))
 

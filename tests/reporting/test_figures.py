@@ -13,9 +13,7 @@ from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
 from brainpred.reporting.brain import brain_figure, is_whole_brain
 from brainpred.reporting.figures import (
-    FILM_ROWS,
     contribution_figure,
-    film_strip_figure,
     layer_colours,
     layer_figure,
     timeline_figure,
@@ -41,12 +39,6 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
     }  # fmt: skip
     values |= {name: np.ones(n_units, np.float32) for name in ("mean", "std", "r2", "alphas", "cv_r2")}
     return LayerResult(**(values | changes))
-
-
-def make_film(n_scans=11, height=6, width=10):
-    rng = np.random.default_rng(1)
-    film = {name: rng.integers(0, 256, (n_scans, height, width, 3), dtype=np.uint8) for name in FILM_ROWS}
-    return {**film, "time_s": np.arange(n_scans) * 1.5}
 
 
 def make_rois(layers=("R0", "R1"), rois=("V1", "V2", "rest")):
@@ -82,11 +74,10 @@ def settings_without_backend():
 
 ALL_FIGURES = {
     "layers": lambda simulated: layer_figure([make_result(), make_result("R1", (5, 3, 5))], simulated=simulated),
-    "field": lambda simulated: visual_field_figure(make_result(), make_film()["stimulus"][0], simulated=simulated),
+    "field": lambda simulated: visual_field_figure(make_result(), simulated=simulated),
     "slices": lambda simulated: brain_figure(slab_image(), "title", "label", simulated=simulated),
     "glass": lambda simulated: brain_figure(head_image(), "title", "label", simulated=simulated),
     "timeline": lambda simulated: timeline_figure(make_result(), 1.5, simulated=simulated),
-    "film": lambda simulated: film_strip_figure(make_film(), simulated=simulated),
     "rois": lambda simulated: contribution_figure(make_rois(), simulated=simulated),
 }
 
@@ -157,13 +148,6 @@ def test_visual_field_is_the_mean_over_channels_at_each_place():
     low, high = image.get_clim()
     assert low == -high
     assert "r (held-out)" in texts(figure)
-
-
-def test_visual_field_puts_the_mean_frame_beside_the_map():
-    frame = make_film()["stimulus"][3]
-    figure = visual_field_figure(make_result(), frame, simulated=False)
-    np.testing.assert_array_equal(figure.axes[0].get_images()[0].get_array(), frame)
-    assert figure.axes[1].get_images()[0].get_array().shape == (6, 10)
 
 
 def test_layer_that_is_not_spatial_has_no_visual_field():
@@ -264,18 +248,6 @@ def test_timeline_draws_the_first_run_standardised_in_seconds():
 def test_constant_units_have_no_timeline():
     with pytest.raises(DataError, match="R0: every unit is constant"):
         timeline_figure(make_result(r=np.full(180, np.nan, np.float32)), 1.0, simulated=False)
-
-
-@pytest.mark.parametrize(("n_scans", "moments"), [(11, [0, 5, 10]), (2, [0, 1])])
-def test_film_strip_shows_evenly_spaced_moments(n_scans, moments):
-    film = make_film(n_scans)
-    figure = film_strip_figure(film, n=3, simulated=False)
-    panels = np.reshape(figure.axes, (4, len(moments)))
-    for row, name in zip(panels, ("stimulus", "true", "decoded", "mean"), strict=True):
-        for axes, moment in zip(row, moments, strict=True):
-            np.testing.assert_array_equal(axes.get_images()[0].get_array(), film[name][moment])
-    assert [axes.get_title() for axes in panels[0]] == [f"{1.5 * moment:g} s" for moment in moments]
-    assert [axes.get_ylabel() for axes in panels[:, 0]] == list(FILM_ROWS.values())
 
 
 def test_bars_are_the_contributions():

@@ -14,7 +14,7 @@ from brainpred.decoding.result import layer_table, save_result, unit_table
 from brainpred.errors import DataError
 from brainpred.reporting import page as page_module
 from brainpred.reporting.page import write_report
-from tests.reporting.test_figures import make_film, make_result, make_rois, slab_image
+from tests.reporting.test_figures import make_result, make_rois, slab_image
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 PNG = bytes.fromhex(
@@ -116,13 +116,10 @@ def make_scores(runs="test"):
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """Write a report of everything: film, explainable variance and reconstruction too."""
+    """Write a report of everything: explainable variance and reconstruction too."""
     folder = tmp_path_factory.mktemp("full")
     fabricate(folder, [make_result(), make_result("R1", (5, 3, 5), seed=1)])
     nib.save(slab_image(), folder / "explainable_variance.nii.gz")
-    with h5py.File(folder / "film.h5", "w") as file:
-        for name, values in make_film().items():
-            file[name] = values
     write_tsv(make_scores(), folder / "reconstruction.tsv")
     with h5py.File(folder / "reconstruction_R0.h5", "w") as file:
         file["movie_time_s"], file["scan"] = [0.0, 0.5, 1.75], [0, 0, 1]
@@ -135,7 +132,7 @@ def full(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """Write a report of measured categories: no film, no test runs, one ROI."""
+    """Write a report of measured categories: no pictures, no test runs, one ROI."""
     folder = tmp_path_factory.mktemp("measured")
     runs = [{"name": name, "role": "train", "n_scans": 11, "stimulus": None} for name in ("one", "two", "three")]
     fabricate(
@@ -166,16 +163,16 @@ def test_page_holds_itself(full, measured):
 def test_every_figure_is_there_with_words_for_those_who_cannot_see_it(full):
     page = Page(full / "report.html")
     assert page.figure_names() == [
-        "layers", "visual_field_R0", "visual_field_R1", "time_course_R0", "time_course_R1", "film_strip",
-        "filmstrip_R0", "contributions", "contribution_R0", "contribution_R1", "explainable_variance",
+        "layers", "visual_field_R0", "visual_field_R1", "time_course_R0", "time_course_R1", "filmstrip_R0",
+        "reconstruction_R0", "contributions", "contribution_R0", "contribution_R1", "explainable_variance",
     ]  # fmt: skip
-    assert len(page.all("img")) == 11
+    assert len(page.all("img")) == 10
     assert all(len(image["alt"]) > 20 and "simulated" in image["alt"] for image in page.all("img"))
     assert page.all("video")[0]["src"] == "data:video/mp4;base64,YSBzbWFsbCBtb3ZpZQ=="
     assert "could not be drawn" not in page.text
     drawn = {path.name for path in (full / "figures").iterdir()}
     lines = {"layers", "time_course_R0", "time_course_R1", "contributions"}
-    pictures = {"film_strip", "visual_field_R0", "visual_field_R1", "contribution_R0", "contribution_R1",
+    pictures = {"visual_field_R0", "visual_field_R1", "contribution_R0", "contribution_R1",
                 "explainable_variance"}  # fmt: skip
     assert drawn == {f"{name}.png" for name in lines | pictures} | {f"{name}.svg" for name in lines}
 
@@ -302,15 +299,11 @@ def cut_short(path):
         ("contribution_R0.nii.gz", ["contribution_R0"]),
         ("roi_contributions.tsv", ["contributions"]),
         ("decoded_R0.h5", ["layers", "time_course_R0"]),
-        ("film.h5", ["film_strip"]),
         ("explainable_variance.nii.gz", ["explainable_variance"]),
     ],
 )
 def test_broken_file_costs_its_own_figures_alone(small, file, lost):
-    if file == "film.h5":
-        with h5py.File(small / file, "w") as film:
-            film["stimulus"] = make_film()["stimulus"]
-    elif file == "explainable_variance.nii.gz":
+    if file == "explainable_variance.nii.gz":
         nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), np.float32), np.eye(4)), small / file)
     elif file == "roi_contributions.tsv":
         (small / file).write_text("layer\troi\nR0\tV1\n")
@@ -349,7 +342,7 @@ def test_roi_called_na_keeps_its_name(small):
 
 def test_large_movie_is_left_beside_the_page(full, monkeypatch):
     monkeypatch.setattr(page_module, "MAX_VIDEO_BYTES", 5)
-    video = page_module._reconstruction(full)["videos"][0]
+    video = page_module._reconstruction(full)["groups"][0]["video"]
     assert video["src"] == "reconstruction_R0.mp4"
     assert not video["inside"]
 
