@@ -26,6 +26,8 @@ __all__ = ["METRICS", "ClipScorer", "ClipScores", "score_table"]
 METRICS = (*FRAME_METRICS, "motion_r", "identification_2way", "identification_10way")
 # Scans nearer than this show nearly the same, and are not told apart.
 EXCLUDED_S = 4.0
+# With shorter blocks, p of autocorrelated noise comes out too small: docs/decisions/0015.
+BLOCK_LENGTHS, SHORTEST_BLOCK_S = 3, 10.0
 # Arms whose score can be told from the null: they should know the moment.
 TESTED = ("true", "decoded")
 
@@ -148,8 +150,8 @@ def score_table(
 ) -> pd.DataFrame:
     """Tabulate scores with intervals, p against the null, and what the brain gains.
 
-    Intervals are bootstrapped and p permuted over blocks of time: as long as the gain in pixel r takes to forget itself
-    (:func:`brainpred.numerics.significance.decorrelation_length`), 5 s at the least.
+    Intervals are bootstrapped and p permuted over blocks of time: three times as long as the gain in pixel r takes to
+    forget itself (:func:`brainpred.numerics.significance.decorrelation_length`), 10 s at the least.
 
     Parameters
     ----------
@@ -178,7 +180,7 @@ def score_table(
     r = METRICS.index("pixel_r")
     length = decorrelation_length(scores[:, decoded, r] - scores[:, mean, r], runs)
     # At least four blocks, for what they are worth, in clips that are very short.
-    block = max(1, min(int(np.ceil(max(length, 5.0 / tr_s))), len(runs) // 4))
+    block = max(1, min(int(np.ceil(max(BLOCK_LENGTHS * length, SHORTEST_BLOCK_S / tr_s))), len(runs) // 4))
     blocks = time_blocks(runs, block)
     rows = []
     for label in dict.fromkeys(labels):

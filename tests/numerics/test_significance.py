@@ -69,11 +69,11 @@ def test_p_against_all_combinations():
 
 def test_p_is_calibrated_on_autocorrelated_noise():
     rng = np.random.default_rng(5)
-    n_repeats, n_samples, n_shifts = 400, 120, 9
+    n_repeats, n_samples, n_shifts = 400, 120, 5
     positives = 0
-    for _ in range(n_repeats):
-        brain, stimulus = autocorrelated(rng, n_samples, 0.6, 2)
-        arms = np.stack([np.roll(brain, n_samples // (n_shifts + 1) * k) * stimulus for k in range(n_shifts + 1)])
+    for _ in range(n_repeats):  # a brain as smooth as decoded units are
+        brain, stimulus = autocorrelated(rng, n_samples, 0.93), autocorrelated(rng, n_samples, 0.6)
+        arms = np.stack([np.roll(brain[0], 20 * k) * stimulus[0] for k in range(n_shifts + 1)])
         p = block_permutation_p(arms[0], arms[1:], time_blocks(np.zeros(n_samples), 12), rng, n_draws=399)
         positives += p <= 0.05
     # 3.5 standard errors of a binomial proportion around 0.05.

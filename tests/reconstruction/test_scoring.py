@@ -104,7 +104,7 @@ def test_table_of_a_brain_that_sees(scored):
     assert cell["gain"].notna().groupby("picture").any().to_dict() == {
         name: name not in ("mean", "leak", *COMPUTED) for name in set(NAMES)
     }
-    assert set(table["block_s"]) == {max(5.0, table["block_s"][0])}
+    assert set(table["block_s"]) == {max(10.0, table["block_s"][0])}
 
 
 def test_a_brain_that_sees_nothing_gains_nothing(shown, tmp_path):
