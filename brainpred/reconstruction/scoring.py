@@ -79,7 +79,8 @@ class ClipScorer:
         self._shown = torch.tensor([number for number, arm in enumerate(arms) if arm.name != "shifted"])
         self._n_scans = int(scans.max()) + 1
         middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s)
-        self._scan_of_middle = {min(int(t), len(times_s) - 1): scan for scan, t in enumerate(middles)}
+        middles = np.minimum(middles, len(times_s) - 1)  # where frames are far apart, two scans may share one
+        self._scans_of_middle = {int(t): np.flatnonzero(middles == t) for t in middles}
         shape = (len(arms) + 1, self._n_scans, 3 * size[0] * size[1])
         self._pictures = np.memmap(folder / "middle_frames", np.float16, "w+", shape=shape)
         self._scores = np.full((self._n_scans, len(arms), len(METRICS)), np.nan)
@@ -100,13 +101,13 @@ class ClipScorer:
         ndarray of float32 (n_shown_arms, n_frame_metrics)
             Scores of the arms that are shown.
         """
-        middle = self._scan_of_middle.get(len(self._frames))
+        middle = self._scans_of_middle.get(len(self._frames))
         scored = generated if middle is not None else generated[self._shown.to(generated.device)]
         values = frame_scores(shown, scored).float().cpu().numpy()
         if middle is not None:
             self._scores[middle, :, : len(FRAME_METRICS)] = values
             pictures = torch.cat([shown[None], generated]).flatten(1).nan_to_num()
-            self._pictures[:, middle] = pictures.to(torch.float16).cpu().numpy()
+            self._pictures[:, middle] = pictures.to(torch.float16).cpu().numpy()[:, None]
             values = values[self._shown.numpy()]
         self._frames.append(values)
         return values

@@ -132,3 +132,11 @@ def test_frames_at_uneven_times_belong_to_their_scans(shown, tmp_path):
     assert np.isnan(scores.scores[:, :, METRICS.index("identification_10way")]).all()
     table = score_table([scores], ["one"], ARMS, TR_S, np.random.default_rng(0))
     assert table["score"].notna().any()
+
+
+def test_scans_without_a_frame_of_their_own_take_the_next(shown, tmp_path):
+    times_s = np.array([0.0, 0.6, 3.2, 3.9])  # nothing during the second and the third scan
+    pictures = dict.fromkeys(SHOWN, shown) | {"shifted": [shown] * 4}
+    scores = score(pictures, shown[:4], tmp_path, times_s)
+    assert scores.scores.shape[0] == 4
+    assert np.isfinite(scores.scores[:, NAMES.index("decoded"), METRICS.index("ssim")]).all()
