@@ -18,14 +18,20 @@ from brainpred.decoding.result import load_result
 from brainpred.models.prednet import hard_sigmoid
 from brainpred.models.prednet_weights import load_prednet
 from brainpred.models.upsampling import add_upsampled
+from brainpred.movies.video import read_video
 from brainpred.reconstruction.metrics import frame_scores, identification, scan_similarity
 from brainpred.reconstruction.units import restore_variance
 from brainpred.recordings.readers import load_recording
 from brainpred.storage import read_json
-from brainpred.studies.decode import scan_frames
 
 EXCLUDED = 4  # scans
 STEPS = 3  # of the network a scan, where it runs as a whole
+
+
+def middle_frames(movie, size, n_scans, tr_s):
+    """Give the first frame after the middle of every scan."""
+    frames, times_s = read_video(movie, size)
+    return frames[np.minimum(np.searchsorted(times_s, (np.arange(n_scans) + 0.5) * tr_s), len(frames) - 1)]
 
 
 class Decoded:
@@ -39,7 +45,7 @@ class Decoded:
         clip, self.size = self.layers[0].runs[0], tuple(settings["features"]["frame_size"])
         if (self.layers[0].runs != clip).any():
             raise SystemExit(f"{folder}: only recordings with one test clip are compared.")
-        frames = scan_frames(recording.stimuli[clip], self.size, len(self.layers[0].true), recording.tr_s)
+        frames = middle_frames(recording.stimuli[clip], self.size, len(self.layers[0].true), recording.tr_s)
         self.shown = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
 
     def restored(self, layer, power):

@@ -40,3 +40,13 @@ def test_every_public_name_can_be_imported():
         assert getattr(brainpred, name).__doc__
     with pytest.raises(AttributeError, match="decode_subject"):
         _ = brainpred.no_such_name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmark_can_be_asked_for_help(path):
+    """Benchmarks take too long to run, but what they import must be there."""
+    if path.name in ("ridge_data.py", "plain_prednet.py"):
+        pytest.skip("imported by others")
+    answer = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "usage" in answer.stdout

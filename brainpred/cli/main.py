@@ -46,7 +46,14 @@ PICTURE_COLUMNS = {
     "identification_2way": "2-way",
     "identification_10way": "10-way",
 }
-GAIN_COLUMNS = {"layers": "swapped", "metric": "metric", "gain": "brain gain", "interval": "95 % interval", "p": "p"}
+GAIN_COLUMNS = {
+    "layers": "swapped",
+    "metric": "metric",
+    "gain": "brain gain",
+    "interval": "95 % interval",
+    "gain_p": "p",
+    "null_p": "p, null",
+}
 
 INTERRUPTED = 130
 # Typer may bring its own copy of click; this is the error class of the one in use.

@@ -117,7 +117,7 @@ class Split:
             min(source.n_scans(group[0].run), *(len(test.bold) for test in group)) for group in self.repeats
         ]
         self.sample: list[CleanRun] = []
-        self.n_sample = 0
+        self.n_sample, self.n_kept_of_sample = 0, 0
         self.fitted: BrainDecoder | None = None
         self._prepared: Any = None
 
@@ -130,8 +130,8 @@ class Split:
     def take_sample(self, tr_s: float, source: FeatureSource) -> None:
         """Have the beginning of the first training clip predicted as well, by the decoder that was fitted to it."""
         self.sample = [run for run in self.train if run.clip == self.train[0].clip]
-        n_scans = min(source.n_scans(self.sample[0].run), *(len(run.bold) for run in self.sample))
-        self.n_sample = min(n_scans, max(2, round(TRAINING_SAMPLE_S / tr_s)))
+        self.n_sample = min(source.n_scans(self.sample[0].run), *(len(run.bold) for run in self.sample))
+        self.n_kept_of_sample = max(2, round(TRAINING_SAMPLE_S / tr_s))
 
     def prepared(self, decoder: BrainDecoder) -> Any:
         """Prepare what is predicted: all repeats, one below another, and the sample of the training runs."""
@@ -276,6 +276,8 @@ def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
     for group, n_scans, n in zip(split.predicted, split.n_predicted, n_scored, strict=True):
         if n < 2:
             raise DataError(f"Run {group[0].run.name} has {n_scans} scans, too few for the shortest delay.")
+    if split.sample:
+        n_scored[-1] = min(n_scored[-1], split.n_kept_of_sample)
     return n_scored
 
 

@@ -58,8 +58,8 @@ class LayerResult:
     contributions : ndarray of float32 (n_voxels,)
         Held-out contribution of each voxel; see :meth:`brainpred.BandedRidgeCV.feature_contributions`.
     train_runs : ndarray of str (n_train_scans,)
-        Clip of each scan of a sample of the training runs, the first two minutes; empty where every run was held out
-        in turn.
+        Clip of each scan of a sample of the training runs, the first two minutes of the first clip; empty where every
+        run was held out in turn.
     train_true, train_decoded : ndarray of float32 (n_train_scans, n_units)
         Units of the sample: true, and as the decoder that was fitted to them gives them. They say nothing of how well
         new scans are decoded.

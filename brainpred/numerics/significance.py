@@ -4,10 +4,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from brainpred.errors import DataError
 
-__all__ = ["Interval", "block_interval", "block_permutation_p", "decorrelation_length", "time_blocks"]
+__all__ = [
+    "Interval",
+    "block_interval",
+    "block_permutation_p",
+    "block_sign_p",
+    "decorrelation_length",
+    "time_blocks",
+]
 
 
 class Interval(NamedTuple):
@@ -104,10 +112,12 @@ def _block_sums(values: NDArray[np.floating], blocks: NDArray[np.int64]) -> tupl
     return np.nan_to_num(values) @ member, np.isfinite(values).astype(float) @ member
 
 
-def block_interval(
-    values: ArrayLike, blocks: NDArray[np.int64], rng: np.random.Generator, *, level: float = 0.95, n_draws: int = 2000
-) -> Interval:
-    """Give a confidence interval of a mean over time, by drawing blocks with replacement (percentile bootstrap).
+def block_interval(values: ArrayLike, blocks: NDArray[np.int64], *, level: float = 0.95) -> Interval:
+    r"""Give a confidence interval of a mean over time, from how the means of blocks differ.
+
+    .. math:: \bar m \pm t_{B-1} \sqrt{\frac{B}{B-1} \sum_b w_b^2 (m_b - \bar m)^2}
+
+    with the means :math:`m_b` of B blocks, their parts :math:`w_b` of the samples, and a quantile of Student's t.
 
     Parameters
     ----------
@@ -115,12 +125,8 @@ def block_interval(
         The series; NaN is left out.
     blocks : ndarray of int64 (n_samples,)
         As :func:`time_blocks`.
-    rng : numpy.random.Generator
-        Source of all chance.
     level : float
-        Part of intervals that hold the truth.
-    n_draws : int
-        Number of draws.
+        Part of intervals that hold the truth, if blocks are independent.
 
     Returns
     -------
@@ -128,13 +134,45 @@ def block_interval(
         NaN where there are fewer than two blocks with values.
     """
     sums, counts = _block_sums(np.asarray(values, dtype=float), blocks)
-    filled = np.flatnonzero(counts)
-    if len(filled) < 2:
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    n_blocks = len(counts)
+    if n_blocks < 2:
         return Interval(float("nan"), float("nan"))
-    drawn = rng.choice(filled, (n_draws, len(filled)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    mean = sums.sum() / counts.sum()
+    deviations = (sums - counts * mean) / counts.sum()  # w_b (m_b - mean)
+    error = np.sqrt(n_blocks / (n_blocks - 1) * np.square(deviations).sum())
+    reach = stdtrit(n_blocks - 1, (1 + level) / 2) * error
+    return Interval(float(mean - reach), float(mean + reach))
+
+
+def block_sign_p(
+    values: ArrayLike, blocks: NDArray[np.int64], rng: np.random.Generator, *, n_draws: int = 9999
+) -> float:
+    r"""Give the probability that a mean as high comes about where there is nothing but chance around zero.
+
+    Without an effect, the sum of a block is as likely to be negative as positive: every draw gives blocks random signs.
+
+    Parameters
+    ----------
+    values : array_like (n_samples,)
+        The series, such as differences; NaN is left out.
+    blocks : ndarray of int64 (n_samples,)
+        As :func:`time_blocks`.
+    rng : numpy.random.Generator
+        Source of all chance.
+    n_draws : int
+        Number of draws.
+
+    Returns
+    -------
+    float
+        p, one-sided, with the +1 rule; with B blocks it hardly falls below 1 / 2**B. NaN without values.
+    """
+    sums, counts = _block_sums(np.asarray(values, dtype=float), blocks)
+    if not counts.any():
+        return float("nan")
+    draws = rng.choice([-1.0, 1.0], (n_draws, len(sums))) @ sums
+    return float((1 + np.sum(draws >= sums.sum() - 1e-12)) / (1 + n_draws))
 
 
 def block_permutation_p(

@@ -62,7 +62,7 @@ def make_arms(drive: str, n_shifts: int) -> list[Arm]:
 
 def time_shifts(arms: Sequence[Arm], n_scans: int) -> list[int]:
     """Give the shift of every arm in whole scans, for a clip of so many."""
-    return [max(1, round(arm.shift * n_scans)) if arm.shift else 0 for arm in arms]
+    return [min(max(1, round(arm.shift * n_scans)), n_scans - 1) if arm.shift else 0 for arm in arms]
 
 
 class LayerUnits(Protocol):
@@ -87,7 +87,7 @@ class LayerUnits(Protocol):
         ...
 
     def wrong(self, row: int) -> NDArray[np.float32]:
-        """Give the units of another movie, (n_units,), for any number of a scan."""
+        """Give units of another movie, (n_units,), in the place of those of one scan."""
         ...
 
 
@@ -123,5 +123,5 @@ class ClipRepresentations:
         if arm.name in ("decoded", "shifted"):
             return units.decoded(self._first + (scan - shift) % self._n_scans)
         if arm.name == "wrong":
-            return units.wrong(scan)
+            return units.wrong(self._first + scan)
         return units.mean

@@ -13,7 +13,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["film_strip", "labelled_frames", "save_picture"]
 
-PANEL_HEIGHT = 192
+PANEL_HEIGHT = 160
 LABEL_HEIGHT = 28
 GAP = 8
 PAPER, INK, MUTED = (250, 250, 248), (30, 30, 34), (100, 104, 110)
@@ -61,7 +61,8 @@ def labelled_frames(
             draw = ImageDraw.Draw(backdrop)
             draw.text((GAP, 5), title, INK, _font(15))
             for number, label in enumerate(labels):
-                draw.text((GAP + step * number, LABEL_HEIGHT + 5), label, INK, _font(15))
+                points = next((n for n in range(15, 8, -1) if _font(n).getlength(label) <= step - GAP), 8)
+                draw.text((GAP + step * number, LABEL_HEIGHT + 5), label, INK, _font(points))
         frame = backdrop.copy()
         draw = ImageDraw.Draw(frame)
         for number, (panel, caption) in enumerate(zip(panels, captions, strict=True)):

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainpred.numerics.significance import block_interval, block_permutation_p, decorrelation_length, time_blocks
+from brainpred.numerics.significance import (
+    block_interval,
+    block_permutation_p,
+    block_sign_p,
+    decorrelation_length,
+    time_blocks,
+)
 from brainpred.reconstruction.controls import COMPUTED, Arm
 from brainpred.reconstruction.metrics import (
     FRAME_METRICS,
@@ -28,8 +34,6 @@ METRICS = (*FRAME_METRICS, "motion_r", "identification_2way", "identification_10
 EXCLUDED_S = 4.0
 # With shorter blocks, p of autocorrelated noise comes out too small: docs/decisions/0015.
 BLOCK_LENGTHS, SHORTEST_BLOCK_S = 3, 10.0
-# Arms whose score can be told from the null: they should know the moment.
-TESTED = ("true", "decoded")
 
 
 class ClipScores(NamedTuple):
@@ -78,8 +82,9 @@ class ClipScorer:
         self._arms, self._tr_s, self._size = arms, tr_s, size
         self._shown = torch.tensor([number for number, arm in enumerate(arms) if arm.name != "shifted"])
         self._n_scans = int(scans.max()) + 1
-        middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s)
-        middles = np.minimum(middles, len(times_s) - 1)  # where frames are far apart, two scans may share one
+        # What is on the screen in the middle of each scan; where frames are far apart, two scans may share one.
+        middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s + 1e-6, side="right") - 1
+        middles = np.maximum(middles, 0)
         self._scans_of_middle = {int(t): np.flatnonzero(middles == t) for t in middles}
         shape = (len(arms) + 1, self._n_scans, 3 * size[0] * size[1])
         self._pictures = np.memmap(folder / "middle_frames", np.float16, "w+", shape=shape)
@@ -151,8 +156,8 @@ def score_table(
 ) -> pd.DataFrame:
     """Tabulate scores with intervals, p against the null, and what the brain gains.
 
-    Intervals are bootstrapped and p permuted over blocks of time: three times as long as the gain in pixel r takes to
-    forget itself (:func:`brainpred.numerics.significance.decorrelation_length`), 10 s at the least.
+    Intervals and p come from blocks of time: three times as long as the gain in pixel r takes to forget itself
+    (:func:`brainpred.numerics.significance.decorrelation_length`), 10 s at the least.
 
     Parameters
     ----------
@@ -170,8 +175,9 @@ def score_table(
     Returns
     -------
     DataFrame
-        A row a picture and metric: score, ends of its 95 % interval, p against the null (of ``true`` and ``decoded``),
-        gain (score less that of the mean R with the same drive) with its interval, and the length of a block.
+        A row a picture and metric: score and its 95 % interval; of what was swapped, the gain (score less that of the
+        mean R with the same drive) with its interval and p (blocks' signs); of ``decoded``, p of the score against the
+        null, NaN where clips are too short to shift anything out of reach; length in seconds and number of the blocks.
     """
     scores = np.concatenate([clip.scores for clip in clips])
     runs = np.repeat(list(names), [len(clip.scores) for clip in clips])
@@ -179,10 +185,9 @@ def score_table(
     null = [number for number, label in enumerate(labels) if label == "shifted"]
     decoded, mean = labels.index("decoded"), labels.index("mean")
     r = METRICS.index("pixel_r")
-    length = decorrelation_length(scores[:, decoded, r] - scores[:, mean, r], runs)
-    # At least four blocks, for what they are worth, in clips that are very short.
-    block = max(1, min(int(np.ceil(max(BLOCK_LENGTHS * length, SHORTEST_BLOCK_S / tr_s))), len(runs) // 4))
-    blocks = time_blocks(runs, block)
+    blocks, block_s = _blocks(scores[:, decoded, r] - scores[:, mean, r], runs, tr_s)
+    shortest_s = min(len(clip.scores) for clip in clips) * tr_s
+    within_reach = shortest_s / (len(null) + 1) <= EXCLUDED_S
     rows = []
     for label in dict.fromkeys(labels):
         columns = [number for number, other in enumerate(labels) if other == label]
@@ -190,19 +195,24 @@ def score_table(
         for number, metric in enumerate(METRICS):
             series = _mean(scores[:, columns, number])
             gain = series - scores[:, mean, number]
-            p = np.nan
-            if label in TESTED:
-                p = block_permutation_p(scores[:, columns[0], number], scores[:, null, number].T, blocks, rng)
-            low, high = block_interval(series, blocks, rng)
-            gain_low, gain_high = block_interval(gain, blocks, rng) if swapped else (np.nan, np.nan)
-            rows.append(
-                {
-                    "picture": label, "metric": metric, "score": float(_mean(series)), "low": low, "high": high, "p": p,
-                    "gain": float(_mean(gain)) if swapped else np.nan, "gain_low": gain_low, "gain_high": gain_high,
-                    "block_s": block * tr_s,
-                }
-            )  # fmt: skip
+            row = {"picture": label, "metric": metric, "score": float(_mean(series))}
+            row["low"], row["high"] = block_interval(series, blocks)
+            row |= dict.fromkeys(("gain", "gain_low", "gain_high", "gain_p", "null_p"), np.nan)
+            if swapped:
+                row["gain"], row["gain_p"] = float(_mean(gain)), block_sign_p(gain, blocks, rng)
+                row["gain_low"], row["gain_high"] = block_interval(gain, blocks)
+            if label == "decoded" and not within_reach:
+                row["null_p"] = block_permutation_p(series, scores[:, null, number].T, blocks, rng)
+            rows.append(row | {"block_s": block_s, "n_blocks": int(blocks.max()) + 1})
     return pd.DataFrame(rows)
+
+
+def _blocks(gain: NDArray[np.float64], runs: NDArray[np.str_], tr_s: float) -> tuple[NDArray[np.int64], float]:
+    """Cut time into blocks that hardly depend on each other; give them, and their length in seconds."""
+    wanted = max(BLOCK_LENGTHS * decorrelation_length(gain, runs), SHORTEST_BLOCK_S / tr_s)
+    # At least four blocks, for what they are worth, in clips that are very short.
+    length = max(1, min(int(np.ceil(wanted)), len(runs) // 4))
+    return time_blocks(runs, length), length * tr_s
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -141,6 +141,9 @@ class _LastScans:
                     raise DataError(
                         f"R{layer} of scan {scan} must be {expected} to be swapped, received {values.shape}."
                     )
+            broken = [layer for layer, values in given.items() if np.isnan(values).any()]
+            if broken:
+                raise DataError(f"R{broken[0]} of scan {scan} holds NaN. Run brainpred decode again.")
             parameter = next(self._network.parameters())
             if len(self._scans) > 1:
                 del self._scans[min(self._scans)]

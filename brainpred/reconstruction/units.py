@@ -89,8 +89,11 @@ class SwapUnits:
         self.shape = tuple(int(n) for n in file.attrs["shape"])
         self.mean: NDArray[np.float32] = file["mean"][:]
         self.clips: NDArray[np.str_] = np.char.decode(file[f"{prefix}runs"][:], "utf-8")
-        self._true, self._other = file[f"{prefix}true"], file[f"{other}true"]
+        self._true = file[f"{prefix}true"]
         self._decoded = file[f"{prefix}decoded"] if decoded is None else decoded
+        self._other, self._rows_of_other = file[f"{other}true"], np.arange(len(self.clips))
+        if not len(self._other):  # every run was held out in turn: the next clip is another movie
+            self._other, self._rows_of_other = self._true, _rows_of_next_clip(self.clips)
 
     def true(self, row: int) -> NDArray[np.float32]:
         """Give the units of the stimulus at one scan, (n_units,)."""
@@ -101,12 +104,24 @@ class SwapUnits:
         return np.asarray(self._decoded[row])
 
     def wrong(self, row: int) -> NDArray[np.float32]:
-        """Give the units of another movie, (n_units,), from its beginning again when it is over."""
-        return np.asarray(self._other[row % len(self._other)])
+        """Give units of another movie, (n_units,), from its beginning again when it is over."""
+        return np.asarray(self._other[self._rows_of_other[row] % len(self._other)])
+
+
+def _rows_of_next_clip(clips: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Give for every scan one of the clip that comes next, after the last the first."""
+    names = list(dict.fromkeys(clips.tolist()))
+    rows = np.empty(len(clips), dtype=np.int64)
+    for name, following in zip(names, [*names[1:], names[0]], strict=True):
+        inside, others = np.flatnonzero(clips == name), np.flatnonzero(clips == following)
+        rows[inside] = others[np.arange(len(inside)) % len(others)]
+    return rows
 
 
 @contextmanager
-def open_units(file: h5py.File, runs: str = "test", variance: str = "halfway") -> Iterator[SwapUnits]:
+def open_units(
+    file: h5py.File, runs: str = "test", variance: str = "halfway", *, scratch: Path | None = None
+) -> Iterator[SwapUnits]:
     """Take the units out of a saved result; what has to be computed of them lies in a temporary file meanwhile.
 
     Parameters
@@ -117,6 +132,8 @@ def open_units(file: h5py.File, runs: str = "test", variance: str = "halfway") -
         Held-out clips, or the sample of the training runs.
     variance : {"ridge", "halfway", "matched"}
         Decoded units as the ridge gives them, or with their spread restored; see :func:`restore_variance`.
+    scratch : Path, optional
+        Where the temporary file lies; the system's place for such by default, which may be memory.
 
     Yields
     ------
@@ -133,12 +150,12 @@ def open_units(file: h5py.File, runs: str = "test", variance: str = "halfway") -
     for name, value, choices in (("runs", runs, RUNS), ("variance", variance, VARIANCES)):
         if value not in choices:
             raise ConfigError(f"Unknown {name} {value!r}. Choose one of: {', '.join(choices)}.")
-    if not len(file["train_runs"]):
+    if runs == "train" and not len(file["train_runs"]):
         raise DataError(
-            f"{file.filename} holds no sample of training runs, since every run was held out in turn; reconstruction "
-            "needs a recording with training and test runs."
+            f"{file.filename} holds no sample of training runs, since every run was held out in turn. Reconstruct the "
+            "held-out runs, with --runs test."
         )
-    with TemporaryDirectory(prefix="brainpred-") as folder:
+    with TemporaryDirectory(prefix=".part-", dir=scratch) as folder:
         units = SwapUnits(file, runs)
         if VARIANCES[variance]:
             prefix = "" if runs == "test" else "train_"

@@ -1,6 +1,5 @@
 """Write the report: one page that holds every figure, table and word about a decoded subject."""
 
-import base64
 import json
 import math
 import re
@@ -9,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import matplotlib
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
@@ -21,7 +18,6 @@ from brainpred.decoding.bands import check_bands
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
 from brainpred.progress import SILENT, Reporter
-from brainpred.reconstruction.frames import SETTINGS, reconstruction_name
 from brainpred.reporting.brain import brain_figure, is_whole_brain
 from brainpred.reporting.figures import (
     TIMELINE_PERCENTILE,
@@ -31,55 +27,19 @@ from brainpred.reporting.figures import (
     timeline_figure,
     visual_field_figure,
 )
+from brainpred.reporting.saved import (
+    ROI_COLUMNS,
+    Picture,
+    data_uri,
+    read_layers,
+    read_reconstruction,
+    read_settings,
+    read_table,
+)
 from brainpred.reporting.style import STYLE
-from brainpred.storage import atomic_path, make_directory, read_json
+from brainpred.storage import atomic_path, make_directory
 
-__all__ = ["MAX_VIDEO_BYTES", "Picture", "write_report"]
-
-MAX_VIDEO_BYTES = 8_000_000
-NEEDED = (
-    "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
-    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance",
-)  # fmt: skip
-LAYER_COLUMNS = (
-    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",
-    "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
-)  # fmt: skip
-ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
-RECONSTRUCTION_SETTINGS = ("layers", *SETTINGS)
-RECONSTRUCTION_COLUMNS = (
-    *RECONSTRUCTION_SETTINGS, "data", "picture", "metric", "score", "low", "high", "p", "gain", "gain_low", "gain_high",
-    "block_s",
-)  # fmt: skip
-METRIC_NAMES = {
-    "pixel_r": "Pixel r",
-    "ssim": "SSIM",
-    "psnr": "PSNR (dB)",
-    "motion_r": "Motion r",
-    "identification_2way": "2-way id.",
-    "identification_10way": "10-way id.",
-}
-TEXT_COLUMNS = ("layer", "roi", "data", "picture", "metric", *RECONSTRUCTION_SETTINGS)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Hold a picture of the page, or the reason why there is none.
-
-    Attributes
-    ----------
-    name : str
-        File name without suffix.
-    uri : str or None
-        The picture as a data URI.
-    problem : str or None
-        Why it could not be drawn.
-    """
-
-    name: str
-    uri: str | None = None
-    problem: str | None = None
+__all__ = ["write_report"]
 
 
 @dataclass
@@ -97,7 +57,7 @@ class _Pictures:
             _save_figure(figure, path)
             if svg:
                 _save_figure(figure, path.with_suffix(".svg"))
-            self.drawn[name] = Picture(name, _data_uri(path, "image/png"))
+            self.drawn[name] = Picture(name, data_uri(path, "image/png"))
         except Exception as error:  # whatever is wrong with one figure must not lose the page
             for stale in (path, path.with_suffix(".svg")):
                 stale.unlink(missing_ok=True)
@@ -131,8 +91,8 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         If the folder cannot be written to, or its settings name unknown bands.
     """
     folder = Path(folder)
-    settings = _read_settings(folder)
-    rows = _read_layers(folder, settings["layers"])
+    settings = read_settings(folder)
+    rows = read_layers(folder, settings["layers"])
     with reporter.task("Writing the report", len(settings["layers"]) + 1) as advance:
         pictures = _draw_pictures(folder, settings, advance)
     environment = Environment(
@@ -153,7 +113,7 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         whole_brain=_is_drawn_on_glass(folder, settings),
         top_roi=_top_roi(folder, settings),
         percentile=TIMELINE_PERCENTILE,
-        reconstruction=_reconstruction(folder),
+        reconstruction=read_reconstruction(folder),
     )
     path = folder / "report.html"
     with atomic_path(path) as temporary:
@@ -168,55 +128,6 @@ def _delays_used_s(settings: Mapping[str, Any]) -> list[float]:
     return [scans * settings["tr_s"] for scans in settings["delays_scans"]]
 
 
-def _remedy(folder: Path) -> str:
-    return f"Run: brainpred decode --subject SUBJECT --out {folder}"
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    path = folder / "decode.json"
-    if not path.is_file():
-        raise DataError(f"{folder} holds no results: there is no decode.json. {_remedy(folder)}")
-    settings = read_json(path)
-    missing = [name for name in NEEDED if name not in settings]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. {_remedy(folder)}")
-    return settings
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a table, with names as they are written: "NA" may be a ROI."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing. {_remedy(path.parent)}")
-    numbers = [name for name in columns if name not in TEXT_COLUMNS]
-    try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False,
-            na_values={name: ["n/a", ""] for name in numbers},
-        )  # fmt: skip
-        missing = [name for name in columns if name not in table]
-        if missing or table.empty:
-            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
-        table[numbers] = table[numbers].apply(pd.to_numeric)
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
-    return table
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def _read_layers(folder: Path, layers: list[str]) -> list[dict[str, Any]]:
-    """Read the scores of the layers that were decoded last, in order."""
-    rows = {row["layer"]: row for row in _rows(_read_table(folder / "layers.tsv", LAYER_COLUMNS))}
-    missing = [layer for layer in layers if layer not in rows]
-    if missing:
-        raise DataError(f"{folder / 'layers.tsv'} lacks layer {', '.join(missing)}. {_remedy(folder)}")
-    return [rows[layer] for layer in layers]
-
-
 def _save_figure(figure: Figure, path: Path) -> None:
     metadata = {"Date": None} if path.suffix == ".svg" else None  # the same results, the same file
     with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
@@ -225,10 +136,6 @@ def _save_figure(figure: Figure, path: Path) -> None:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.+-]", "_", name)
-
-
-def _data_uri(path: Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _number(value: float, digits: int = 2) -> str:
@@ -279,7 +186,7 @@ def _draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[
     if len(settings["roi_sizes"]) > 1:
         table = folder / "roi_contributions.tsv"
         pictures.draw(
-            "contributions", lambda: contribution_figure(_read_table(table, ROI_COLUMNS), simulated=simulated), svg=True
+            "contributions", lambda: contribution_figure(read_table(table, ROI_COLUMNS), simulated=simulated), svg=True
         )
     advance(1)
     return pictures.drawn
@@ -306,7 +213,7 @@ def _draw_layer(pictures: _Pictures, folder: Path, layer: str, settings: Mapping
     if len(result.shape) == 3:
         pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated))
     nothing = np.empty((0, 0), dtype=np.float32)
-    return replace(result, true=nothing, decoded=nothing)
+    return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
 
 
 def _is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
@@ -366,7 +273,7 @@ def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Find the ROI that contributes most to the layer that is explained best; None where that says nothing."""
     try:
-        table = _read_table(folder / "roi_contributions.tsv", ROI_COLUMNS)
+        table = read_table(folder / "roi_contributions.tsv", ROI_COLUMNS)
     except DataError:
         return None
     totals = table.groupby("layer", sort=False)["contribution"].sum()
@@ -379,73 +286,3 @@ def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None
         "share": min(100.0 * top["contribution"] / total, 100.0),
         "voxels": 100.0 * top["n_voxels"] / settings["n_voxels"],
     }  # fmt: skip
-
-
-def _reconstruction(folder: Path) -> dict[str, Any] | None:
-    """Gather what ``brainpred reconstruct`` wrote; None where it did not run."""
-    path = folder / "reconstruction.tsv"
-    if not path.is_file():
-        return None
-    try:
-        table, problem = _read_table(path, RECONSTRUCTION_COLUMNS), None
-        groups = [_score_group(rows) for _, rows in table.groupby(list(RECONSTRUCTION_SETTINGS), sort=False)]
-    except DataError as error:
-        groups, problem = [], str(error)
-    strips, videos = _strips(folder, "filmstrip_"), {}
-    for path in sorted(folder.glob("reconstruction_*.mp4")):
-        videos[path.stem.removeprefix("reconstruction_")] = _player(path)
-    for group in groups:
-        group["strip"], group["video"] = strips.pop(group["name"], None), videos.pop(group["name"], None)
-    # What has no scores stands by itself.
-    groups += [
-        {"name": name, "strip": strips.get(name), "video": videos.get(name), "pictures": {}}
-        for name in dict.fromkeys([*strips, *videos])
-    ]
-    return {"groups": groups, "figures": list(_strips(folder, "figure_").values()), "problem": problem}
-
-
-def _strips(folder: Path, prefix: str) -> dict[str, Picture]:
-    """Read the pictures that ``brainpred reconstruct`` drew, by the name of the reconstruction."""
-    strips = {}
-    for path in sorted(folder.glob(f"{prefix}*.png")):
-        whole = path.read_bytes()[:8] == PNG_SIGNATURE
-        note = None if whole else f"{path.name} is not a PNG file."
-        strips[path.stem.removeprefix(prefix)] = Picture(
-            path.stem, _data_uri(path, "image/png") if whole else None, note
-        )
-    return strips
-
-
-def _score_group(rows: pd.DataFrame) -> dict[str, Any]:
-    """Lay the scores of one reconstruction out by picture and metric."""
-    first = rows.iloc[0]
-    pictures = {
-        str(picture): {row["metric"]: row for row in _rows(of_picture)}
-        for picture, of_picture in rows.groupby("picture", sort=False)
-    }
-    settings = {name: str(first[name]) for name in SETTINGS}
-    return {
-        "name": reconstruction_name(first["layers"], settings),
-        "title": f"{first['layers']} swapped, {first['drive']}", "pictures": pictures, "block_s": first["block_s"],
-        "data": first["data"], "train": first["runs"] == "train",
-        "settings": f"hold {first['hold']}, variance {first['variance']}",
-        "metrics": {name: label for name, label in METRIC_NAMES.items() if name in set(rows["metric"])},
-        "decoded": pictures.get("decoded", {}),
-    }  # fmt: skip
-
-
-def _player(path: Path) -> dict[str, Any]:
-    """Gather a movie, and when each of its frames is shown; without those it can be played, but not stepped through."""
-    small = path.stat().st_size < MAX_VIDEO_BYTES
-    clock: dict[str, Any] = {}
-    try:
-        with h5py.File(path.with_suffix(".h5")) as file:
-            clock = {
-                "times": [round(float(time_s), 4) for time_s in file["movie_time_s"][:]],
-                "scans": [int(scan) for scan in file["scan"][:]],
-            }
-    except (OSError, KeyError):
-        pass
-    # What is too large for the page lies beside it, and is played from there.
-    return {"name": path.stem, "src": _data_uri(path, "video/mp4") if small else path.name, "clock": clock,
-            "inside": small}  # fmt: skip

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, tee
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +54,7 @@ LABELS = {
 }
 QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits into the report
 PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")
-VERSION = 2  # raise it when the same decoded units and settings give other pictures or scores
+VERSION = 3  # raise it when the same decoded units and settings give other pictures or scores
 # Settings that a row of the table belongs to, besides the picture and the metric.
 KEYS = ("layers", *SETTINGS)
 
@@ -124,7 +124,7 @@ class _Job:
         return fingerprint(decoded=[self.keys[layer] for layer in layers], version=VERSION, **settings)
 
 
-def check_config(config: ReconstructConfig) -> None:
+def _check_config(config: ReconstructConfig) -> None:
     """Raise :class:`ConfigError` if an option cannot be used."""
     check_drive(config.drive)
     for name, choices in (("hold", HOLDS), ("variance", VARIANCES), ("runs", RUNS)):
@@ -214,9 +214,12 @@ def reconstruct_subject(
     device = resolve_device(config.device)
     manifest = load_manifest(config.dataset)
     check_subject(manifest, config.subject)
-    check_config(config)
+    _check_config(config)
+    config = replace(config, layers=tuple(sorted(config.layers)))  # the order changes nothing
     folder = Path(out or default_folder(config.dataset, config.subject))
     settings = _read_settings(folder, config)
+    if (folder / "reconstruction.tsv").is_file():
+        _read_scores(folder / "reconstruction.tsv")  # what cannot be added to is told before anything is computed
     make_directory(folder)
     weights = str(settings["features"]["weights"])
     network = load_prednet(weights).to(device)
@@ -242,9 +245,10 @@ def _saved_table(job: _Job, layers: Sequence[str]) -> pd.DataFrame | None:
     name = job.name(layers)
     path, table = job.folder / f"reconstruct_{name}.json", job.folder / "reconstruction.tsv"
     files = [job.folder / f"reconstruction_{name}{suffix}" for suffix in (".h5", ".mp4", "_frames.tsv")]
+    files += [job.folder / f"filmstrip_{name}.png"]
     if not all(file.is_file() for file in (path, table, *files)) or read_json(path).get("key") != job.key(layers):
         return None
-    rows = read_scores(table)
+    rows = _read_scores(table)
     wanted = _settings_columns(job, layers)
     rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
     return rows.reset_index(drop=True) if len(rows) else None
@@ -272,12 +276,13 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
     config, names = job.config, list(layers.values())
     arms = make_arms(config.drive, config.n_shifts) + [Arm(name, "") for name in COMPUTED]
     stem = f"reconstruction_{job.name(names)}"
+    (job.folder / f"reconstruct_{job.name(names)}.json").unlink(missing_ok=True)  # it vouches for what is replaced now
     scores: list[ClipScores] = []
     with ExitStack() as stack:
         units = {}
         for number, layer in layers.items():
             file = stack.enter_context(open_result(job.folder / f"decoded_{layer}.h5"))
-            units[number] = stack.enter_context(open_units(file, config.runs, config.variance))
+            units[number] = stack.enter_context(open_units(file, config.runs, config.variance, scratch=job.folder))
         clips = _find_clips(job.recording, next(iter(units.values())).clips)
         swapped = "+".join(names)
         # A picture depends on R0 alone where that is swapped: nothing leaks then.
@@ -285,12 +290,12 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
         writer = stack.enter_context(
             FrameWriter(job.folder / f"{stem}.h5", clips, [arm.name for arm in arms], PANELS, texts, job.size)
         )
-        writer.describe(title=_title(job, swapped), simulated=job.recording.simulated)
+        writer.describe(title=_title(job, swapped), simulated=job.recording.simulated, **_settings_columns(job, names))
 
         def rows() -> Iterator[tuple[list[NDArray[np.uint8]], list[str], str]]:
             for clip in clips:
                 with (
-                    TemporaryDirectory(prefix="brainpred-") as folder,
+                    TemporaryDirectory(prefix=".part-", dir=job.folder) as folder,
                     job.reporter.task(f"Reconstructing {clip.name}", len(clip.times_s)) as advance,
                 ):
                     scorer = ClipScorer(arms, clip.scans, clip.times_s, job.recording.tr_s, job.size, Path(folder))
@@ -342,7 +347,8 @@ def _title(job: _Job, swapped: str) -> str:
     config = job.config
     origin = "simulated data" if job.recording.simulated else job.recording.dataset
     runs = "" if config.runs == "test" else ", training data (fitted to them)"
-    return f"{config.subject} ({origin}{runs}): {swapped} swapped into PredNet, drive: {config.drive}"
+    how = f"drive {config.drive}, hold {config.hold}, spread {config.variance}"
+    return f"{config.subject} ({origin}{runs}): {swapped} swapped into PredNet; {how}"
 
 
 def _write_frame_scores(path: Path, arms: Sequence[Arm], clips: Sequence[Clip], scores: Sequence[ClipScores]) -> None:
@@ -365,16 +371,23 @@ def _write_frame_scores(path: Path, arms: Sequence[Arm], clips: Sequence[Clip], 
 def _merge_table(path: Path, table: pd.DataFrame) -> None:
     """Add rows to the table on disk, in the place of those with the same settings."""
     if path.is_file():
-        before = read_scores(path)
+        before = _read_scores(path)
         same = before[list(KEYS)].apply(tuple, axis=1).isin(table[list(KEYS)].apply(tuple, axis=1))
         table = pd.concat([before[~same], table], ignore_index=True) if not same.all() else table
     with atomic_path(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
-def read_scores(path: Path) -> pd.DataFrame:
-    """Read ``reconstruction.tsv``."""
-    return pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+def _read_scores(path: Path) -> pd.DataFrame:
+    """Read ``reconstruction.tsv``, which may have been changed by hand."""
+    try:
+        table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path}: {error}. Delete it; the next reconstruction writes it again.") from error
+    missing = [name for name in (*KEYS, "picture", "metric", "gain_p") if name not in table]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}. Delete it; the next reconstruction writes it again.")
+    return table
 
 
 def _write_figure(job: _Job) -> None:

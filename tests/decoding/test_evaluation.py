@@ -394,18 +394,17 @@ def test_sample_of_the_training_runs_is_what_the_fitted_decoder_gives_for_them(s
     monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 17.0)
     fits, runs = [], [*training(source), show(source, "c1", name="again", seed=9), *repeats(source)]
     result = evaluate(runs, source, fits=fits)
-    n_kept = 17 - DELAY  # what comes after the end of a run is not known
-    assert result.train_runs.tolist() == ["c1"] * n_kept
-    np.testing.assert_array_equal(result.train_true, source.units["c1"][:n_kept].astype(np.float32))
-    shown = [run.bold[:17] for run in runs if run.clip == "c1"]
+    assert result.train_runs.tolist() == ["c1"] * 17
+    np.testing.assert_array_equal(result.train_true, source.units["c1"][:17].astype(np.float32))
+    shown = [run.bold for run in runs if run.clip == "c1"]
     assert len(shown) == 2
-    predicted = np.mean([fits[0].predict(bold, np.zeros(17)) for bold in shown], axis=0)[:n_kept]
+    predicted = np.mean([fits[0].predict(bold, np.zeros(47)) for bold in shown], axis=0)[:17]
     np.testing.assert_allclose(result.train_decoded, fits[0].restore(predicted), rtol=1e-4, atol=1e-4)
-    # Held-out scores are those without the sample.
-    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 31.0)
+    # Held-out scores are those without the sample; what comes after the end of a run is not known.
+    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 60.0)
     other = evaluate(runs, source)
     np.testing.assert_allclose(other.decoded, result.decoded, rtol=1e-5, atol=1e-6)
-    assert len(other.train_runs) == 31 - DELAY
+    assert len(other.train_runs) == 47 - DELAY
 
 
 def test_recordings_without_test_runs_have_no_sample(source):

@@ -1,10 +1,19 @@
 """Intervals and p over blocks of time: against loops, and calibrated on autocorrelated noise."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from brainpred.errors import DataError
-from brainpred.numerics.significance import block_interval, block_permutation_p, decorrelation_length, time_blocks
+from brainpred.numerics.significance import (
+    block_interval,
+    block_permutation_p,
+    block_sign_p,
+    decorrelation_length,
+    time_blocks,
+)
 
 
 def autocorrelated(rng, n_samples, phi, n_series=1):
@@ -38,20 +47,38 @@ def test_blocks_stay_within_runs():
 
 
 def test_interval_against_a_slow_loop():
-    rng = np.random.default_rng(2)
-    values = rng.standard_normal(23)
+    values = np.random.default_rng(2).standard_normal(23)
     values[[4, 11]] = np.nan
     blocks = time_blocks(np.zeros(23), 3)
-    low, high = block_interval(values, blocks, np.random.default_rng(3), n_draws=4000)
-    other = np.random.default_rng(4)
-    means = []
-    for _ in range(4000):
-        drawn = [values[blocks == other.integers(blocks.max() + 1)] for _ in range(blocks.max() + 1)]
-        means.append(np.nanmean(np.concatenate(drawn)))
-    assert (low, high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.03)
-    assert low < np.nanmean(values) < high
-    assert np.isnan(block_interval(values[:3], blocks[:3], rng)).all()
-    assert np.isnan(block_interval(np.full(23, np.nan), blocks, rng)).all()
+    n_blocks, known = blocks.max() + 1, np.isfinite(values)
+    total, variance = 0.0, 0.0
+    mean = sum(values[known]) / known.sum()
+    for block in range(n_blocks):
+        inside = values[known & (blocks == block)]
+        total += len(inside)
+        variance += (len(inside) / known.sum()) ** 2 * (sum(inside) / len(inside) - mean) ** 2
+    reach = stats.t.ppf(0.975, n_blocks - 1) * (variance * n_blocks / (n_blocks - 1)) ** 0.5
+    assert total == 21
+    assert block_interval(values, blocks) == pytest.approx((mean - reach, mean + reach))
+    assert np.isnan(block_interval(values[:3], blocks[:3])).all()
+    assert np.isnan(block_interval(np.full(23, np.nan), blocks)).all()
+
+
+def test_interval_holds_the_truth_as_often_as_it_says():
+    series = autocorrelated(np.random.default_rng(3), 97, 0.6, 800)
+    blocks = time_blocks(np.zeros(97), 12)
+    held = [low < 0 < high for low, high in (block_interval(one, blocks) for one in series)]
+    assert 0.91 <= np.mean(held) <= 0.975  # neighbouring blocks are not quite independent
+
+
+def test_p_of_signs_against_all_signs():
+    sums = np.array([3.0, -1.0, 2.0, 0.5, 1.0])
+    exact = np.mean([np.dot(signs, sums) >= sums.sum() - 1e-9 for signs in product([-1, 1], repeat=5)])
+    assert block_sign_p(sums, np.arange(5), np.random.default_rng(0)) == pytest.approx(exact, abs=0.01)
+    noise = autocorrelated(np.random.default_rng(4), 97, 0.6, 600)
+    blocks, rng = time_blocks(np.zeros(97), 12), np.random.default_rng(5)
+    assert 0.03 <= np.mean([block_sign_p(one, blocks, rng, n_draws=399) <= 0.05 for one in noise]) <= 0.08
+    assert np.isnan(block_sign_p(np.full(97, np.nan), blocks, rng))
 
 
 def test_p_against_all_combinations():

@@ -43,8 +43,11 @@ def test_representations_of_every_arm():
         assert set(values) == {1, 2}
         assert values[1].shape == (8, 1, 2, 2)
         shifted = [120 + (scan - shift) % 8 for shift in (2, 4, 6)]
-        assert values[2][:, 0, 0, 0].tolist() == [20 + scan, 120 + scan, -1, 500 + scan, -1, *shifted]
+        assert values[2][:, 0, 0, 0].tolist() == [20 + scan, 120 + scan, -1, 520 + scan, -1, *shifted]
 
 
-def test_shifts_of_short_clips_are_never_none():
-    assert min(time_shifts(make_arms("stimulus", 9), 5)[4:]) == 1
+@pytest.mark.parametrize("n_scans", [2, 3, 5, 97])
+def test_no_shift_is_none_however_short_the_clip(n_scans):
+    shifts = time_shifts(make_arms("stimulus", 9), n_scans)[4:]
+    assert min(shifts) >= 1
+    assert max(shifts) < n_scans

@@ -66,7 +66,7 @@ def test_frames_are_scored_one_by_one(scored, shown):
 def test_scans_are_scored_by_their_middle_frame(scored):
     pictures, scores = scored
     for scan in (0, 17, N_SCANS - 1):
-        t = 3 * scan + 2  # frames at 0, 1/3 and 2/3 s: the first at or after 0.5 s is the last
+        t = 3 * scan + 1  # frames at 0, 1/3 and 2/3 s: the second is on the screen at 0.5 s
         expected = frame_scores(pictures["true"][t], torch.stack([pictures["decoded"][t], pictures["shifted"][2][t]]))
         for arm, values in zip((NAMES.index("decoded"), NAMES.index("shifted") + 2), expected, strict=True):
             np.testing.assert_allclose(scores.scores[scan, arm, :3], values, rtol=1e-4, atol=1e-5)
@@ -92,19 +92,19 @@ def test_table_of_a_brain_that_sees(scored):
     cell = table.set_index(["picture", "metric"])
     for metric in ("pixel_r", "identification_2way", "identification_10way"):
         row = cell.loc["decoded", metric]
-        assert row["p"] < 0.01
+        assert row["null_p"] < 0.01
+        assert row["gain_p"] < 0.01
         assert row["gain"] == pytest.approx(row["score"] - cell.loc["mean", metric]["score"], abs=1e-6)
         assert row["gain_low"] < row["gain"] < row["gain_high"]
         assert row["gain_low"] > 0
         assert row["low"] <= row["score"] <= row["high"]
     assert cell.loc["true", "pixel_r"]["score"] > cell.loc["decoded", "pixel_r"]["score"]
-    assert cell["p"].notna().groupby("picture").any().to_dict() == {
-        name: name in ("true", "decoded") for name in set(NAMES)
-    }
+    assert cell["null_p"].notna().groupby("picture").any().to_dict() == {name: name == "decoded" for name in set(NAMES)}
     assert cell["gain"].notna().groupby("picture").any().to_dict() == {
         name: name not in ("mean", "leak", *COMPUTED) for name in set(NAMES)
     }
     assert set(table["block_s"]) == {max(10.0, table["block_s"][0])}
+    assert set(table["n_blocks"]) == {2 * int(40 // table["block_s"][0])}
 
 
 def test_a_brain_that_sees_nothing_gains_nothing(shown, tmp_path):
@@ -119,8 +119,11 @@ def test_a_brain_that_sees_nothing_gains_nothing(shown, tmp_path):
     cell = score_table([score(pictures, shown, tmp_path)], ["one"], ARMS, TR_S, rng).set_index(["picture", "metric"])
     for metric in ("pixel_r", "identification_2way"):
         row = cell.loc["decoded", metric]
-        assert row["p"] > 0.05
-        assert row["gain_low"] < 0.02
+        assert row["null_p"] > 0.05
+        assert row["gain_p"] > 0.05
+        assert row["gain_low"] < 0
+        assert row["gain"] < 0.05
+    assert cell.loc["decoded", "identification_2way"]["gain_high"] > 0
 
 
 def test_frames_at_uneven_times_belong_to_their_scans(shown, tmp_path):
@@ -134,9 +137,17 @@ def test_frames_at_uneven_times_belong_to_their_scans(shown, tmp_path):
     assert table["score"].notna().any()
 
 
-def test_scans_without_a_frame_of_their_own_take_the_next(shown, tmp_path):
-    times_s = np.array([0.0, 0.6, 3.2, 3.9])  # nothing during the second and the third scan
-    pictures = dict.fromkeys(SHOWN, shown) | {"shifted": [shown] * 4}
+def test_scans_without_a_frame_of_their_own_show_the_last_one(shown, tmp_path):
+    times_s = np.array([0.0, 0.6, 3.2, 3.9])  # nothing new during the second and the third scan
+    pictures = dict.fromkeys(SHOWN, shown.flip(0)) | {"shifted": [shown] * 4}
     scores = score(pictures, shown[:4], tmp_path, times_s)
-    assert scores.scores.shape[0] == 4
-    assert np.isfinite(scores.scores[:, NAMES.index("decoded"), METRICS.index("ssim")]).all()
+    expected = [frame_scores(shown[t], shown.flip(0)[t : t + 1])[0, 1] for t in (0, 1, 1, 2)]
+    np.testing.assert_allclose(scores.scores[:, 1, METRICS.index("pixel_r")], expected, atol=1e-5)
+
+
+def test_null_within_reach_of_the_response_has_no_p(scored):
+    _, scores = scored
+    short = scores._replace(scores=scores.scores[:18])  # five shifts of 3.6 s
+    table = score_table([short], ["one"], ARMS, TR_S, np.random.default_rng(0))
+    assert table["null_p"].isna().all()
+    assert table["gain_p"].notna().any()

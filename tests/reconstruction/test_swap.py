@@ -137,6 +137,9 @@ def test_unusable_requests(network, movie):
         generate(network, values, movie, ["dream"])
     with pytest.raises(DataError, match=r"R1 of scan 0 must be \(2, 5, 6, 10\)"):
         generate(network, values, movie, ["stimulus"] * 2)
+    values[1][0, 3, 2, 1, 1] = np.nan
+    with pytest.raises(DataError, match="R1 of scan 3 holds NaN"):
+        generate(network, values, movie)
     with pytest.raises(ConfigError, match="R0, R1, R2"):
         layer_numbers(["R1", "A2"], network)
     with pytest.raises(ConfigError, match="at least one"):

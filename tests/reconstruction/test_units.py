@@ -78,7 +78,7 @@ def test_units_are_read_scan_by_scan(path, result, runs):
         np.testing.assert_array_equal(units.true(2), true[2])
         np.testing.assert_array_equal(units.decoded(1), decoded[1])
         np.testing.assert_array_equal(units.wrong(1), other[1])
-        np.testing.assert_array_equal(units.wrong(len(other) + 1), other[1])
+        np.testing.assert_array_equal(units.wrong(2), other[2 % len(other)])
 
 
 @pytest.mark.parametrize(("variance", "power"), [("halfway", 0.5), ("matched", 1.0)])
@@ -105,10 +105,16 @@ def test_unusable_requests(path, tmp_path, result):
         units_of(path, variance="full"),
     ):
         pass
+
+
+def test_without_training_sample_the_next_clip_is_another_movie(tmp_path, result):
     nothing = {"train_runs": np.empty(0, "<U1"), "train_true": result.train_true[:0], "train_decoded": result.true[:0]}
     save_result(replace(result, **nothing), tmp_path / "loro.h5", "key", simulated=True)
-    with pytest.raises(DataError, match="held out in turn"), units_of(tmp_path / "loro.h5"):
+    with pytest.raises(DataError, match="held out in turn"), units_of(tmp_path / "loro.h5", "train"):
         pass
+    with units_of(tmp_path / "loro.h5") as units:  # clips of 4 and 3 scans
+        wrong = [units.wrong(row) for row in range(7)]
+    np.testing.assert_array_equal(wrong, result.true[[4, 5, 6, 4, 0, 1, 2]])
 
 
 def test_errors_inside_stay_what_they_are(path):

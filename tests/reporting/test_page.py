@@ -13,6 +13,7 @@ import pytest
 from brainpred.decoding.result import layer_table, save_result, unit_table
 from brainpred.errors import DataError
 from brainpred.reporting import page as page_module
+from brainpred.reporting import saved as saved_module
 from brainpred.reporting.page import write_report
 from tests.reporting.test_figures import make_result, make_rois, slab_image
 
@@ -105,7 +106,8 @@ def make_scores(runs="test"):
         {
             "layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": runs,
             "data": "simulated", "picture": picture, "metric": metric, "score": score, "low": 0.1, "high": 0.9,
-            "p": 0.0123 if picture == "decoded" else np.nan, "gain": 0.25 if picture == "decoded" else np.nan,
+            "gain_p": 0.0123 if picture == "decoded" else np.nan, "null_p": 0.0004, "n_blocks": 8,
+            "gain": 0.25 if picture == "decoded" else np.nan,
             "gain_low": -0.125, "gain_high": 0.375, "block_s": 7.5,
         }
         for picture in ("true", "decoded", "mean")
@@ -208,8 +210,9 @@ def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
     text = Page(full / "report.html").text
     for picture in ("true", "decoded", "mean"):
         assert f"{picture} 0.375 n/a 14.50 0.625" in text
-    assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.01); +0.250 of 2-way" in text
-    assert "over blocks of 7.5 s" in text
+    assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.01;" in text
+    assert "of the score against the null, p = 0.0004); +0.250 of 2-way identification" in text
+    assert "p come from 8 blocks of 7.5 s" in text
     assert "fitted to these scans" not in text
 
 
@@ -341,8 +344,8 @@ def test_roi_called_na_keeps_its_name(small):
 
 
 def test_large_movie_is_left_beside_the_page(full, monkeypatch):
-    monkeypatch.setattr(page_module, "MAX_VIDEO_BYTES", 5)
-    video = page_module._reconstruction(full)["groups"][0]["video"]
+    monkeypatch.setattr(saved_module, "MAX_VIDEO_BYTES", 5)
+    video = saved_module.read_reconstruction(full)["groups"][0]["video"]
     assert video["src"] == "reconstruction_R0.mp4"
     assert not video["inside"]
 

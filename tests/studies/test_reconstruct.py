@@ -117,7 +117,7 @@ def test_what_is_there_already_is_not_computed_again(folder, tiny_data, monkeypa
     monkeypatch.setattr(study, "_reconstruct", lambda *args, real=study._reconstruct: calls.append(1) or real(*args))
     again = reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
     assert not calls
-    for name in ("score", "gain", "p"):
+    for name in ("score", "gain", "gain_p"):
         np.testing.assert_allclose(again[name], first[name], rtol=1e-4, atol=1e-6)
     assert again["picture"].tolist() == first["picture"].tolist()
     other = reconstruct_subject(ReconstructConfig("sim01", n_shifts=3), folder, data=tiny_data)
