@@ -1,11 +1,14 @@
 """Brain maps as figures: a glass brain for whole brains in MNI space, slices for everything else."""
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 from brainpred.reporting.style import INK, MARGIN, MUTED, page
@@ -28,18 +31,26 @@ def is_whole_brain(image: SpatialImage) -> bool:
     Returns
     -------
     bool
-        Whether every axis has 10 voxels or more, and what is not 0 lies within the MNI152 box (in mm, by the
-        affine) and spans at least 100 mm along every axis.
+        Whether every axis has 10 voxels or more and spans at least 100 mm (by the affine), and what is not 0 lies
+        within the MNI152 box.
     """
     if len(image.shape) != 3 or min(image.shape) < 10:
         return False
     inside = np.argwhere(np.asanyarray(image.dataobj) != 0)
     if not len(inside):
         return False
-    corners = np.array(np.meshgrid(*zip(inside.min(axis=0), inside.max(axis=0), strict=True))).reshape(3, -1).T
+    low, high = _box_mm(image, inside.min(axis=0), inside.max(axis=0))
+    first, last = _box_mm(image, np.zeros(3), np.array(image.shape) - 1)
+    return bool((low >= MNI_LOW_MM).all() and (high <= MNI_HIGH_MM).all() and (last - first >= 100).all())
+
+
+def _box_mm(
+    image: SpatialImage, first: NDArray[Any], last: NDArray[Any]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Give the lowest and highest coordinates, in mm, of a box of voxels."""
+    corners = np.array(np.meshgrid(*zip(first, last, strict=True))).reshape(3, -1).T
     places_mm = nib.affines.apply_affine(image.affine, corners)
-    low, high = places_mm.min(axis=0), places_mm.max(axis=0)
-    return bool((low >= MNI_LOW_MM).all() and (high <= MNI_HIGH_MM).all() and (high - low >= 100).all())
+    return places_mm.min(axis=0), places_mm.max(axis=0)
 
 
 def brain_figure(

@@ -1,6 +1,7 @@
 """The report's player steps through a movie frame by frame, in a real browser."""
 
 import shutil
+import time
 
 import h5py
 import numpy as np
@@ -50,7 +51,7 @@ def browser(page):
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
-                   "disable-sync", "no-first-run", "disable-quic"):  # fmt: skip
+                   "disable-sync", "no-first-run", "autoplay-policy=no-user-gesture-required", "disable-quic"):  # fmt: skip
         options.add_argument(f"--{option}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -61,7 +62,7 @@ def browser(page):
 
 
 def test_player_steps_frame_by_frame(browser):
-    back, on = browser.find_elements("css selector", ".steps button")
+    play, back, on = browser.find_elements("css selector", ".steps button")
     slider = browser.find_element("css selector", ".steps input")
 
     def expect(number):
@@ -85,5 +86,12 @@ def test_player_steps_frame_by_frame(browser):
     expect(2)
     browser.execute_script("arguments[0].value = 4; arguments[0].dispatchEvent(new Event('input'))", slider)
     expect(4)
+    click(play)
+    for _ in range(100):
+        if browser.execute_script("return document.querySelector('video').ended"):
+            break
+        time.sleep(0.1)
+    expect(5)
+    assert play.text == "play"  # it paused at its end
     problems = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not problems, problems
