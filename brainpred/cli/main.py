@@ -155,8 +155,9 @@ def reconstruct(
     quiet: Quiet = False,
 ) -> None:
     """Swap decoded representations into PredNet: movie, film strip, and scores beside controls."""
+    from brainpred.reconstruction.tables import gain_table, picture_table
     from brainpred.studies.decode import default_folder
-    from brainpred.studies.reconstruct import ReconstructConfig, gain_table, picture_table, reconstruct_subject
+    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
 
     config = ReconstructConfig(
         subject, dataset, tuple(layers or ("R0",)), drive, hold, variance, runs, each, shifts, device, seed

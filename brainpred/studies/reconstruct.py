@@ -28,18 +28,18 @@ from brainpred.provenance import provenance
 from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, make_arms
 from brainpred.reconstruction.film import film_strip, labelled_frames, save_picture
 from brainpred.reconstruction.frames import SETTINGS, Clip, FrameWriter, reconstruction_name, strip_moments
-from brainpred.reconstruction.metrics import FRAME_METRICS
-from brainpred.reconstruction.scoring import METRICS, ClipScorer, ClipScores, score_table
+from brainpred.reconstruction.scoring import ClipScorer, ClipScores, score_table
 from brainpred.reconstruction.swap import check_drive, generate_pictures, layer_numbers
+from brainpred.reconstruction.tables import KEYS, merge_scores, read_scores, write_frame_scores
 from brainpred.reconstruction.units import RUNS, VARIANCES, SwapUnits, open_units
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import atomic_path, fingerprint, make_directory, read_json, write_json
+from brainpred.storage import fingerprint, make_directory, read_json, write_json
 from brainpred.studies.decode import default_folder
 
-__all__ = ["ReconstructConfig", "gain_table", "picture_table", "reconstruct_subject"]
+__all__ = ["ReconstructConfig", "reconstruct_subject"]
 
 # What is shown side by side in the movie, and row by row in the film strip; all are scored.
 LABELS = {
@@ -55,8 +55,6 @@ LABELS = {
 QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits into the report
 PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")
 VERSION = 3  # raise it when the same decoded units and settings give other pictures or scores
-# Settings that a row of the table belongs to, besides the picture and the metric.
-KEYS = ("layers", *SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def reconstruct_subject(
     folder = Path(out or default_folder(config.dataset, config.subject))
     settings = _read_settings(folder, config)
     if (folder / "reconstruction.tsv").is_file():
-        _read_scores(folder / "reconstruction.tsv")  # what cannot be added to is told before anything is computed
+        read_scores(folder / "reconstruction.tsv")  # what cannot be added to is told before anything is computed
     make_directory(folder)
     weights = str(settings["features"]["weights"])
     network = load_prednet(weights).to(device)
@@ -248,7 +246,7 @@ def _saved_table(job: _Job, layers: Sequence[str]) -> pd.DataFrame | None:
     files += [job.folder / f"filmstrip_{name}.png"]
     if not all(file.is_file() for file in (path, table, *files)) or read_json(path).get("key") != job.key(layers):
         return None
-    rows = _read_scores(table)
+    rows = read_scores(table)
     wanted = _settings_columns(job, layers)
     rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
     return rows.reset_index(drop=True) if len(rows) else None
@@ -313,13 +311,13 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
         write_video(job.folder / f"{stem}.mp4", frames, fps, quality=QUALITY, times_s=times_s, threads=2)
     strip = film_strip(*writer.strip(), _title(job, swapped))
     save_picture(job.folder / f"filmstrip_{job.name(names)}.png", strip)
-    _write_frame_scores(job.folder / f"{stem}_frames.tsv", arms, clips, scores)
+    write_frame_scores(job.folder / f"{stem}_frames.tsv", arms, clips, scores)
     table = score_table(
         scores, [clip.name for clip in clips], arms, job.recording.tr_s, np.random.default_rng(config.seed)
     )
     table = table.assign(**_settings_columns(job, names), data="simulated" if job.recording.simulated else "measured")
     table = table[[*KEYS, "data", *(name for name in table if name not in (*KEYS, "data"))]]
-    _merge_table(job.folder / "reconstruction.tsv", table)
+    merge_scores(job.folder / "reconstruction.tsv", table)
     settings = {**asdict(config), "layers": names, "key": job.key(names), "provenance": provenance()}
     write_json(job.folder / f"reconstruct_{job.name(names)}.json", settings)
     return table
@@ -351,45 +349,6 @@ def _title(job: _Job, swapped: str) -> str:
     return f"{config.subject} ({origin}{runs}): {swapped} swapped into PredNet; {how}"
 
 
-def _write_frame_scores(path: Path, arms: Sequence[Arm], clips: Sequence[Clip], scores: Sequence[ClipScores]) -> None:
-    """Write the scores of every frame, a row a frame and picture."""
-    shown = [arm.name for arm in arms if arm.name != "shifted"]
-    tables = []
-    for clip, of_clip in zip(clips, scores, strict=True):
-        n_frames = len(clip.times_s)
-        table = pd.DataFrame(of_clip.frames.reshape(-1, len(FRAME_METRICS)), columns=list(FRAME_METRICS))
-        frame = np.repeat(np.arange(n_frames), len(shown))
-        table.insert(0, "picture", shown * n_frames)
-        for name, values in (("scan", clip.scans[frame]), ("time_s", clip.times_s[frame]), ("frame", frame)):
-            table.insert(0, name, values)
-        table.insert(0, "clip", clip.name)
-        tables.append(table)
-    with atomic_path(path) as temporary:
-        pd.concat(tables).to_csv(temporary, sep="\t", index=False, float_format="%.5g", na_rep="n/a")
-
-
-def _merge_table(path: Path, table: pd.DataFrame) -> None:
-    """Add rows to the table on disk, in the place of those with the same settings."""
-    if path.is_file():
-        before = _read_scores(path)
-        same = before[list(KEYS)].apply(tuple, axis=1).isin(table[list(KEYS)].apply(tuple, axis=1))
-        table = pd.concat([before[~same], table], ignore_index=True) if not same.all() else table
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
-
-
-def _read_scores(path: Path) -> pd.DataFrame:
-    """Read ``reconstruction.tsv``, which may have been changed by hand."""
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. Delete it; the next reconstruction writes it again.") from error
-    missing = [name for name in (*KEYS, "picture", "metric", "gain_p") if name not in table]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Delete it; the next reconstruction writes it again.")
-    return table
-
-
 def _write_figure(job: _Job) -> None:
     """Show stimulus, PredNet's prediction, the picture decoded from each layer alone, and one without a brain."""
     config = job.config
@@ -407,40 +366,3 @@ def _write_figure(job: _Job) -> None:
     rows |= blind  # of the last layer: what good pictures are worth
     title = _title(job, "each layer alone")
     save_picture(job.folder / f"figure_{job.name(config.layers)}.png", film_strip(rows, times_s.tolist(), title))
-
-
-def picture_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Lay scores out with a row a picture and a column a metric.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        As :func:`reconstruct_subject` gives them.
-
-    Returns
-    -------
-    DataFrame
-        Settings, picture, and the scores.
-    """
-    wide = scores.pivot_table("score", [*KEYS, "data", "picture"], "metric", sort=False, dropna=False)
-    return wide.reset_index().dropna(how="all", subset=list(METRICS))
-
-
-def gain_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Say what the brain adds to the pictures, with 95 % intervals and p against the null.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        As :func:`reconstruct_subject` gives them.
-
-    Returns
-    -------
-    DataFrame
-        The rows of what was decoded, with the interval of the gain as text.
-    """
-    rows = scores[scores["picture"] == "decoded"].copy()
-    rows["interval"] = [
-        f"{low:+.3f} … {high:+.3f}" for low, high in zip(rows["gain_low"], rows["gain_high"], strict=True)
-    ]
-    return rows.reset_index(drop=True)

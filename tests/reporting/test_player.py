@@ -51,7 +51,8 @@ def browser(page):
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
-                   "disable-sync", "no-first-run", "autoplay-policy=no-user-gesture-required", "disable-quic"):  # fmt: skip
+                   "disable-sync", "disable-quic", "no-first-run",
+                   "autoplay-policy=no-user-gesture-required"):  # fmt: skip
         options.add_argument(f"--{option}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
