@@ -47,6 +47,7 @@ def main():
     for length in options.lengths:
         with tempfile.TemporaryDirectory() as folder:
             where = ("--subject", "sim01", "--data", f"{folder}/data")
+            Path(folder, "data").mkdir()
             movie = Path(folder) / "movie.mp4"
             write_video(
                 movie, islice(cycle(frames), round(3 * length * FPS)), FPS

@@ -168,6 +168,11 @@ def reconstruct(
     _print_table(title, picture_table(scores), PICTURE_COLUMNS)
     gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
     _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
+    n_blocks = int(gains["n_blocks"].min())
+    typer.echo(
+        f"p: of a gain, by the signs of {n_blocks} blocks of time (at least {2.0**-n_blocks:.1g}). "
+        "p, null: of a score as high with the brain of another time."
+    )
     typer.echo(f"Movie, film strip, frames and scores: {folder}")
 
 

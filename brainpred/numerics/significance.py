@@ -1,5 +1,6 @@
 """Tell scores from chance, over blocks of time that hardly depend on each other."""
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,7 +151,8 @@ def block_sign_p(
 ) -> float:
     r"""Give the probability that a mean as high comes about where there is nothing but chance around zero.
 
-    Without an effect, the sum of a block is as likely to be negative as positive: every draw gives blocks random signs.
+    Without an effect, the sum of a block is as likely to be negative as positive: blocks are given other signs, in all
+    ways where there are few, at random where there are many.
 
     Parameters
     ----------
@@ -159,20 +161,25 @@ def block_sign_p(
     blocks : ndarray of int64 (n_samples,)
         As :func:`time_blocks`.
     rng : numpy.random.Generator
-        Source of all chance.
+        Source of chance where blocks are many.
     n_draws : int
-        Number of draws.
+        Number of draws; with no more ways than these, all are taken.
 
     Returns
     -------
     float
-        p, one-sided, with the +1 rule; with B blocks it hardly falls below 1 / 2**B. NaN without values.
+        p, one-sided; with B blocks at least 1 / 2**B. NaN without values.
     """
     sums, counts = _block_sums(np.asarray(values, dtype=float), blocks)
-    if not counts.any():
+    sums = sums[counts > 0]
+    if not len(sums):
         return float("nan")
+    least = sums.sum() - 1e-12
+    if 2 ** len(sums) <= n_draws:
+        ways = np.array(list(product([-1.0, 1.0], repeat=len(sums))))  # what was found is among them
+        return float(np.mean(ways @ sums >= least))
     draws = rng.choice([-1.0, 1.0], (n_draws, len(sums))) @ sums
-    return float((1 + np.sum(draws >= sums.sum() - 1e-12)) / (1 + n_draws))
+    return float((1 + np.sum(draws >= least)) / (1 + n_draws))
 
 
 def block_permutation_p(

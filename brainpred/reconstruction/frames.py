@@ -19,7 +19,7 @@ __all__ = ["SETTINGS", "Clip", "FrameWriter", "reconstruction_name", "strip_mome
 SETTINGS = {"drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
 
 STRIP_COLUMNS = 10
-FRAMES_PER_CHUNK = 16
+CHUNK_BYTES = 2**20
 
 
 class Clip(NamedTuple):
@@ -104,6 +104,7 @@ class FrameWriter:
         self._kept_times: list[float] = []
         self._n_frames, self._n_written = sum(len(clip.times_s) for clip in clips), 0
         self._held: list[list[NDArray[np.uint8]]] = []
+        self._chunk = max(1, min(self._n_frames, CHUNK_BYTES // (3 * size[0] * size[1])))
         self._stack = ExitStack()
 
     @property
@@ -120,9 +121,9 @@ class FrameWriter:
         self._file["scan"] = np.concatenate([clip.scans for clip in clips])
         self._file["clip"] = np.repeat([clip.name.encode() for clip in clips], [len(clip.times_s) for clip in clips])
         shape = (n_frames, *self._size, 3)
-        chunks = (min(FRAMES_PER_CHUNK, n_frames), *shape[1:])
-        for name in self._panels:
-            self._file.create_dataset(name, shape, np.uint8, chunks=chunks, compression="lzf")
+        chunks = (self._chunk, *shape[1:])
+        for name in self._panels:  # gzip, since every HDF5 program reads it
+            self._file.create_dataset(name, shape, np.uint8, chunks=chunks, compression=1, shuffle=True)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -173,9 +174,9 @@ class FrameWriter:
         return [pictures[name] for name in self._panels], captions, footer
 
     def _keep(self, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Write frames by whole chunks; one is held meanwhile."""
+        """Write frames by whole chunks."""
         self._held.append([pictures[name] for name in self._panels])
-        if len(self._held) == FRAMES_PER_CHUNK or self._n_written + len(self._held) == self._n_frames:
+        if len(self._held) == self._chunk or self._n_written + len(self._held) == self._n_frames:
             frames = slice(self._n_written, self._n_written + len(self._held))
             for name, values in zip(self._panels, zip(*self._held, strict=True), strict=True):
                 self._file[name][frames] = np.stack(values)

@@ -177,7 +177,8 @@ def score_table(
     DataFrame
         A row a picture and metric: score and its 95 % interval; of what was swapped, the gain (score less that of the
         mean R with the same drive) with its interval and p (blocks' signs); of ``decoded``, p of the score against the
-        null, NaN where clips are too short to shift anything out of reach; length in seconds and number of the blocks.
+        null, NaN where clips are too short to shift anything out of reach; length in seconds and number
+        of the blocks, and number of shifts.
     """
     scores = np.concatenate([clip.scores for clip in clips])
     runs = np.repeat(list(names), [len(clip.scores) for clip in clips])
@@ -203,7 +204,7 @@ def score_table(
                 row["gain_low"], row["gain_high"] = block_interval(gain, blocks)
             if label == "decoded" and not within_reach:
                 row["null_p"] = block_permutation_p(series, scores[:, null, number].T, blocks, rng)
-            rows.append(row | {"block_s": block_s, "n_blocks": int(blocks.max()) + 1})
+            rows.append(row | {"block_s": block_s, "n_blocks": int(blocks.max()) + 1, "n_shifts": len(null)})
     return pd.DataFrame(rows)
 
 

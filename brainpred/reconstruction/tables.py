@@ -17,6 +17,19 @@ __all__ = ["KEYS", "gain_table", "merge_scores", "picture_table", "read_scores",
 
 # Settings that a row of the table belongs to, besides the picture and the metric.
 KEYS = ("layers", *SETTINGS)
+NUMBERS = (
+    "score",
+    "low",
+    "high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "gain_p",
+    "null_p",
+    "block_s",
+    "n_blocks",
+    "n_shifts",
+)
 
 
 def write_frame_scores(path: Path, arms: Sequence[Arm], clips: Sequence[Clip], scores: Sequence[ClipScores]) -> None:
@@ -85,12 +98,15 @@ def read_scores(path: Path) -> pd.DataFrame:
         If it cannot be read or lacks columns.
     """
     try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+        table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Delete it; the next reconstruction writes it again.") from error
-    missing = [name for name in (*KEYS, "picture", "metric", "gain_p") if name not in table]
+    missing = [name for name in (*KEYS, "picture", "metric", *NUMBERS) if name not in table]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}. Delete it; the next reconstruction writes it again.")
+    for name in NUMBERS:
+        if table[name].dtype.kind not in "fi":
+            raise DataError(f"{path}: {name} holds text. Delete the file; the next reconstruction writes it again.")
     return table
 
 

@@ -42,7 +42,9 @@ def data_folder(data: Path | str | None = None) -> Path:
     """
     named = data or os.environ.get("BRAINPRED_DATA")
     if named and not Path(named).is_dir():
-        raise ConfigError(f"The data folder {named} does not exist. Name another with --data or BRAINPRED_DATA.")
+        raise ConfigError(
+            f"The data folder {named} does not exist. Make it, or name another with --data or BRAINPRED_DATA."
+        )
     return Path(named) if named else cache_folder()
 
 

@@ -28,7 +28,7 @@ from brainpred.provenance import provenance
 from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, make_arms
 from brainpred.reconstruction.film import film_strip, labelled_frames, save_picture
 from brainpred.reconstruction.frames import SETTINGS, Clip, FrameWriter, reconstruction_name, strip_moments
-from brainpred.reconstruction.scoring import ClipScorer, ClipScores, score_table
+from brainpred.reconstruction.scoring import METRICS, ClipScorer, ClipScores, score_table
 from brainpred.reconstruction.swap import check_drive, generate_pictures, layer_numbers
 from brainpred.reconstruction.tables import KEYS, merge_scores, read_scores, write_frame_scores
 from brainpred.reconstruction.units import RUNS, VARIANCES, SwapUnits, open_units
@@ -133,7 +133,7 @@ def _check_config(config: ReconstructConfig) -> None:
     unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
     if unknown or not config.layers:
         received = f"not {', '.join(unknown)}" if unknown else "and at least one must be named"
-        raise ConfigError(f"Only representations can be swapped, {received}: R0, R1, R2, R3.")
+        raise ConfigError(f"Only representations can be swapped, {received}: R0 R1 R2 R3, with spaces between.")
     if len(set(config.layers)) < len(config.layers):
         raise ConfigError(f"Every layer can be swapped once, received {' '.join(config.layers)}.")
 
@@ -160,6 +160,7 @@ def _read_settings(folder: Path, config: ReconstructConfig) -> dict[str, Any]:
     weights = settings["features"]["weights"]
     if weights_fingerprint(weights) != settings["features"]["weights_sha256"]:
         raise DataError(f"The PredNet weights {weights} have changed since {folder} was decoded. Run again: {command}")
+    layer_numbers(config.layers, load_prednet(weights))
     keys = settings["keys"]
     missing = [
         layer
@@ -249,7 +250,18 @@ def _saved_table(job: _Job, layers: Sequence[str]) -> pd.DataFrame | None:
     rows = read_scores(table)
     wanted = _settings_columns(job, layers)
     rows = rows[(rows[list(wanted)] == pd.Series(wanted)).all(axis=1)]
-    return rows.reset_index(drop=True) if len(rows) else None
+    n_rows = len(METRICS) * len({arm.name for arm in _arms(job.config)})
+    if len(rows) != n_rows:  # the table was cut short
+        return None
+    job.reporter.say(
+        f"{name} is there already, from the same decoded units and settings; delete {path} to do it again."
+    )
+    return rows.reset_index(drop=True)
+
+
+def _arms(config: ReconstructConfig) -> list[Arm]:
+    """List all that is generated, scored and shown."""
+    return make_arms(config.drive, config.n_shifts) + [Arm(name, "") for name in COMPUTED]
 
 
 def _settings_columns(job: _Job, layers: Sequence[str]) -> dict[str, str]:
@@ -272,7 +284,7 @@ def _find_clips(recording: Recording, labels: NDArray[np.str_]) -> list[Clip]:
 def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
     """Generate, score and write one reconstruction."""
     config, names = job.config, list(layers.values())
-    arms = make_arms(config.drive, config.n_shifts) + [Arm(name, "") for name in COMPUTED]
+    arms = _arms(config)
     stem = f"reconstruction_{job.name(names)}"
     (job.folder / f"reconstruct_{job.name(names)}.json").unlink(missing_ok=True)  # it vouches for what is replaced now
     scores: list[ClipScores] = []

@@ -74,7 +74,9 @@ def test_interval_holds_the_truth_as_often_as_it_says():
 def test_p_of_signs_against_all_signs():
     sums = np.array([3.0, -1.0, 2.0, 0.5, 1.0])
     exact = np.mean([np.dot(signs, sums) >= sums.sum() - 1e-9 for signs in product([-1, 1], repeat=5)])
-    assert block_sign_p(sums, np.arange(5), np.random.default_rng(0)) == pytest.approx(exact, abs=0.01)
+    assert block_sign_p(sums, np.arange(5), np.random.default_rng(0)) == pytest.approx(exact, abs=1e-12)
+    drawn = block_sign_p(sums, np.arange(5), np.random.default_rng(0), n_draws=31)
+    assert drawn == pytest.approx(exact, abs=0.2)
     noise = autocorrelated(np.random.default_rng(4), 97, 0.6, 600)
     blocks, rng = time_blocks(np.zeros(97), 12), np.random.default_rng(5)
     assert 0.03 <= np.mean([block_sign_p(one, blocks, rng, n_draws=399) <= 0.05 for one in noise]) <= 0.08

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from brainpred.decoding.result import load_result, open_result
-from brainpred.errors import ConfigError
+from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet_weights import load_prednet
 from brainpred.movies.video import read_video
+from brainpred.reconstruction.tables import NUMBERS
 from brainpred.reconstruction.units import open_units
 from brainpred.recordings.readers import load_recording
 from brainpred.studies import reconstruct as study
@@ -124,9 +125,12 @@ def test_what_is_there_already_is_not_computed_again(folder, tiny_data, monkeypa
     assert calls == [1]
     table = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
     assert len(table) == len(other)  # in the place of the first
-    (folder / "reconstruction_R0.mp4").unlink()
+    table.iloc[:20].to_csv(folder / "reconstruction.tsv", sep="\t", index=False)  # cut short
     reconstruct_subject(ReconstructConfig("sim01", n_shifts=3), folder, data=tiny_data)
     assert calls == [1, 1]
+    (folder / "reconstruction_R0.mp4").unlink()
+    reconstruct_subject(ReconstructConfig("sim01", n_shifts=3), folder, data=tiny_data)
+    assert calls == [1, 1, 1]
 
 
 def test_each_layer_alone_in_one_figure_from_held_out_and_training_data(folder, tiny_data, run, no_report):
@@ -143,6 +147,32 @@ def test_each_layer_alone_in_one_figure_from_held_out_and_training_data(folder, 
     fitted, held_out = (table[(table["runs"] == runs) & (table["layers"] == "R0")] for runs in ("train", "test"))
     # A decoder knows the scans that it was fitted to, which says nothing of others.
     assert scores_of(fitted, "decoded")["identification_2way"] > scores_of(held_out, "decoded")["identification_2way"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text.replace("\t0.", "\tabc0.", 3), "holds text"),
+        (lambda text: text.replace("gain_p", "p"), "lacks gain_p"),
+        (lambda text: "\x00\t1\n" + text[:50], "lacks|Cannot read"),
+    ],
+)
+def test_damaged_table_is_told_before_anything_is_computed(folder, tiny_data, no_report, monkeypatch, damage, message):
+    monkeypatch.setattr(study, "_reconstruct", lambda *args: pytest.fail("computed"))
+    path = folder / "reconstruction.tsv"
+    rows = {"layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
+    rows |= {"picture": "decoded", "metric": "ssim"} | dict.fromkeys(NUMBERS, 0.5)
+    pd.DataFrame([rows]).to_csv(path, sep="\t", index=False)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(DataError, match=message):
+        reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
+
+
+def test_layers_that_the_network_does_not_have_are_refused(folder, tiny_data, run):
+    common = ["--subject", "sim01", "--data", tiny_data, "--out", folder, "--quiet"]
+    code, _, err = run("reconstruct", "--layers", "R9", *common)
+    assert code == 2
+    assert "Choose of: R0, R1, R2, R3" in err
 
 
 @pytest.mark.parametrize(
