@@ -133,7 +133,9 @@ def _check_config(config: ReconstructConfig) -> None:
     unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
     if unknown or not config.layers:
         received = f"not {', '.join(unknown)}" if unknown else "and at least one must be named"
-        raise ConfigError(f"Only representations can be swapped, {received}: R0 R1 R2 R3, with spaces between.")
+        raise ConfigError(
+            f"Only representations can be swapped, {received}. Choose of: R0, R1, R2, R3, with spaces between."
+        )
     if len(set(config.layers)) < len(config.layers):
         raise ConfigError(f"Every layer can be swapped once, received {' '.join(config.layers)}.")
 
