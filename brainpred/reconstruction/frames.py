@@ -98,14 +98,13 @@ class FrameWriter:
         self._path, self._clips, self._labels, self._size = path, clips, labels, size
         self._index = {name: list(arms).index(name) for name in arms if name in labels}
         self._scored = [name for name in dict.fromkeys(arms) if name != "shifted"]
-        self._panels = [name for name in panels if name in {"stimulus": 0, **self._index}]
+        self._panels = [name for name in panels if name == "stimulus" or name in self._index]
         self._moments = set(strip_moments(len(clips[0].times_s)))
         self._kept: list[dict[str, NDArray[np.uint8]]] = []
         self._kept_times: list[float] = []
         self._n_frames, self._n_written = sum(len(clip.times_s) for clip in clips), 0
         self._held: list[list[NDArray[np.uint8]]] = []
         self._chunk = max(1, min(self._n_frames, CHUNK_BYTES // (3 * size[0] * size[1])))
-        self._stack = ExitStack()
 
     @property
     def panel_labels(self) -> list[str]:
@@ -113,21 +112,28 @@ class FrameWriter:
         return [self._labels[name] for name in self._panels]
 
     def __enter__(self) -> "FrameWriter":
-        temporary = self._stack.enter_context(atomic_path(self._path))
-        self._file: h5py.File = self._stack.enter_context(h5py.File(temporary, "w"))
-        clips, n_frames = self._clips, self._n_frames
-        self._file["movie_time_s"] = np.concatenate([clip.begins_s + clip.times_s for clip in clips])
-        self._file["time_s"] = np.concatenate([clip.times_s for clip in clips])
-        self._file["scan"] = np.concatenate([clip.scans for clip in clips])
-        self._file["clip"] = np.repeat([clip.name.encode() for clip in clips], [len(clip.times_s) for clip in clips])
-        shape = (n_frames, *self._size, 3)
-        chunks = (self._chunk, *shape[1:])
-        for name in self._panels:  # gzip, since every HDF5 program reads it
-            self._file.create_dataset(name, shape, np.uint8, chunks=chunks, compression=1, shuffle=True)
+        with ExitStack() as stack:  # what fails here leaves nothing behind
+            temporary = stack.enter_context(atomic_path(self._path))
+            self._file: h5py.File = stack.enter_context(h5py.File(temporary, "w"))
+            self._create()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+
+    def _create(self) -> None:
+        """Write when each frame is shown, and make room for the pictures."""
+        clips = self._clips
+        self._file["movie_time_s"] = np.concatenate([clip.begins_s + clip.times_s for clip in clips])
+        self._file["time_s"] = np.concatenate([clip.times_s for clip in clips])
+        self._file["scan"] = np.concatenate([clip.scans for clip in clips])
+        self._file["clip"] = np.repeat([clip.name.encode() for clip in clips], [len(clip.times_s) for clip in clips])
+        shape = (self._n_frames, *self._size, 3)
+        for name in self._panels:  # gzip, since every HDF5 program reads it
+            self._file.create_dataset(
+                name, shape, np.uint8, chunks=(self._chunk, *shape[1:]), compression=1, shuffle=True
+            )
 
     def describe(self, **attributes: Any) -> None:
         """Write attributes of the file."""

@@ -101,9 +101,11 @@ def read_scores(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Delete it; the next reconstruction writes it again.") from error
-    missing = [name for name in (*KEYS, "picture", "metric", *NUMBERS) if name not in table]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Delete it; the next reconstruction writes it again.")
+    missing = [name for name in (*KEYS, "data", "picture", "metric", *NUMBERS) if name not in table]
+    if missing or table.empty:
+        raise DataError(
+            f"{path} lacks {', '.join(missing) or 'rows'}. Delete it; the next reconstruction writes it again."
+        )
     for name in NUMBERS:
         if table[name].dtype.kind not in "fi":
             raise DataError(f"{path}: {name} holds text. Delete the file; the next reconstruction writes it again.")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainpred.errors import DataError
 from brainpred.reconstruction.frames import SETTINGS, reconstruction_name
+from brainpred.reconstruction.tables import KEYS, read_scores
 from brainpred.storage import read_json
 
 __all__ = [
@@ -33,11 +34,6 @@ LAYER_COLUMNS = (
     "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
-RECONSTRUCTION_SETTINGS = ("layers", *SETTINGS)
-RECONSTRUCTION_COLUMNS = (
-    *RECONSTRUCTION_SETTINGS, "data", "picture", "metric", "score", "low", "high", "gain", "gain_low", "gain_high",
-    "gain_p", "null_p", "block_s", "n_blocks",
-)  # fmt: skip
 METRIC_NAMES = {
     "pixel_r": "Pixel r",
     "ssim": "SSIM",
@@ -46,7 +42,7 @@ METRIC_NAMES = {
     "identification_2way": "2-way id.",
     "identification_10way": "10-way id.",
 }
-TEXT_COLUMNS = ("layer", "roi", "data", "picture", "metric", *RECONSTRUCTION_SETTINGS)
+TEXT_COLUMNS = ("layer", "roi", "data")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -130,8 +126,8 @@ def read_reconstruction(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        table, problem = read_table(path, RECONSTRUCTION_COLUMNS), None
-        groups = [_score_group(rows) for _, rows in table.groupby(list(RECONSTRUCTION_SETTINGS), sort=False)]
+        table, problem = read_scores(path), None
+        groups = [_score_group(rows) for _, rows in table.groupby(list(KEYS), sort=False)]
     except DataError as error:
         groups, problem = [], str(error)
     strips, videos = _strips(folder, "filmstrip_"), {}

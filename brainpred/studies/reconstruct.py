@@ -83,7 +83,7 @@ class ReconstructConfig:
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     seed : int
-        Seed of bootstrap and permutations.
+        Seed of the permutations.
     """
 
     subject: str
@@ -140,8 +140,8 @@ def _check_config(config: ReconstructConfig) -> None:
         raise ConfigError(f"Every layer can be swapped once, received {' '.join(config.layers)}.")
 
 
-def _read_settings(folder: Path, config: ReconstructConfig) -> dict[str, Any]:
-    """Read how the subject was decoded, and check that all that is needed is there."""
+def _read_settings(folder: Path, config: ReconstructConfig) -> tuple[dict[str, Any], PredNet]:
+    """Read how the subject was decoded, with which network, and check that all that is needed is there."""
     command = (
         f"brainpred decode --subject {config.subject} --dataset {config.dataset} --layers {' '.join(config.layers)}"
     )
@@ -162,7 +162,8 @@ def _read_settings(folder: Path, config: ReconstructConfig) -> dict[str, Any]:
     weights = settings["features"]["weights"]
     if weights_fingerprint(weights) != settings["features"]["weights_sha256"]:
         raise DataError(f"The PredNet weights {weights} have changed since {folder} was decoded. Run again: {command}")
-    layer_numbers(config.layers, load_prednet(weights))
+    network = load_prednet(weights)
+    layer_numbers(config.layers, network)  # names are wrong before they are missing
     keys = settings["keys"]
     missing = [
         layer
@@ -173,7 +174,7 @@ def _read_settings(folder: Path, config: ReconstructConfig) -> dict[str, Any]:
         raise DataError(
             f"{', '.join(missing)} of {config.dataset}/{config.subject} not decoded in {folder}. Run: {command}"
         )
-    return settings
+    return settings, network
 
 
 def reconstruct_subject(
@@ -218,15 +219,15 @@ def reconstruct_subject(
     _check_config(config)
     config = replace(config, layers=tuple(sorted(config.layers)))  # the order changes nothing
     folder = Path(out or default_folder(config.dataset, config.subject))
-    settings = _read_settings(folder, config)
+    settings, network = _read_settings(folder, config)
     if (folder / "reconstruction.tsv").is_file():
         read_scores(folder / "reconstruction.tsv")  # what cannot be added to is told before anything is computed
     make_directory(folder)
-    weights = str(settings["features"]["weights"])
-    network = load_prednet(weights).to(device)
+    network = network.to(device)
     numbers = dict(zip(config.layers, layer_numbers(config.layers, network), strict=True))
     recording = load_recording(config.dataset, config.subject, data)
-    job = _Job(config, folder, network, read_frame_size(weights), recording, settings["keys"], reporter)
+    size = read_frame_size(settings["features"]["weights"])
+    job = _Job(config, folder, network, size, recording, settings["keys"], reporter)
     sets = [(layer,) for layer in config.layers] if config.each else [config.layers]
     if config.drive == "stimulus" and any("R0" in layers for layers in sets):
         reporter.say("Note: where R0 is swapped, the picture depends on R0 alone, and the drive changes nothing.")
@@ -297,12 +298,13 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
             units[number] = stack.enter_context(open_units(file, config.runs, config.variance, scratch=job.folder))
         clips = _find_clips(job.recording, next(iter(units.values())).clips)
         swapped = "+".join(names)
+        title = _title(job, swapped)
         # A picture depends on R0 alone where that is swapped: nothing leaks then.
         texts = {name: label.format(swapped) for name, label in LABELS.items() if name != "leak" or "R0" not in names}
         writer = stack.enter_context(
             FrameWriter(job.folder / f"{stem}.h5", clips, [arm.name for arm in arms], PANELS, texts, job.size)
         )
-        writer.describe(title=_title(job, swapped), simulated=job.recording.simulated, **_settings_columns(job, names))
+        writer.describe(title=title, simulated=job.recording.simulated, **_settings_columns(job, names))
 
         def rows() -> Iterator[tuple[list[NDArray[np.uint8]], list[str], str]]:
             for clip in clips:
@@ -320,10 +322,10 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
 
         times_s = np.concatenate([clip.begins_s + clip.times_s for clip in clips])
         fps = probe_video(job.recording.stimuli[clips[0].name]).fps
-        frames = labelled_frames(rows(), writer.panel_labels, _title(job, swapped))
+        frames = labelled_frames(rows(), writer.panel_labels, title)
         # Two threads encode while PredNet computes.
         write_video(job.folder / f"{stem}.mp4", frames, fps, quality=QUALITY, times_s=times_s, threads=2)
-    strip = film_strip(*writer.strip(), _title(job, swapped))
+    strip = film_strip(*writer.strip(), title)
     save_picture(job.folder / f"filmstrip_{job.name(names)}.png", strip)
     write_frame_scores(job.folder / f"{stem}_frames.tsv", arms, clips, scores)
     table = score_table(

@@ -106,7 +106,7 @@ def make_scores(runs="test"):
         {
             "layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": runs,
             "data": "simulated", "picture": picture, "metric": metric, "score": score, "low": 0.1, "high": 0.9,
-            "gain_p": 0.0123 if picture == "decoded" else np.nan, "null_p": 0.0004, "n_blocks": 8,
+            "gain_p": 0.0123 if picture == "decoded" else np.nan, "null_p": 0.0004, "n_blocks": 8, "n_shifts": 5,
             "gain": 0.25 if picture == "decoded" else np.nan,
             "gain_low": -0.125, "gain_high": 0.375, "block_s": 7.5,
         }

@@ -161,7 +161,7 @@ def test_damaged_table_is_told_before_anything_is_computed(folder, tiny_data, no
     monkeypatch.setattr(study, "_reconstruct", lambda *args: pytest.fail("computed"))
     path = folder / "reconstruction.tsv"
     rows = {"layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
-    rows |= {"picture": "decoded", "metric": "ssim"} | dict.fromkeys(NUMBERS, 0.5)
+    rows |= {"data": "simulated", "picture": "decoded", "metric": "ssim"} | dict.fromkeys(NUMBERS, 0.5)
     pd.DataFrame([rows]).to_csv(path, sep="\t", index=False)
     path.write_text(damage(path.read_text()))
     with pytest.raises(DataError, match=message):
