@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from brainpred.cli.options import Device, Quiet, Seed, parse_size, reporter
+from brainpred.cli.options import Data, Device, Quiet, Seed, parse_size, reporter
 
 __all__ = ["app"]
 
@@ -58,7 +58,7 @@ def prednet(
 ) -> None:
     """Train a PredNet on movies; run it again to go on where it was stopped."""
     from brainpred.errors import ConfigError
-    from brainpred.studies.train import PredNetTrainingConfig, import_keras_prednet, train_prednet
+    from brainpred.studies.train_prednet import PredNetTrainingConfig, import_keras_prednet, train_prednet
 
     default_size = (128, 160) if import_keras else (64, 80)
     if import_keras and start != "published":
@@ -90,3 +90,43 @@ def prednet(
     typer.echo(f"Weights: {weights}")
     typer.echo(f"Model card: {weights.with_suffix('.md')}")
     typer.echo(f"Scores on held-out clips: {out / 'scores.json'}")
+
+
+@app.command()
+def aligndraw(
+    study: Annotated[str, typer.Option(help="Captions: A (characters), B (words) or english.")] = "B",
+    mnist: Annotated[
+        Path | None,
+        typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Encoder of captions: bidirectional, forward, embedding or convolution.")
+    ] = "bidirectional",
+    recipe: Annotated[
+        str, typer.Option(help="document (RMSProp, always 32 steps) or fast (Adam, short drawings first).")
+    ] = "document",
+    updates: Annotated[int, typer.Option(help="Updates of the weights.")] = 20_000,
+    batch_size: Annotated[int, typer.Option(help="Scenes an update.")] = 100,
+    entropy_penalty: Annotated[float, typer.Option(help="Weight of the attention's entropy in the loss.")] = 0.0,
+    precision: Annotated[
+        str, typer.Option(help="What large products are multiplied in: auto, float32 or bfloat16.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for weights and logs (default: results/aligndraw_STUDY).")
+    ] = None,
+    data: Data = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train alignDRAW on captions and scenes of digits; run it again to go on where it was stopped."""
+    from brainpred.studies.train_aligndraw import AlignDRAWTrainingConfig, train_aligndraw
+
+    config = AlignDRAWTrainingConfig(
+        study, encoder, recipe, updates, batch_size, entropy_penalty, precision, seed
+    )  # fmt: skip
+    out = out or Path("results") / f"aligndraw_{study}"
+    weights = train_aligndraw(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet))
+    typer.echo(f"Weights: {weights}")
+    typer.echo(f"Model card: {weights.with_suffix('.md')}")
+    typer.echo(f"Scores: {out / 'scores.json'}")

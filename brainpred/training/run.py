@@ -1,9 +1,11 @@
 """One way to train every network: resumable, logged, with progress, on one device or several."""
 
+import json
 import logging
 import math
 import signal
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
-from brainpred.storage import atomic_path, make_directory
+from brainpred.provenance import provenance
+from brainpred.storage import atomic_path, make_directory, read_json, write_json
 
-__all__ = ["CURVE", "fit"]
+__all__ = ["CURVE", "claim_folder", "fit"]
 
 CURVE = "curve.csv"
 
@@ -86,6 +89,33 @@ class _Progress(Callback):
         """Close the bar."""
         if hasattr(self, "_task"):
             self._task.__exit__(None, None, None)
+
+
+def claim_folder(out: Path, settings: Mapping[str, Any]) -> None:
+    """Say in a folder what is trained there, or refuse to go on with a training that did something else.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the training; receives ``train.json``.
+    settings : mapping of str to anything JSON can hold
+        Everything that the result depends on.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a training with other settings.
+    """
+    path = out / "train.json"
+    wanted = json.loads(json.dumps(settings))
+    if not path.is_file():
+        write_json(path, {"settings": wanted, "provenance": provenance()})
+    elif (saved := read_json(path)["settings"]) != wanted:
+        other = [name for name in wanted if saved.get(name) != wanted[name]]
+        raise ConfigError(
+            f"{out} holds a training with other {', '.join(other)}; to go on with it, give the same options. "
+            "To train anew, choose another --out."
+        )
 
 
 def fit(

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from brainpred.errors import DataError
-from brainpred.movies.scenes import detect_cuts, sequence_starts
+from brainpred.movies.cuts import detect_cuts, sequence_starts
 
 __all__ = ["TrainingSequences", "WholeSequences"]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brainpred.errors import ConfigError
-from brainpred.movies.scenes import detect_cuts
+from brainpred.movies.cuts import detect_cuts
 from brainpred.movies.synthesis import FPS, SCENE_S, photographs, synthesise_movie
 
 SIZE = (30, 38)

@@ -7,7 +7,7 @@ import h5py
 import pandas as pd
 import pytest
 
-from brainpred.studies.train import score_prednet
+from brainpred.studies.train_prednet import score_prednet
 
 DATA = Path(os.environ.get("BRAINPRED_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 HAXBY = DATA / "haxby2001" / "slice"

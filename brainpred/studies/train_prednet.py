@@ -1,13 +1,12 @@
-"""Train the networks that brainpred ships or that a lab needs for its own movies."""
+"""Train PredNet on movies, score it, and take over the weights that its authors published."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from brainpred.devices import exact_float32, resolve_device
 from brainpred.errors import ConfigError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.storage import file_fingerprint, make_directory, read_json, write_json, write_text
+from brainpred.storage import file_fingerprint, make_directory, write_json, write_text
 
 if TYPE_CHECKING:
     import lightning
@@ -165,7 +164,7 @@ def train_prednet(
 
     from brainpred.models.prednet_weights import save_prednet, weights_fingerprint
     from brainpred.training.prednet import PredNetTraining
-    from brainpred.training.run import fit
+    from brainpred.training.run import claim_folder, fit
 
     settings = config or PredNetTrainingConfig()
     settings.check()
@@ -192,14 +191,12 @@ def train_prednet(
     wanted = {**asdict(settings), "movies": fingerprints, "hold_out": sorted(hold_out), "devices": devices}
     if settings.start not in STARTS:
         wanted |= {"start": weights_fingerprint(settings.start), "channels": network.channels}
-    _check_same_training(out, wanted)
+    claim_folder(out, wanted)
     data = _sequences(
         [path for path in files if path not in held], held, settings, resolve_device(device).type == "cuda"
     )
     if len(held) == len(files):
         reporter.say("Every movie is held out: training on synthesised movie alone.")
-    if not (out / "train.json").is_file():
-        write_json(out / "train.json", {"settings": wanted, "provenance": provenance()})
     writes = fit(
         training,
         data,
@@ -306,18 +303,6 @@ def _sequences(
             return DataLoader(validation, batch_size=settings.batch_size)
 
     return Data()
-
-
-def _check_same_training(out: Path, wanted: dict[str, Any]) -> None:
-    """Refuse to go on with a training that did something else."""
-    path = out / "train.json"
-    wanted = json.loads(json.dumps(wanted))
-    if path.is_file() and (saved := read_json(path)["settings"]) != wanted:
-        other = [name for name in wanted if saved.get(name) != wanted[name]]
-        raise ConfigError(
-            f"{out} holds a training with other {', '.join(other)}; to go on with it, give the same options. "
-            "To train anew, choose another --out."
-        )
 
 
 def score_prednet(

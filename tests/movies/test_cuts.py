@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from brainpred.movies.scenes import detect_cuts, sequence_starts
+from brainpred.movies.cuts import detect_cuts, sequence_starts
 
 
 def drifting_texture(n_frames, seed, height=22, width=34, speed=0.7):

@@ -21,7 +21,7 @@ from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, save_prednet, weights_fingerprint
 from brainpred.movies.video import read_video, write_video
 from brainpred.storage import file_fingerprint
-from brainpred.studies.train import PredNetTrainingConfig, find_movies, score_prednet, train_prednet
+from brainpred.studies.train_prednet import PredNetTrainingConfig, find_movies, score_prednet, train_prednet
 from brainpred.training.prednet import PredNetTraining
 from brainpred.training.sequences import TrainingSequences
 
@@ -241,7 +241,7 @@ def test_every_epoch_shows_its_own_sequences_also_after_a_stop(movies, tmp_path,
 def test_killed_and_gone_on_equals_uninterrupted(movies, trained, tmp_path):
     script = (
         "import os, signal, sys, torch\n"
-        "from brainpred.studies.train import PredNetTrainingConfig, train_prednet\n"
+        "from brainpred.studies.train_prednet import PredNetTrainingConfig, train_prednet\n"
         "from brainpred.training.prednet import PredNetTraining\n"
         "torch.set_num_threads(1)\n"
         "step = PredNetTraining.training_step\n"

@@ -1,0 +1,92 @@
+"""Save and load alignDRAW: safetensors files that name their own grammar and sizes."""
+
+import json
+from dataclasses import asdict
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from brainpred.errors import CheckpointError, ConfigError
+from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
+from brainpred.storage import atomic_path
+
+__all__ = ["SHIPPED", "load_aligndraw", "save_aligndraw"]
+
+SHIPPED = ("A", "B")
+
+
+def save_aligndraw(network: AlignDRAW, path: Path | str, grammar: str, *, half: bool = False) -> None:
+    """Write the weights as safetensors, with sizes and the name of the grammar in the header.
+
+    Parameters
+    ----------
+    network : AlignDRAW
+        Network to save.
+    path : Path or str
+        File to write.
+    grammar : str
+        Name of the grammar whose captions it reads.
+    half : bool
+        Store float16 in place of float32: half the size.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        weights = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
+    header = {"grammar": grammar, "n_tokens": network.language.n_tokens, "config": asdict(network.config)}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(weights, temporary, metadata={"aligndraw": json.dumps(header)})
+
+
+def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
+    """Load a trained alignDRAW.
+
+    Parameters
+    ----------
+    weights : str or Path
+        Name of a study whose network ships (``"A"`` or ``"B"``) or a safetensors file that :func:`save_aligndraw`
+        wrote.
+
+    Returns
+    -------
+    network : AlignDRAW
+        For inference (evaluation mode, weights of float32 without gradients), on the CPU.
+    grammar : str
+        Name of the grammar whose captions it reads.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file or name.
+    CheckpointError
+        If the file is damaged or holds something else.
+    """
+    path = _resolve(weights)
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = json.loads((stream.metadata() or {})["aligndraw"])
+        config = AlignDRAWConfig(**{**header["config"], "canvas": tuple(header["config"]["canvas"])})
+        network = AlignDRAW(header["n_tokens"], config)
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} does not hold alignDRAW weights written by brainpred ({error}). Expected a safetensors file whose "
+            "header names grammar and sizes; train or download it again."
+        ) from error
+    return network.eval().requires_grad_(False), str(header["grammar"])
+
+
+def _resolve(weights: str | Path) -> Path:
+    """Find the file of a shipped network by name, or take the path given."""
+    if str(weights) in SHIPPED:
+        with as_file(files("brainpred.models") / "weights" / f"aligndraw_{str(weights).lower()}.safetensors") as path:
+            return Path(path)
+    path = Path(weights)
+    if not path.is_file():
+        raise ConfigError(
+            f"No alignDRAW weights {str(weights)!r}: neither a file nor one of those that ship "
+            f"({', '.join(SHIPPED)}). Train one with: brainpred train aligndraw"
+        )
+    return path

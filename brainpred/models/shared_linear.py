@@ -1,0 +1,75 @@
+"""A linear map used at every step of a recurrence, whose weight gradient is one product for all steps."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+__all__ = ["SharedLinear"]
+
+
+class _Open(Function):
+    """Stand for the weights in the graph: autograd comes here after every step, and sums what they left."""
+
+    @staticmethod
+    def forward(ctx: Any, left: list[tuple[Tensor, Tensor]], weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.left, ctx.dtype, ctx.has_bias = left, weight.dtype, bias is not None
+        return weight.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor | None]:
+        inputs, outputs = (torch.cat(parts) for parts in zip(*ctx.left, strict=True))
+        ctx.left.clear()
+        bias = outputs.sum(0, dtype=ctx.dtype) if ctx.has_bias else None
+        return None, (outputs.T @ inputs).to(ctx.dtype), bias
+
+
+class _Step(Function):
+    """Multiply; on the way back, leave what the weight gradient needs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, token: Tensor, weight: Tensor, bias: Tensor | None, left: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        narrow = x.to(weight.dtype)
+        ctx.save_for_backward(narrow, weight)
+        ctx.left, ctx.dtype = left, x.dtype
+        return nn.functional.linear(narrow, weight, bias).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        x, weight = ctx.saved_tensors
+        output = gradients[0].to(weight.dtype)
+        token = None
+        if ctx.needs_input_grad[1]:
+            ctx.left.append((x, output))
+            token = torch.zeros((), dtype=ctx.dtype, device=x.device)
+        return (output @ weight).to(ctx.dtype), token, None, None, None
+
+
+class SharedLinear:
+    r"""Apply one :class:`torch.nn.Linear` many times in a pass, and find its gradient in a single product.
+
+    Autograd adds :math:`G_t^\top X_t` to the weight gradient at each of T steps: T narrow products, each followed by
+    a pass over all weights. Here the steps only keep :math:`X_t, G_t`; at the end
+    :math:`G^\top X` is multiplied once, with all steps stacked.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+        The map; as it is now, so make a new object for each pass.
+    dtype : torch.dtype
+        What is multiplied in, such as ``torch.bfloat16``; what goes in and comes out keeps its own type.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype):
+        weight, bias = linear.weight, linear.bias
+        self._left: list[tuple[Tensor, Tensor]] = []
+        self._token: Tensor = _Open.apply(self._left, weight, bias)  # type: ignore[no-untyped-call]
+        self._weight = weight.detach().to(dtype)
+        self._bias = None if bias is None else bias.detach().to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x, (n_samples, n_inputs), to (n_samples, n_outputs) of the same type."""
+        return _Step.apply(x, self._token, self._weight, self._bias, self._left)  # type: ignore[no-untyped-call]

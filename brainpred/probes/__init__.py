@@ -1,0 +1,1 @@
+"""Generative probes: what small generative models show about attention, meaning and latent spaces."""
