@@ -10,6 +10,7 @@ from brainpred.errors import ConfigError, DataError
 __all__ = ["ENCODERS", "PADDING", "Attention", "CaptionEncoder"]
 
 ENCODERS = ("bidirectional", "forward", "embedding", "convolution")
+EMBEDDING_SPAN = 0.05  # of the first embeddings: small, so that what is learned outgrows what was drawn
 PADDING = 0  # the token that fills short captions up
 MAX_TOKENS = 40
 WIDTH = 3  # tokens that a convolution sees at once
@@ -45,6 +46,9 @@ class CaptionEncoder(nn.Module):
         self.encoder, self.n_tokens = encoder, n_tokens
         self.n_outputs = n_units if encoder in ("forward", "convolution") else 2 * n_units
         self.embedding = None if n_embedding is None else nn.Embedding(n_tokens, n_embedding, padding_idx=PADDING)
+        if self.embedding is not None:
+            nn.init.uniform_(self.embedding.weight, -EMBEDDING_SPAN, EMBEDDING_SPAN)
+            nn.init.zeros_(self.embedding.weight.detach()[PADDING])
         n_inputs = n_embedding or n_tokens
         if encoder in ("bidirectional", "forward"):
             self.lstm = nn.LSTM(n_inputs, n_units, batch_first=True, bidirectional=encoder == "bidirectional")

@@ -65,7 +65,7 @@ class Recipe:
 RECIPES = {
     "document": Recipe("rmsprop", 1e-3, cosine=False, clip_norm=10.0, stages=((1.0, 32),)),
     # The weights are the same at every step of a drawing, so most can be learned on short ones.
-    "fast": Recipe("adam", 1e-3, cosine=True, clip_norm=50.0, stages=((0.55, 8), (0.25, 16), (0.2, 32))),
+    "fast": Recipe("adam", 2e-3, cosine=True, clip_norm=50.0, stages=((0.55, 8), (0.25, 16), (0.2, 32))),
 }
 
 
