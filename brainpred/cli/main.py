@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainpred.cli import data, train
+from brainpred.cli import data, probe, train
 from brainpred.cli.options import Data, Device, Layers, Out, Quiet, Seed, parse_size, reporter, spread_lists
 from brainpred.errors import BrainpredError, ConfigError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(probe.app, name="probe")
 
 LAYER_COLUMNS = {
     "layer": "layer",

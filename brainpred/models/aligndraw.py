@@ -170,7 +170,8 @@ class AlignDRAW(nn.Module):
         self.to_encoder = nn.Linear(n_read + hidden, 4 * hidden, bias=False)
         self.posterior = nn.Linear(hidden, 2 * config.n_latent)
         self.to_decoder = nn.Linear(config.n_latent + self.language.n_outputs, 4 * hidden, bias=False)
-        self.multiplied = torch.float32  # what the large products are multiplied in
+        # What the large products are multiplied in; None: the type of the weights.
+        self.multiplied: torch.dtype | None = None
         self.start_canvas = nn.Parameter(torch.full(config.canvas, START_CANVAS))
         self.start_states = nn.Parameter(torch.zeros(4, hidden))  # h and c of the encoder, then of the decoder
         self._initialise()
@@ -227,7 +228,7 @@ class AlignDRAW(nn.Module):
         encoded = self.language(tokens)  # (n_captions, n_places, n_outputs)
         keys, padded = self.attention.keys(encoded), tokens == PADDING
         from_decoder, to_encoder, to_decoder, posterior = (
-            SharedLinear(linear, self.multiplied)
+            SharedLinear(linear, self.multiplied or linear.weight.dtype)
             for linear in (self.from_decoder, self.to_encoder, self.to_decoder, self.posterior)
         )
         sizes = list(self.parts.values())

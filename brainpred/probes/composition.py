@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def summarise(tables: Sequence[pd.DataFrame], keys: Sequence[str], level: float 
     together = pd.concat(tables)
     rows = []
     for name, part in together.groupby(list(keys), sort=False):
-        row: dict[str, object] = dict(zip(keys, name if isinstance(name, tuple) else (name,), strict=True))
+        row: dict[Any, Any] = dict(zip(keys, name if isinstance(name, tuple) else (name,), strict=True))
         n = len(part)
         for number in [column for column in together if column not in keys]:
             values = part[number].to_numpy(np.float64)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
-from brainpred.movies.captions import Caption, Grammar, load_grammar
+from brainpred.movies.captions import load_grammar
 from brainpred.movies.scenes import DigitImages
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
@@ -22,11 +19,10 @@ from brainpred.storage import make_directory, write_json, write_text
 if TYPE_CHECKING:
     from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
 
-__all__ = ["AlignDRAWTrainingConfig", "draw_captions", "find_digits", "score_aligndraw", "train_aligndraw"]
+__all__ = ["AlignDRAWTrainingConfig", "find_digits", "score_aligndraw", "train_aligndraw"]
 
 N_JUDGED = 1000  # pictures that each score is taken from
 BATCHES_AN_EPOCH = 200
-AT_ONCE = 100  # captions drawn side by side
 
 
 @dataclass(frozen=True)
@@ -185,39 +181,6 @@ def train_aligndraw(
     return weights
 
 
-def draw_captions(
-    network: AlignDRAW, grammar: Grammar, captions: Sequence[Caption], *, seed: int = 0, device: str = "auto"
-) -> NDArray[np.float32]:
-    """Draw captions.
-
-    Parameters
-    ----------
-    network : AlignDRAW
-        Network.
-    grammar : Grammar
-        What it reads.
-    captions : sequence of Caption
-        What to draw.
-    seed : int
-        Where z comes from.
-    device : {"auto", "cpu", "cuda"}
-        Where to compute.
-
-    Returns
-    -------
-    ndarray of float32 (n_captions, height, width)
-        Pictures in [0, 1].
-    """
-    place = resolve_device(device)
-    network, generator = network.to(place), torch.Generator(place).manual_seed(seed)
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(captions), AT_ONCE):
-            tokens = torch.from_numpy(grammar.encode(captions[start : start + AT_ONCE])).to(place)
-            parts.append(torch.sigmoid(network(tokens, generator=generator).canvas).cpu().numpy())
-    return np.concatenate(parts)
-
-
 def score_aligndraw(
     weights: Path | str, *, n_pictures: int = N_JUDGED, seed: int = 0, device: str = "auto"
 ) -> dict[str, dict[str, Any]]:
@@ -242,6 +205,7 @@ def score_aligndraw(
     from brainpred.models.aligndraw_weights import load_aligndraw
     from brainpred.models.digit_reader import load_digit_reader
     from brainpred.probes.reading import validity
+    from brainpred.studies.aligndraw import draw_captions
 
     network, name = load_aligndraw(weights)
     grammar, rng, reader = load_grammar(name), np.random.default_rng(seed), load_digit_reader()

@@ -1,0 +1,174 @@
+"""alignDRAW against a slow reference, and what must hold of any drawing."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from brainpred.models.aligndraw import START_CANVAS, AlignDRAW, AlignDRAWConfig, _divergence, filter_banks
+from tests.reference.aligndraw_reference import draw, filter_bank
+
+N_TOKENS, N_STEPS = 11, 5
+SMALL = AlignDRAWConfig(
+    n_embedding=3, n_language=4, n_attention=6, n_hidden=7, n_latent=5, n_steps=N_STEPS, canvas=(13, 11), patch=3
+)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    made = AlignDRAW(N_TOKENS, SMALL).double()
+    with torch.no_grad():
+        made.start_states.normal_()
+        made.start_canvas.normal_()
+        made.from_decoder.bias.normal_(std=0.3)
+        made.language.embedding.weight[1:].normal_()
+    return made
+
+
+@pytest.fixture
+def tokens():
+    return torch.tensor([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 0, 0, 0, 0], [8, 9, 7, 10, 2, 0, 0]])
+
+
+@pytest.fixture
+def pictures():
+    return torch.rand(3, 13, 11, generator=torch.Generator().manual_seed(1)).double()
+
+
+def _generator():
+    return torch.Generator().manual_seed(2)
+
+
+def _noise(n_captions):
+    generator = _generator()
+    steps = [torch.empty(n_captions, SMALL.n_latent).double().normal_(generator=generator) for _ in range(N_STEPS)]
+    return torch.stack(steps, 1).numpy()
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_equals_the_reference(network, tokens, pictures, looking):
+    drawing = network(tokens, pictures if looking else None, generator=_generator(), keep_canvases=True)
+    noise = _noise(len(tokens))
+    for row in range(len(tokens)):
+        own = tokens[row][tokens[row] > 0].tolist()
+        canvases, alpha, kl = draw(network, own, noise[row], pictures[row].numpy() if looking else None)
+        np.testing.assert_allclose(drawing.canvases[row].detach(), canvases, atol=1e-10)
+        np.testing.assert_allclose(drawing.alpha[row, :, : len(own)].detach(), alpha, atol=1e-12)
+        if looking:
+            np.testing.assert_allclose(drawing.kl[row].detach(), kl, atol=1e-10)
+
+
+def test_filter_banks_equal_loops():
+    windows = torch.tensor([[0.1, -0.4, 0.3, -0.2, 0.5], [-0.9, 0.2, -1.0, 0.4, -0.3]]).double()
+    vertical, horizontal, gamma = filter_banks(windows, (13, 17), 5)
+    for row, (gy, gx, variance, stride, log_gamma) in enumerate(windows.tolist()):
+        np.testing.assert_allclose(vertical[row], filter_bank(gy, variance, stride, 13, 17, 5), atol=1e-12)
+        np.testing.assert_allclose(horizontal[row], filter_bank(gx, variance, stride, 17, 17, 5), atol=1e-12)
+        assert gamma[row].item() == pytest.approx(np.exp(log_gamma))
+
+
+@pytest.mark.parametrize("n_filters", [4, 5])
+def test_filters_are_symmetric_about_the_centre(n_filters):
+    for bank in filter_banks(torch.zeros(1, 5).double(), (13, 11), n_filters)[:2]:
+        torch.testing.assert_close(bank, bank.flip(1, 2))
+        torch.testing.assert_close(bank.sum(2), torch.ones(1, n_filters).double())
+
+
+def test_a_window_far_outside_still_gives_filters():
+    bank = filter_banks(torch.tensor([[40.0, 0, -9, 0, 0]]), (13, 11), 3)[0]
+    assert torch.isfinite(bank).all()
+    torch.testing.assert_close(bank.sum(2), torch.ones(1, 3))
+
+
+def test_divergence_equals_quadrature():
+    generator = _generator()
+    beliefs, priors = (torch.empty(1, 2, 2).double().normal_(generator=generator) for _ in range(2))
+    found = _divergence(beliefs, priors)[0]
+    for step in range(2):
+        q = norm(beliefs[0, step, 0].item(), np.exp(beliefs[0, step, 1].item()))
+        squashed = np.tanh(priors[0, step].numpy())
+        p = norm(squashed[0], np.exp(squashed[1])) if step else norm(0, 1)  # N(0, I) at the first step
+        expected = quad(lambda z, q=q, p=p: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), *q.interval(1 - 1e-14))[0]
+        assert found[step].item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_canvas_adds_up_from_the_learned_one(network, tokens):
+    network.start_canvas.data.fill_(START_CANVAS)
+    low = network(tokens, generator=_generator(), keep_canvases=True)
+    network.start_canvas.data += 3
+    high = network(tokens, generator=_generator(), keep_canvases=True)
+    torch.testing.assert_close(high.canvases, low.canvases + 3)  # without a picture nothing else reads the canvas
+    torch.testing.assert_close(low.canvases[:, -1], low.canvas)
+
+
+def test_attention_is_shared_among_real_tokens(network, tokens, pictures):
+    for given in (pictures, None):
+        alpha = network(tokens, given).alpha
+        assert (alpha[(tokens == 0)[:, None].expand_as(alpha)] == 0).all()
+        torch.testing.assert_close(alpha.sum(2), torch.ones(3, N_STEPS).double())
+
+
+def test_padding_and_company_change_nothing(network, tokens):
+    noise_of_all = network(tokens, generator=_generator())
+    padded = network(torch.cat([tokens, torch.zeros(3, 2, dtype=torch.long)], 1), generator=_generator())
+    torch.testing.assert_close(padded.canvas, noise_of_all.canvas)
+    alone = draw(network, tokens[1][:3].tolist(), _noise(3)[1])[0][-1]
+    np.testing.assert_allclose(noise_of_all.canvas[1].detach(), alone, atol=1e-10)
+
+
+def test_fewer_steps_are_the_first_ones(network, tokens):
+    whole = network(tokens, generator=_generator(), keep_canvases=True)
+    begun = network(tokens, n_steps=2, generator=_generator())
+    torch.testing.assert_close(begun.canvas, whole.canvases[:, 1])
+
+
+def test_every_weight_is_trained(network, tokens, pictures):
+    drawing = network(tokens, pictures, generator=_generator())
+    sum(part.sum() for part in network.loss(drawing, pictures)).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_gradients_equal_finite_differences(network, tokens, pictures):
+    def loss():
+        return sum(part.sum() for part in network.loss(network(tokens, pictures, generator=_generator()), pictures))
+
+    loss().backward()
+    for name, parameter in network.named_parameters():
+        at = int(parameter.grad.abs().argmax())
+        flat = parameter.data.view(-1)
+        before = flat[at].item()
+        values = []
+        for step in (1e-5, -1e-5):
+            flat[at] = before + step
+            values.append(loss().item())
+        flat[at] = before
+        assert parameter.grad.view(-1)[at].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5), name
+
+
+def test_learns_one_batch_by_heart():
+    torch.manual_seed(0)
+    config = AlignDRAWConfig(
+        n_embedding=4, n_language=6, n_attention=8, n_hidden=16, n_latent=4, n_steps=4, canvas=(13, 11), patch=4
+    )
+    network = AlignDRAW(N_TOKENS, config)
+    tokens = torch.tensor([[1, 2, 3], [3, 2, 1], [4, 5, 0]])
+    pictures = torch.zeros(3, 13, 11)
+    for row, (top, left) in enumerate([(1, 1), (7, 2), (4, 6)]):
+        pictures[row, top : top + 4, left : left + 4] = 1
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(250):
+        loss = sum(part.mean() for part in network.loss(network(tokens, pictures), pictures))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 80
+    assert np.mean(losses[-10:]) < 12
+    drawn = torch.sigmoid(network(tokens).canvas) > 0.5  # and the captions alone tell the pictures apart
+    assert ((drawn == (pictures > 0.5)).float().mean((1, 2)) > 0.95).all()
