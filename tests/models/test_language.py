@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.models.language import ENCODERS, EMBEDDING_SPAN, CaptionEncoder
+from brainpred.models.language import EMBEDDING_SPAN, ENCODERS, CaptionEncoder
 
 N_TOKENS = 9
 

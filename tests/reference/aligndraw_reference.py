@@ -55,7 +55,9 @@ def draw(network, tokens, noise, picture=None):
     n = config.patch
     w = {name: network.from_decoder.weight[network._slice(name)].detach().numpy() for name in network.parts}
     b = {name: network.from_decoder.bias[network._slice(name)].detach().numpy() for name in network.parts}
-    w_enc, w_dec, w_post = (x.weight.detach().numpy() for x in (network.to_encoder, network.to_decoder, network.posterior))
+    w_enc, w_dec, w_post = (
+        x.weight.detach().numpy() for x in (network.to_encoder, network.to_decoder, network.posterior)
+    )
     b_post = network.posterior.bias.detach().numpy()
     u, v = network.attention.keys.weight.detach().numpy(), network.attention.v.detach().numpy()
     encoded = language(network, tokens)

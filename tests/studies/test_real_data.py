@@ -4,15 +4,23 @@ import os
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.models.digit_reader import load_digit_reader
+from brainpred.movies.captions import load_grammar
+from brainpred.movies.scenes import load_digits, paint_scenes
+from brainpred.probes.reading import validity
 from brainpred.studies.train_prednet import score_prednet
 
 DATA = Path(os.environ.get("BRAINPRED_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 HAXBY = DATA / "haxby2001" / "slice"
 MOVIES = DATA / "movies"
 
+MNIST = DATA / "mnist" / "mnist.npz"
+
+needs_mnist = pytest.mark.skipif(not MNIST.is_file(), reason="MNIST is not at hand (BRAINPRED_TEST_DATA)")
 needs_haxby = pytest.mark.skipif(not HAXBY.is_dir(), reason="haxby2001 is not at hand (BRAINPRED_TEST_DATA)")
 needs_movies = pytest.mark.skipif(not MOVIES.is_dir(), reason="the test movies are not at hand (BRAINPRED_TEST_DATA)")
 
@@ -76,3 +84,13 @@ def test_shipped_network_predicts_a_street_it_was_not_trained_on():
     assert scores["mse_copied"] > 1e-3
     assert scores["ratio"] < 0.6
     assert scores["ssim_predicted"] > scores["ssim_copied"]
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", ["A", "B", "english"])
+def test_digits_that_nobody_trained_on_are_read_on_the_canvas(name):
+    digits, grammar, rng = load_digits(MNIST), load_grammar(name), np.random.default_rng(0)
+    captions = [grammar.captions[index] for index in rng.integers(len(grammar.captions), size=500)]
+    found = validity(captions, paint_scenes(captions, digits.test, rng), load_digit_reader())
+    assert found["joint"] >= 0.965  # two digits in half of the captions of A
+    assert found["joint"] == found["digits"]

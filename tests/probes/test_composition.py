@@ -1,0 +1,74 @@
+"""Embeddings that are sums are found to be, others not; averages over networks carry intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student_t
+
+from brainpred.errors import DataError
+from brainpred.movies.captions import load_grammar
+from brainpred.probes.composition import COMPOUNDS, analogies, compositionality, summarise
+
+WORDS = load_grammar("B").vocabulary
+
+
+def _vectors(seed, *, sums):
+    vectors = np.random.default_rng(seed).standard_normal((len(WORDS), 32))
+    if sums:
+        for compound, (a, b) in COMPOUNDS.items():
+            vectors[WORDS.index(compound)] = vectors[WORDS.index(a)] + vectors[WORDS.index(b)]
+    return vectors
+
+
+def test_sums_are_found():
+    table = compositionality(_vectors(0, sums=True), WORDS).set_index(["vectors", "compound"])
+    assert len(table) == 8
+    np.testing.assert_allclose(table.loc["raw", "cosine"], 1)
+    assert (table["rank"] == 1).all()
+    assert (table["wrong_parts"] < 0.6).all()
+    assert (table["random_parts"].abs() < 0.4).all()
+    answers = analogies(_vectors(0, sums=True), WORDS)
+    assert len(answers) == 8
+    np.testing.assert_allclose(answers["cosine"], 1)
+    assert (answers["rank"] == 1).all()
+    assert (answers["n_words"] == len(WORDS) - 1 - 3).all()
+    assert "左上 - 左 + 右" in set(answers["question"])
+
+
+def test_unrelated_vectors_are_at_chance():
+    tables = [compositionality(_vectors(seed, sums=False), WORDS) for seed in range(30)]
+    both = pd.concat(tables)
+    raw = both[both["vectors"] == "raw"]
+    assert abs(raw["cosine"].mean()) < 0.05
+    assert 2.2 < raw["rank"].mean() < 2.8
+    ranks = pd.concat([analogies(_vectors(seed, sums=False), WORDS) for seed in range(30)])["rank"]
+    assert 9 < ranks.mean() < 14
+
+
+def test_cosine_by_hand():
+    vectors = _vectors(1, sums=False)
+    e = dict(zip(WORDS, vectors, strict=True))
+    row = compositionality(vectors, WORDS).query("vectors == 'raw' and compound == '右上'").iloc[0]
+    total = e["右"] + e["上"]
+    assert row["cosine"] == pytest.approx(total @ e["右上"] / np.linalg.norm(total) / np.linalg.norm(e["右上"]))
+    mean = np.mean([e[word] for word in ("左", "右", "上", "下", *COMPOUNDS)], axis=0)
+    row = compositionality(vectors, WORDS).query("vectors == 'centred' and compound == '右上'").iloc[0]
+    total, compound = e["右"] + e["上"] - 2 * mean, e["右上"] - mean
+    assert row["cosine"] == pytest.approx(total @ compound / np.linalg.norm(total) / np.linalg.norm(compound))
+
+
+def test_other_vocabularies_are_refused():
+    with pytest.raises(DataError, match="lacks 上, 下"):
+        compositionality(np.zeros((3, 2)), ["", "左", "右"])
+
+
+def test_summary_has_students_intervals():
+    tables = [compositionality(_vectors(seed, sums=False), WORDS) for seed in range(5)]
+    summary = summarise(tables, ("vectors", "compound"))
+    values = np.array([table["cosine"] for table in tables])
+    np.testing.assert_allclose(summary["cosine"], values.mean(0))
+    half = student_t.ppf(0.975, 4) * values.std(0, ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose(summary["cosine_high"] - summary["cosine"], half)
+    assert (summary["n_networks"] == 5).all()
+    single = summarise(tables[:1], ("vectors", "compound"))
+    assert single["cosine_low"].isna().all()
