@@ -171,7 +171,7 @@ def train_aligndraw(
     weights = out / "aligndraw.safetensors"
     if writes:
         save_aligndraw(network, weights, settings.study)
-        scores = score_aligndraw(weights, seed=settings.seed, device=device)
+        scores = score_aligndraw(weights, n_pictures=N_JUDGED, seed=settings.seed, device=device)
         write_json(out / "scores.json", scores)
         for name, score in scores.items():
             reporter.say(
