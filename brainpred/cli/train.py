@@ -130,3 +130,26 @@ def aligndraw(
     typer.echo(f"Weights: {weights}")
     typer.echo(f"Model card: {weights.with_suffix('.md')}")
     typer.echo(f"Scores: {out / 'scores.json'}")
+
+
+@app.command()
+def digits(
+    mnist: Annotated[
+        Path | None,
+        typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights and logs.")] = Path("results/digits"),
+    data: Data = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train the reader of digits that judges drawings; run it again to go on where it was stopped."""
+    from brainpred.studies.train_digits import DigitTrainingConfig, train_digit_reader
+
+    weights = train_digit_reader(
+        out, DigitTrainingConfig(seed=seed), mnist=mnist, data=data, device=device, reporter=reporter(quiet)
+    )
+    typer.echo(f"Weights: {weights}")
+    typer.echo(f"Model card: {weights.with_suffix('.md')}")
+    typer.echo(f"Scores: {out / 'scores.json'}")

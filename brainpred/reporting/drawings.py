@@ -81,7 +81,7 @@ def attention_figure(caption: Caption, alpha: NDArray[np.floating], pictures: ND
     n_steps, n_tokens = alpha.shape
     shown = np.unique(np.linspace(0, n_steps - 1, 8).round().astype(int))
     with page(9, 2.2 + 0.24 * n_tokens, f"Attention while drawing, {n_steps} steps", simulated=False) as figure:
-        above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1.3, 0.24 * n_tokens + 0.6)))
+        above, below = figure.subfigures(2, 1, height_ratios=(1.3, 0.24 * n_tokens + 0.6), squeeze=False)[:, 0]
         for axes, step in zip(np.atleast_1d(above.subplots(1, len(shown))), shown, strict=True):
             axes.imshow(pictures[step], cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])

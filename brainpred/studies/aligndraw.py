@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,21 +180,18 @@ def draw_one(
         columns = [f"{number} {token}" for number, token in enumerate(caption.tokens, start=1)]
         steps = pd.RangeIndex(1, len(alpha[0]) + 1, name="step")
         pd.DataFrame(alpha[0], steps, columns).to_csv(temporary, sep="\t", float_format="%.5f")
-    times = np.append(np.arange(len(first)) / STEPS_A_SECOND, len(first) / STEPS_A_SECOND + LAST_STEP_S)
-    with reporter.task("drawing", len(times)) as advance:
+    n_still = round(STEPS_A_SECOND * LAST_STEP_S)
+    with reporter.task("drawing", len(first)) as advance:
 
-        def frames() -> Any:
-            frame = None
+        def frames() -> Iterator[NDArray[np.uint8]]:
             for frame in drawing_frames(caption, alpha[0], first):
                 yield frame
                 advance(1)
-            yield frame  # once more, so that the end stays on screen
+            yield from [frame] * n_still
 
-        write_video(files["drawing"], frames(), STEPS_A_SECOND, times_s=times)
-    write_json(
-        out / "drawing.json",
-        {"caption": caption.text, "weights": str(weights), "seed": seed, "provenance": provenance()},
-    )
+        write_video(files["drawing"], frames(), STEPS_A_SECOND)
+    parameters = {"caption": caption.text, "weights": str(weights or grammar.name), "seed": seed}
+    write_json(out / "drawing.json", {**parameters, "provenance": provenance()})
     return files
 
 

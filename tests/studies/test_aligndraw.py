@@ -111,7 +111,7 @@ def test_generate_writes_what_people_open(run, tmp_path):
     assert [column.split()[1] for column in table] == list(caption.tokens)
     np.testing.assert_allclose(table, alpha[0], atol=1e-5)
     with av.open(str(out / "drawing.mp4")) as film:
-        assert sum(1 for _ in film.decode(video=0)) == 3 + 1
+        assert sum(1 for _ in film.decode(video=0)) == 3 + 8  # the finished drawing stays for two seconds
         assert film.duration / 1e6 > 2.5
     for name in ("pictures.png", "attention.png"):
         assert _pixels(out / name).shape[1] > 500
