@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brainpred.decoding.decoder import BrainDecoder
     from brainpred.features.extract import FeatureConfig, extract_features
+    from brainpred.models.aligndraw import AlignDRAW
     from brainpred.models.prednet import PredNet
     from brainpred.numerics.ridge.estimator import BandedRidgeCV
     from brainpred.progress import RichReporter
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
+    "AlignDRAW": "brainpred.models.aligndraw",
     "BandedRidgeCV": "brainpred.numerics.ridge.estimator",
     "BrainDecoder": "brainpred.decoding.decoder",
     "DecodeConfig": "brainpred.studies.decode",
@@ -42,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AlignDRAW",
     "BandedRidgeCV",
     "BrainDecoder",
     "DecodeConfig",

@@ -1,5 +1,7 @@
 """Scenes for captions: handwritten digits pasted on a canvas where a caption says."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +63,12 @@ def load_digits(path: Path | str | None = None) -> DigitImages:
         return _bundled_digits()
     wanted = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as content:
             missing = [name for name in wanted if name not in content]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
             images, labels, test_images, test_labels = (content[name] for name in wanted)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} does not hold MNIST ({error}). Expected an .npz file with {', '.join(wanted)}; get it with: "
             "brainpred data fetch mnist"
