@@ -9,7 +9,7 @@ from brainpred.cli.options import Data, Device, Quiet, reporter
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, describe and simulate data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, describe, fetch and simulate data sets.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -19,7 +19,7 @@ def list_datasets() -> None:
 
     for name in manifest_names():
         manifest = load_manifest(name)
-        typer.echo(f"{name:<14} {manifest.title} ({', '.join(manifest.subjects)})")
+        typer.echo(f"{name:<14} {manifest.title} ({', '.join(manifest.subjects) or manifest.kind})")
 
 
 @app.command()
@@ -28,7 +28,26 @@ def show(dataset: Annotated[str, typer.Argument(help="Name of a data set, or a m
     from brainpred.recordings.manifest import load_manifest
 
     for field, value in load_manifest(dataset).model_dump(exclude_defaults=True).items():
-        typer.echo(f"{field}: {', '.join(value) if isinstance(value, list) else value}")
+        typer.echo(f"{field}: {', '.join(map(_show, value)) if isinstance(value, list) else _show(value)}")
+
+
+def _show(value: object) -> str:
+    """Write a value of a manifest, or a part of it with its names."""
+    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")],
+    data: Data = None,
+    quiet: Quiet = False,
+) -> None:
+    """Download a data set into the data folder, where its manifest says from where (see: brainpred data show)."""
+    from brainpred.recordings.fetch import fetch_dataset
+    from brainpred.recordings.manifest import load_manifest
+
+    for path, what in fetch_dataset(load_manifest(dataset), data, reporter(quiet)).items():
+        typer.echo(f"{path}: {what}")
 
 
 @app.command()

@@ -16,7 +16,7 @@ app = typer.Typer(help="Probe small generative models.", no_args_is_help=True)
 aligndraw = typer.Typer(help="alignDRAW: pictures from captions.", no_args_is_help=True)
 app.add_typer(aligndraw, name="aligndraw")
 
-Networks = Annotated[list[str], typer.Argument(help="Weights: A, B or files.")]
+Networks = Annotated[list[str], typer.Argument(help="Weights: B or files.")]
 
 
 @app.callback()
@@ -26,11 +26,9 @@ def _group() -> None:
 
 @aligndraw.command()
 def generate(
-    caption: Annotated[
-        str, typer.Argument(help="Such as すうじ3がすうじ5のひだりにある。 or 数字3が画像の左上にある。")
-    ],
+    caption: Annotated[str, typer.Argument(help="Such as 数字3が画像の左上にある。")],
     weights: Annotated[
-        str | None, typer.Option(help="A, B or a file (default: the one that ships and reads the caption).")
+        str | None, typer.Option(help="B or a file (default: the one that ships and reads the caption).")
     ] = None,
     pictures: Annotated[int, typer.Option(help="Pictures to draw.")] = 8,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("results/drawing"),

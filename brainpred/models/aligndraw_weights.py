@@ -15,7 +15,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["SHIPPED", "load_aligndraw", "save_aligndraw"]
 
-SHIPPED = ("A", "B")
+SHIPPED = ("B",)
 
 
 def save_aligndraw(network: AlignDRAW, path: Path | str, grammar: str, *, half: bool = False) -> None:
@@ -46,7 +46,7 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
     Parameters
     ----------
     weights : str or Path
-        Name of a study whose network ships (``"A"`` or ``"B"``) or a safetensors file that :func:`save_aligndraw`
+        Name of a study whose network ships (``"B"``) or a safetensors file that :func:`save_aligndraw`
         wrote.
 
     Returns

@@ -1,14 +1,23 @@
-"""Where data lie: the folder of data sets that a user keeps, and the folder that brainpred fills itself."""
+"""Where data lie, the folder that a user keeps and the one that brainpred fills itself, and how files get there."""
 
+import hashlib
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pooch
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.recordings.manifest import Manifest
+from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.manifest import Download, Manifest
+from brainpred.storage import output_folder
 
-__all__ = ["cache_folder", "data_folder", "dataset_files"]
+__all__ = ["cache_folder", "data_folder", "dataset_files", "fetch_dataset"]
+
+TIMEOUT_S = 30  # without a sign from the other side
+CHUNK = 2**16  # bytes
+DOWNLOADED, THERE, ANOTHER = "downloaded", "already there", "already there, with another checksum"
 
 
 def cache_folder() -> Path:
@@ -76,3 +85,101 @@ def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = No
     if missing:
         raise DataError(f"{manifest.name}/{subject}: missing {', '.join(missing)}. {manifest.access}")
     return paths
+
+
+class _Percent:
+    """Move a bar of 100 steps by what pooch tells of bytes."""
+
+    total = 0  # bytes; pooch sets it, to 0 where the server does not say
+
+    def __init__(self, advance: Callable[[float], None]):
+        self.advance, self.left = advance, 100.0
+
+    def update(self, n_bytes: int) -> None:
+        """Move the bar on, to its end at the most: pooch counts whole chunks, and everything twice."""
+        step = min(self.left, 100 * n_bytes / self.total) if self.total else 0.0
+        self.left -= step
+        self.advance(step)
+
+    def reset(self) -> None:
+        """Stay where it is."""
+
+    def close(self) -> None:
+        """Leave closing to the reporter."""
+
+
+def fetch_dataset(manifest: Manifest, data: Path | str | None = None, reporter: Reporter = SILENT) -> dict[Path, str]:
+    """Download the files of a data set, checked by their checksums; those that are there already are left alone.
+
+    A file that was put there by hand is kept even where its checksum is another: the same content may be packed
+    otherwise. Whoever reads it checks what it holds.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    data : Path or str, optional
+        Folder that holds the data sets.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    dict of Path to str
+        Each file, and what was done: ``"downloaded"``, ``"already there"`` or ``"already there, with another
+        checksum"``.
+
+    Raises
+    ------
+    ConfigError
+        If the data set cannot be downloaded, or the folder cannot be written to.
+    DataError
+        If the network fails, or gives something else than expected. Nothing half-written is left.
+    """
+    if not manifest.downloads:
+        raise ConfigError(f"{manifest.name} is not for brainpred to download. {manifest.access}")
+    folder = data_folder(data) / manifest.name
+    done = {folder / download.file: _state(folder / download.file, download) for download in manifest.downloads}
+    if missing := [download for download in manifest.downloads if done[folder / download.file] == DOWNLOADED]:
+        with output_folder(folder):  # written to only where something is missing: it may be a folder to read from
+            for download in missing:
+                with reporter.task(f"Downloading {download.file}", 100) as advance:
+                    _download(download, folder / download.file, advance)
+    return done
+
+
+def _state(path: Path, download: Download) -> str:
+    """Say what is there, or else what is to be done."""
+    if not path.is_file():
+        return DOWNLOADED
+    with open(path, "rb") as stream:
+        same = hashlib.file_digest(stream, "sha256").hexdigest() == download.sha256
+    return THERE if same else ANOTHER
+
+
+def _download(download: Download, path: Path, advance: Callable[[float], None]) -> None:
+    """Download one file, whole and checked or not at all."""
+    pooch.get_logger().setLevel(logging.WARNING)  # the reporter tells what is going on
+    by_hand = f"Try again later, or get {path.name} another way and put it into {path.parent} by hand."
+    try:
+        pooch.retrieve(
+            download.url,
+            f"sha256:{download.sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(progressbar=_Percent(advance), chunk_size=CHUNK, timeout=TIMEOUT_S),
+        )
+    except OSError as error:  # the network's, as requests raises them, or the disk's
+        raise DataError(f"Cannot download {download.url} ({_innermost(error)}). {by_hand}") from error
+    except ValueError as error:
+        raise DataError(
+            f"{download.url} gave another file than expected ({str(error).partition(' Deleted')[0]}) {by_hand}"
+        ) from error
+    path.chmod(path.parent.stat().st_mode & 0o666)  # as open to others as the folder; pooch leaves it private
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Find what began it, such as a refused connection: libraries wrap it several times."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

@@ -2,14 +2,38 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainpred.errors import ConfigError, ManifestError
 
-__all__ = ["Manifest", "load_manifest", "manifest_folder", "manifest_names"]
+__all__ = ["Download", "Manifest", "load_manifest", "manifest_folder", "manifest_names"]
+
+
+# What has a meaning for scans alone; those that every recording must state come first.
+_OF_RECORDINGS = ("reader", "subjects", "tr_s", "files")
+
+
+class Download(BaseModel):
+    """Say where a file can be had.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the data set's folder.
+    url : str
+        Address, ``http://`` or ``https://``.
+    sha256 : str
+        Checksum of what lies there, 64 hexadecimal digits.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = Field(pattern=r"^\w[\w.-]*$")
+    url: str = Field(pattern=r"^https?://\S+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(BaseModel):
@@ -21,6 +45,8 @@ class Manifest(BaseModel):
         What it is, how it may be used and cited, and how a user gets it.
     doi : str or None
         Digital object identifier, where one is known for certain.
+    kind : {"recording", "pictures"}
+        Scans of people, or pictures alone, whose manifest has no reader, subjects, tr_s and files (here empty, or 0).
     reader : str
         Name of the reader in :mod:`brainpred.recordings.readers`.
     subjects : list of str
@@ -29,6 +55,8 @@ class Manifest(BaseModel):
         Repetition time in seconds.
     files : dict of str to str
         Files the reader needs, relative to the data set's folder; ``{subject}`` stands for the subject.
+    downloads : list of Download
+        Files that ``brainpred data fetch`` can get.
     notes : str
         Known defects and other things to know.
     """
@@ -41,11 +69,23 @@ class Manifest(BaseModel):
     citation: str
     access: str
     doi: str | None = None
-    reader: str
-    subjects: list[str] = Field(min_length=1)
-    tr_s: float = Field(gt=0)
+    kind: Literal["recording", "pictures"] = "recording"
+    reader: str = ""
+    subjects: list[str] = Field(default_factory=list, min_length=1)
+    tr_s: float = Field(default=0.0, gt=0)
     files: dict[str, str] = Field(default_factory=dict)
+    downloads: list[Download] = Field(default_factory=list)
     notes: str = ""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        given = [name for name in _OF_RECORDINGS if name in self.model_fields_set]
+        if self.kind == "pictures" and given:
+            raise ValueError(f"a manifest of kind pictures has no {', '.join(given)}: take them out")
+        missing = [name for name in _OF_RECORDINGS[:3] if name not in given]
+        if self.kind == "recording" and missing:
+            raise ValueError(f"a manifest of kind recording must state {', '.join(missing)}")
+        return self
 
 
 def manifest_folder() -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw
-from brainpred.movies.captions import Caption, Grammar, load_grammar
+from brainpred.movies.captions import GRAMMARS, Caption, Grammar, load_grammar
 from brainpred.probes.attention import attention_entropy, boundary_agreement, boundary_strength, drawing_agreement
 from brainpred.probes.composition import analogies, compositionality, summarise
 from brainpred.progress import SILENT, Reporter
@@ -100,14 +100,18 @@ def _understand(text: str, weights: str | Path | None) -> tuple[AlignDRAW, Gramm
         grammar = load_grammar(name)
         return network, grammar, grammar.parse(text)
     refusals = []
-    for name in SHIPPED:
-        grammar = load_grammar(name)
+    for name, grammar in GRAMMARS.items():
         try:
             caption = grammar.parse(text)
         except ConfigError as error:
             refusals.append(str(error))
-        else:
-            return load_aligndraw(name)[0], grammar, caption
+            continue
+        if name not in SHIPPED:
+            raise ConfigError(
+                f"{caption.text} is a caption of grammar {name}, for which no network ships. Train one with: brainpred "
+                f"train aligndraw --study {name}, and name its file with --weights."
+            )
+        return load_aligndraw(name)[0], grammar, caption
     raise ConfigError(" ".join(refusals))
 
 

@@ -1,5 +1,6 @@
 """The command line as users meet it: exit codes, one-line errors, nothing left behind."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def test_list_options_take_many_values():
     [
         (["decode", "--subject", "alice"], "sim01"),
         (["decode", "--subject", "sub099", "--dataset", "haxby2001"], "sub001"),
-        (["decode", "--subject", "sim01", "--dataset", "nothing"], "haxby2001, simulated"),
+        (["decode", "--subject", "sim01", "--dataset", "nothing"], "haxby2001, mnist, simulated"),
+        (["decode", "--subject", "sim01", "--dataset", "mnist"], "mnist holds pictures and no recordings"),
+        (["reconstruct", "--subject", "sim01", "--dataset", "mnist"], "mnist holds pictures and no recordings"),
         (["decode", "--subject", "sim01", "--layers", "R0", "R7"], "R0, R1, R2, R3"),
         (["decode", "--subject", "sim01", "--bands", "lobe"], "roi×delay"),
         (["decode", "--subject", "sim01", "--delays", "-1"], None),
@@ -58,7 +61,10 @@ def test_list_options_take_many_values():
         (["reconstruct", "--subject", "sim01", "--layers", "E0"], "R0, R1, R2, R3"),
         (["data", "simulate", "--subject", "alice"], "sim01"),
         (["features", "--movie", "MOVIE", "--tr", "0"], "positive"),
-        (["data", "show", "nothing"], "haxby2001, simulated"),
+        (["data", "show", "nothing"], "haxby2001, mnist, simulated"),
+        (["data", "fetch", "nothing"], "haxby2001, mnist, simulated"),
+        (["data", "fetch", "haxby2001"], "PyMVPA source distribution"),
+        (["data", "fetch", "mnist", "--data", "/nowhere/at/all"], "BRAINPRED_DATA"),
         (["train", "prednet", "--movies", "/nowhere", "--hold-out", "a.mp4"], "/nowhere"),
     ],
 )
@@ -200,9 +206,37 @@ def test_data_commands_describe_what_there_is(run):
     assert code == 0
     assert "haxby2001" in out
     assert "simulated" in out
+    assert re.search(r"^mnist .*digits.* \(pictures\)$", out, re.MULTILINE)
     code, out, _ = run("data", "show", "haxby2001")
     assert code == 0
     assert "10.1126/science.1063736" in out
+    assert "subjects: sub001\n" in out
+    code, out, _ = run("data", "show", "mnist")
+    assert code == 0
+    assert "10.1109/5.726791" in out
+    assert re.search(
+        r"^downloads: file mnist\.npz, url https://\S+/mnist\.npz, sha256 [0-9a-f]{64}$", out, re.MULTILINE
+    )
+
+
+def test_fetching_what_is_there_says_so(run, tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "mnist.npz").write_bytes(b"put here by hand")
+    code, out, err = run("data", "fetch", "mnist", "--data", tmp_path)
+    assert (code, err) == (0, "")
+    assert out == f"{tmp_path / 'mnist' / 'mnist.npz'}: already there, with another checksum\n"
+
+
+def test_fetching_without_a_network_exits_1_and_leaves_nothing(run, tmp_path, monkeypatch):
+    def refused(*arguments, **options):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("pooch.retrieve", refused)
+    code, err = one_line_error(run("data", "fetch", "mnist", "--data", tmp_path, "--quiet"))
+    assert code == 1
+    assert "Connection refused" in err
+    assert "by hand" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_version(run):

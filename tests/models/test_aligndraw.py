@@ -1,5 +1,8 @@
 """alignDRAW against a slow reference, and what must hold of any drawing."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,16 +18,22 @@ SMALL = AlignDRAWConfig(
 )
 
 
-@pytest.fixture
-def network():
+def varied(made):
+    """Fill with noise what a new network has at zero."""
+    made = made.double()
     torch.manual_seed(0)
-    made = AlignDRAW(N_TOKENS, SMALL).double()
     with torch.no_grad():
         made.start_states.normal_()
         made.start_canvas.normal_()
         made.from_decoder.bias.normal_(std=0.3)
         made.language.embedding.weight[1:].normal_()
     return made
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return varied(AlignDRAW(N_TOKENS, SMALL))
 
 
 @pytest.fixture
@@ -47,8 +56,46 @@ def _noise(n_captions):
     return torch.stack(steps, 1).numpy()
 
 
+@pytest.fixture
+def same_noise(monkeypatch):
+    """Give every caption the same noise, whatever else is drawn beside it."""
+
+    def fill(self, *arguments, **options):
+        return self.copy_(torch.linspace(-1, 1.5, self.shape[1], dtype=self.dtype).expand_as(self))
+
+    monkeypatch.setattr(torch.Tensor, "normal_", fill)
+
+
+def test_sizes_are_those_of_study_a():
+    config = AlignDRAWConfig()
+    assert (config.canvas, config.n_steps, config.n_latent, config.n_hidden, config.patch) == (
+        (60, 60),
+        32,
+        150,
+        300,
+        8,
+    )
+    assert (config.encoder, config.n_embedding, config.n_language, config.n_attention) == (
+        "bidirectional", None, 128, 512,
+    )  # fmt: skip
+
+
+def test_a_new_network_begins_black_at_rest_and_remembering():
+    made = AlignDRAW(N_TOKENS, SMALL)
+    assert (made.start_canvas == -10).all()
+    assert made.start_canvas.shape == (13, 11)
+    assert (made.start_states == 0).all()
+    for name in ("encoder", "decoder"):
+        enter, forget, candidate, leave = made.from_decoder.bias[made._slice(name)].chunk(4)
+        assert (forget == 1).all()
+        assert not torch.cat([enter, candidate, leave]).any()
+
+
 @pytest.mark.parametrize("looking", [True, False])
-def test_equals_the_reference(network, tokens, pictures, looking):
+@pytest.mark.parametrize("encoder", ["bidirectional", "forward"])
+def test_equals_the_reference(network, tokens, pictures, looking, encoder):
+    if encoder == "forward":
+        network = varied(AlignDRAW(N_TOKENS, replace(SMALL, encoder="forward")))
     drawing = network(tokens, pictures if looking else None, generator=_generator(), keep_canvases=True)
     noise = _noise(len(tokens))
     for row in range(len(tokens)):
@@ -103,6 +150,43 @@ def test_the_canvas_adds_up_from_the_learned_one(network, tokens):
     torch.testing.assert_close(low.canvases[:, -1], low.canvas)
 
 
+@pytest.mark.parametrize("looking", [True, False])
+def test_each_step_adds_what_it_writes_to_the_canvas(network, tokens, pictures, looking, monkeypatch):
+    write, written = AlignDRAW._write, []
+
+    def noted(self, window, patch):
+        written.append(write(self, window, patch))
+        return written[-1]
+
+    monkeypatch.setattr(AlignDRAW, "_write", noted)
+    drawing = network(tokens, pictures if looking else None, generator=_generator(), keep_canvases=True)
+    assert drawing.canvases.shape == (3, N_STEPS, 13, 11)
+    before = torch.cat([network.start_canvas.expand(3, 1, 13, 11), drawing.canvases[:, :-1]], 1)
+    torch.testing.assert_close(drawing.canvases - before, torch.stack(written, 1))
+    assert torch.equal(drawing.canvases[:, -1], drawing.canvas)
+    assert all(values.abs().max() > 1e-3 for values in written)
+
+
+def test_loss_follows_a_loop(network, tokens, pictures):
+    drawing = network(tokens, pictures, generator=_generator())
+    nll, kl = network.loss(drawing, pictures)
+    for row in range(3):
+        expected = 0.0
+        for logit, pixel in zip(drawing.canvas[row].flatten().tolist(), pictures[row].flatten().tolist(), strict=True):
+            white = 1 / (1 + math.exp(-logit))
+            expected -= pixel * math.log(white) + (1 - pixel) * math.log(1 - white)
+        assert nll[row].item() == pytest.approx(expected, rel=1e-10)
+        assert kl[row].item() == pytest.approx(sum(drawing.kl[row].tolist()), rel=1e-10)
+
+
+def test_divergence_is_given_where_there_is_a_picture_and_is_never_negative(network, tokens, pictures):
+    assert network(tokens).kl is None
+    assert network(tokens).canvases is None
+    divergence = network(tokens, pictures, generator=_generator()).kl
+    assert divergence.shape == (3, N_STEPS)
+    assert (divergence > 0).all()
+
+
 def test_attention_is_shared_among_real_tokens(network, tokens, pictures):
     for given in (pictures, None):
         alpha = network(tokens, given).alpha
@@ -118,10 +202,59 @@ def test_padding_and_company_change_nothing(network, tokens):
     np.testing.assert_allclose(noise_of_all.canvas[1].detach(), alone, atol=1e-10)
 
 
+@pytest.mark.parametrize("looking", [True, False])
+def test_a_batch_draws_what_its_captions_draw_alone(network, tokens, pictures, looking, same_noise):
+    together = network(tokens, pictures if looking else None, keep_canvases=True)
+    for row, length in enumerate((7, 3, 5)):
+        one = slice(row, row + 1)
+        alone = network(tokens[one, :length], pictures[one] if looking else None, keep_canvases=True)
+        torch.testing.assert_close(together.canvases[one], alone.canvases, atol=1e-12, rtol=0)
+        torch.testing.assert_close(together.alpha[one, :, :length], alone.alpha, atol=1e-12, rtol=0)
+        assert alone.alpha.shape == (1, N_STEPS, length)
+        if looking:
+            torch.testing.assert_close(together.kl[one], alone.kl, atol=1e-12, rtol=1e-12)
+
+
+def test_further_padding_changes_nothing_of_a_training_pass(network, tokens, pictures):
+    padded = torch.cat([tokens, torch.zeros(3, 4, dtype=torch.long)], 1)
+    passes = [network(given, pictures, generator=_generator()) for given in (tokens, padded)]
+    short, long = passes
+    torch.testing.assert_close(long.canvas, short.canvas, atol=1e-12, rtol=0)
+    torch.testing.assert_close(long.kl, short.kl, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(long.alpha[:, :, :7], short.alpha, atol=1e-12, rtol=0)
+    assert (long.alpha[:, :, 7:] == 0).all()
+    gradients = [torch.autograd.grad(drawing.canvas.sum(), network.start_states)[0] for drawing in passes]
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_a_drawing_follows_from_its_generator_alone(network, tokens, pictures, looking):
+    given = pictures if looking else None
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = network(tokens, given, generator=_generator())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    again = network(tokens, given, generator=_generator())
+    other = network(tokens, given, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(first.canvas, again.canvas)
+    assert torch.equal(first.alpha, again.alpha)
+    assert (first.canvas - other.canvas).abs().max() > 1e-3
+
+
 def test_fewer_steps_are_the_first_ones(network, tokens):
     whole = network(tokens, generator=_generator(), keep_canvases=True)
     begun = network(tokens, n_steps=2, generator=_generator())
     torch.testing.assert_close(begun.canvas, whole.canvases[:, 1])
+    assert begun.alpha.shape == (3, 2, 7)
+
+
+def test_more_steps_go_on_from_the_last_one(network, tokens, pictures):
+    further = network(tokens, pictures, n_steps=N_STEPS + 2, generator=_generator(), keep_canvases=True)
+    own = network(tokens, pictures, generator=_generator())
+    torch.testing.assert_close(further.canvases[:, N_STEPS - 1], own.canvas)
+    torch.testing.assert_close(further.kl[:, :N_STEPS], own.kl)
+    assert further.kl.shape == (3, N_STEPS + 2)
 
 
 def test_every_weight_is_trained(network, tokens, pictures):
@@ -130,6 +263,24 @@ def test_every_weight_is_trained(network, tokens, pictures):
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+    used = set(tokens.flatten().tolist()) - {0}
+    moved = set(network.language.embedding.weight.grad.abs().sum(1).nonzero().flatten().tolist())
+    assert moved == used, "the embedding of padding stays at zero"
+
+
+def test_products_in_bfloat16_come_close_and_train_float32_weights(network, tokens, pictures):
+    network, pictures = network.float(), pictures.float()
+    passes = []
+    for dtype in (None, torch.bfloat16):
+        network.multiplied = dtype
+        drawing = network(tokens, pictures, generator=_generator())
+        network.zero_grad()
+        sum(part.sum() for part in network.loss(drawing, pictures)).backward()
+        passes.append((drawing.canvas.detach(), network.to_decoder.weight.grad.clone()))
+    (exact, gradient), (narrow, near) = passes
+    assert narrow.dtype == near.dtype == torch.float32
+    assert 0 < (narrow - exact).norm() < 0.05 * exact.norm()
+    assert 0 < (near - gradient).norm() < 0.1 * gradient.norm()
 
 
 def test_gradients_equal_finite_differences(network, tokens, pictures):

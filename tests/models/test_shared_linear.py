@@ -1,5 +1,7 @@
 """A linear map with its weight gradient in one product, against autograd's own."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,72 @@ def test_values_and_gradients_equal_autograd(bias):
         found.backward()
     for tensor, gradient in zip([x, *linear.parameters()], wanted, strict=True):
         torch.testing.assert_close(tensor.grad, 2 * gradient)
+
+
+EXACT = {"atol": 1e-12, "rtol": 1e-12}
+
+
+def _two_maps(forth, back, x):
+    """Walk between 7 and 3 units and back, four times."""
+    for _ in range(4):
+        x = torch.sin(back(torch.tanh(forth(x)))) + x
+    return (x**3).sum()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_two_maps_of_unequal_sides_are_exact(bias):
+    torch.manual_seed(1)
+    forth, back = nn.Linear(7, 3, bias=bias).double(), nn.Linear(3, 7, bias=bias).double()
+    x = torch.randn(5, 7).double().requires_grad_()
+    wanted = [x, *forth.parameters(), *back.parameters()]
+    expected = _two_maps(forth, back, x)
+    found = _two_maps(SharedLinear(forth, torch.float64), SharedLinear(back, torch.float64), x)
+    torch.testing.assert_close(found, expected, **EXACT)
+    for one, other in zip(torch.autograd.grad(found, wanted), torch.autograd.grad(expected, wanted), strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+
+
+def test_gradients_equal_finite_differences():
+    torch.manual_seed(2)
+    shapes = ((5, 4), (3, 4), (3,))
+    x, weight, bias = (torch.randn(shape).double().requires_grad_() for shape in shapes)
+    back = torch.randn(3, 4).double()
+
+    def apply(x, weight, bias):
+        shared = SharedLinear(SimpleNamespace(weight=weight, bias=bias), torch.float64)
+        return shared(torch.tanh(shared(torch.tanh(shared(x)) @ back)) @ back)
+
+    assert torch.autograd.gradcheck(apply, (x, weight, bias))
+
+
+def test_passes_on_two_ways_do_not_mix():
+    """What the gradient of x alone, or a pass that is never walked back, leaves behind, must not count later."""
+    torch.manual_seed(3)
+    linear = nn.Linear(5, 5).double()
+    x = torch.randn(7, 5).double().requires_grad_()
+    wanted = torch.autograd.grad(_recurrence(linear, x), [x, *linear.parameters()])
+    shared = SharedLinear(linear, torch.float64)
+    loss = _recurrence(shared, x)
+    _recurrence(shared, x + 1)
+    torch.testing.assert_close(torch.autograd.grad(loss, x, retain_graph=True)[0], wanted[0], **EXACT)
+    for _ in range(2):  # the same graph twice
+        found = torch.autograd.grad(loss, [x, *linear.parameters()], retain_graph=True)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, **EXACT)
+        assert shared._left == []
+
+
+@pytest.mark.parametrize("fixed", ["weight", "bias"])
+def test_half_fixed_weights_train_the_other_half(fixed):
+    torch.manual_seed(4)
+    linear = nn.Linear(5, 5).double()
+    getattr(linear, fixed).requires_grad_(False)
+    other = "bias" if fixed == "weight" else "weight"
+    x = torch.randn(7, 5).double()
+    wanted = torch.autograd.grad(_recurrence(linear, x), getattr(linear, other))[0]
+    _recurrence(SharedLinear(linear, torch.float64), x).backward()
+    assert getattr(linear, fixed).grad is None
+    torch.testing.assert_close(getattr(linear, other).grad, wanted, **EXACT)
 
 
 def test_nothing_is_kept_after_the_way_back():

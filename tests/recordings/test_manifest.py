@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from brainpred.errors import ConfigError, ManifestError
-from brainpred.recordings.manifest import Manifest, load_manifest, manifest_folder, manifest_names
+from brainpred.recordings.manifest import Download, Manifest, load_manifest, manifest_folder, manifest_names
 from brainpred.recordings.readers import READERS, load_recording
 
 CONTENT = {
@@ -18,6 +18,8 @@ CONTENT = {
     "tr_s": 1.7,
     "files": {"bold": "{subject}/bold.nii.gz"},
 }
+DOWNLOAD = {"file": "toy.npz", "url": "https://example.org/toy.npz", "sha256": "0123456789abcdef" * 4}
+OF_RECORDINGS = ("reader", "subjects", "tr_s", "files")
 
 
 def write(folder, **changes):
@@ -31,14 +33,17 @@ def write(folder, **changes):
 def test_manifest_that_ships_can_be_read(name):
     manifest = load_manifest(name)
     assert manifest.name == name
-    assert manifest.reader in READERS
-    assert manifest.subjects
-    assert manifest.tr_s > 0
+    if manifest.kind == "recording":
+        assert manifest.reader in READERS
+        assert manifest.subjects
+        assert manifest.tr_s > 0
+    else:
+        assert not any((manifest.reader, manifest.subjects, manifest.tr_s, manifest.files))
     assert all((manifest.title, manifest.licence, manifest.citation, manifest.access))
 
 
 def test_simulated_and_measured_data_sets_ship():
-    assert {"haxby2001", "simulated"} <= set(manifest_names())
+    assert {"haxby2001", "mnist", "simulated"} <= set(manifest_names())
     assert manifest_names() == sorted(manifest_names())
     assert load_manifest("haxby2001").tr_s == 2.5
     assert (manifest_folder() / "simulated.yaml").is_file()
@@ -68,11 +73,42 @@ def test_manifest_of_ones_own_is_read_from_its_path(tmp_path):
         ({"subjects": []}, "subjects"),
         ({"subjects": "s1"}, "subjects"),
         ({"files": ["bold.nii"]}, "files"),
+        ({"reader": None, "tr_s": None}, "kind recording must state reader, tr_s"),
+        ({"kind": "recording", "subjects": None}, "kind recording must state subjects"),
+        ({"kind": "pictures"}, "kind pictures has no reader, subjects, tr_s, files"),
+        ({"kind": "music"}, "kind"),
+        ({"downloads": DOWNLOAD}, "downloads"),
+        ({"downloads": [{**DOWNLOAD, "file": "../toy.npz"}]}, "file"),
+        ({"downloads": [{**DOWNLOAD, "file": "..", "url": "https://example.org"}]}, "file"),
+        ({"downloads": [{**DOWNLOAD, "url": "file:///toy.npz"}]}, "url"),
+        ({"downloads": [{**DOWNLOAD, "sha256": "0123"}]}, "sha256"),
+        ({"downloads": [{**DOWNLOAD, "md5": "0123"}]}, "md5"),
     ],
 )
 def test_malformed_manifest_is_refused(tmp_path, changes, word):
     with pytest.raises(ManifestError, match=rf"toy\.yaml is malformed[\s\S]*{word}"):
         load_manifest(write(tmp_path, **changes))
+
+
+def test_pictures_need_neither_subjects_nor_a_reader(tmp_path):
+    manifest = load_manifest(write(tmp_path, kind="pictures", downloads=[DOWNLOAD], **dict.fromkeys(OF_RECORDINGS)))
+    assert (manifest.kind, manifest.subjects, manifest.reader) == ("pictures", [], "")
+    assert manifest.downloads == [Download(**DOWNLOAD)]
+
+
+def test_recordings_may_be_downloads_too(tmp_path):
+    manifest = load_manifest(write(tmp_path, downloads=[DOWNLOAD, {**DOWNLOAD, "file": "more.npz"}]))
+    assert [download.file for download in manifest.downloads] == ["toy.npz", "more.npz"]
+    assert manifest.kind == "recording"
+
+
+def test_pictures_are_no_recordings(tmp_path):
+    path = write(tmp_path, kind="pictures", **dict.fromkeys(OF_RECORDINGS))
+    for name in (path, "mnist"):
+        with pytest.raises(
+            ConfigError, match=r"holds pictures and no recordings, .*'s1'\. .*recordings: haxby2001, simulated\."
+        ):
+            load_recording(name, "s1")
 
 
 @pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"name: [", b"name: toy\n", b"\xff\xfe\x00"])

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import torch
 
 
 def filter_bank(centre, log_variance, log_stride, n_pixels, longest, n_filters):
@@ -29,12 +28,23 @@ def _lstm(gates, cell):
     return _sigmoid(o) * np.tanh(cell), cell
 
 
-def language(network, tokens):
-    """Vectors of the tokens of one caption by a bidirectional LSTM, the second one reading from the end."""
-    encoder = network.language
-    vectors = encoder.embed(torch.tensor(tokens)).double().detach().numpy()
+def embed(encoder, tokens):
+    """What the tokens of one caption begin as: rows of the embedding, or ones among zeros."""
+    if encoder.embedding is not None:
+        table = encoder.embedding.weight.detach().double().numpy()
+        return np.array([table[token] for token in tokens])
+    vectors = np.zeros((len(tokens), encoder.n_tokens))
+    for row, token in enumerate(tokens):
+        vectors[row, token] = 1
+    return vectors
+
+
+def language(encoder, tokens):
+    """Vectors of the tokens of one caption by an LSTM, and by a second one, if there is, that reads from the end."""
+    vectors = embed(encoder, tokens)
+    directions = [("", range(len(tokens))), ("_reverse", range(len(tokens) - 1, -1, -1))]
     outputs = []
-    for suffix, order in (("", range(len(tokens))), ("_reverse", range(len(tokens) - 1, -1, -1))):
+    for suffix, order in directions if encoder.lstm.bidirectional else directions[:1]:
         w_in, w_hidden, b_in, b_hidden = (
             getattr(encoder.lstm, f"{name}_l0{suffix}").detach().double().numpy()
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -60,7 +70,7 @@ def draw(network, tokens, noise, picture=None):
     )
     b_post = network.posterior.bias.detach().numpy()
     u, v = network.attention.keys.weight.detach().numpy(), network.attention.v.detach().numpy()
-    encoded = language(network, tokens)
+    encoded = language(network.language, tokens)
     h_enc, c_enc, h_dec, c_dec = network.start_states.detach().numpy()
     canvas = network.start_canvas.detach().numpy().copy()
 

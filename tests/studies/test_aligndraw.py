@@ -134,6 +134,21 @@ def test_captions_that_nobody_reads(run, tmp_path, text, message):
         assert not (tmp_path / "out").exists()
 
 
+def test_captions_of_a_study_whose_network_does_not_ship(run, tmp_path):
+    code, _, err = run(
+        "probe", "aligndraw", "generate", "The digit 3 is on the left of the digit 5.", "--out", tmp_path
+    )
+    assert code == 2
+    assert "grammar english, for which no network ships. Train one with" in " ".join(err.split())
+
+
+@pytest.mark.slow
+def test_the_network_that_ships_draws_what_captions_say():
+    scores = study.score_aligndraw("B", n_pictures=200, seed=3)
+    assert scores["seen"]["joint"] > 0.88
+    assert scores["held out"]["joint"] > 0.86
+
+
 def test_drawing_is_reproducible_and_does_not_depend_on_how_it_is_watched(tmp_path):
     network, name = load_aligndraw(_network(tmp_path, "B", n_embedding=3))
     grammar = load_grammar(name)

@@ -83,7 +83,7 @@ def test_validation_digits_stay_where_they_are(digits):
 def test_loss_is_the_mean_negative_logarithm_of_the_right_digit(monkeypatch):
     training = DigitReaderTraining(DigitReader().eval())
     logged = {}
-    monkeypatch.setattr(training, "log", lambda name, value, **options: logged.update({name: float(value)}))
+    monkeypatch.setattr(training, "log", lambda name, value, **options: logged.update({name: value.item()}))
     pictures, labels = torch.rand(7, 28, 28), torch.tensor([3, 1, 4, 1, 5, 9, 2])
     loss = training.training_step(Digits(pictures, labels), 0)
     probabilities = training.network.probabilities(pictures)

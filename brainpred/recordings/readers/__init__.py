@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from brainpred.errors import ConfigError, ManifestError
-from brainpred.recordings.manifest import Manifest, load_manifest
+from brainpred.recordings.manifest import Manifest, load_manifest, manifest_names
 from brainpred.recordings.recording import Recording
 
 __all__ = ["READERS", "check_subject", "load_recording"]
@@ -15,6 +15,12 @@ READERS = ("simulated", "attributes")
 
 def check_subject(manifest: Manifest, subject: str) -> None:
     """Raise :class:`ConfigError` unless the data set has the subject, listing those it has."""
+    if manifest.kind == "pictures":
+        others = [name for name in manifest_names() if load_manifest(name).kind == "recording"]
+        raise ConfigError(
+            f"Data set {manifest.name} holds pictures and no recordings, so it has no subject {subject!r}. "
+            f"Data sets with recordings: {', '.join(others)}."
+        )
     if manifest.reader == "simulated":
         if not re.fullmatch(r"sim(0[1-9]|[1-9]\d+)", subject):
             raise ConfigError(
@@ -47,7 +53,7 @@ def load_recording(dataset: str, subject: str, data: Path | str | None = None) -
     Raises
     ------
     ConfigError
-        If data set or subject are unknown.
+        If data set or subject are unknown, or the data set holds no recordings.
     ManifestError
         If the manifest is malformed or names no reader there is.
     DataError
