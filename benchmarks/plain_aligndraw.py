@@ -15,7 +15,7 @@ from brainpred.models.aligndraw import AlignDRAW
 
 __all__ = ["PlainAlignDRAW"]
 
-TINY = 1e-8  # least sum that a filter is divided by
+TINY = 1e-8  # least sum that a filter is divided by: one far outside of the canvas is 0, where brainpred's is not
 
 
 class PlainAlignDRAW(nn.Module):
@@ -79,7 +79,7 @@ class PlainAlignDRAW(nn.Module):
         keys, padded = self.key(encoded), tokens == 0
         h_encoder, c_encoder, h_decoder, c_decoder = (state.repeat(n_pictures, 1) for state in self.start_states)
         canvas = self.start_canvas.repeat(n_pictures, 1, 1)
-        kl = torch.zeros(n_pictures, device=tokens.device)
+        kl = pictures.new_zeros(n_pictures)
         for step in range(n_steps):
             missing = pictures - torch.sigmoid(canvas)
             looks = self.read(pictures, missing, h_decoder)
@@ -88,7 +88,7 @@ class PlainAlignDRAW(nn.Module):
             meaning = torch.bmm(alpha[:, None], encoded).squeeze(1)
             h_encoder, c_encoder = self.encoder(torch.cat([looks, h_decoder], 1), (h_encoder, c_encoder))
             mean, log_sd = self.mean(h_encoder), self.log_sd(h_encoder)
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
             z = mean + torch.exp(log_sd) * noise
             if step == 0:
                 prior_mean, prior_log_sd = torch.zeros_like(mean), torch.zeros_like(mean)

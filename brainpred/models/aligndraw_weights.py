@@ -68,14 +68,14 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
         with safe_open(path, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})["aligndraw"])
         config = AlignDRAWConfig(**{**header["config"], "canvas": tuple(header["config"]["canvas"])})
-        network = AlignDRAW(header["n_tokens"], config)
+        network, grammar = AlignDRAW(header["n_tokens"], config), str(header["grammar"])
         network.load_state_dict(safetensors.torch.load_file(path))
     except (SafetensorError, ConfigError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise CheckpointError(
             f"{path} does not hold alignDRAW weights written by brainpred ({error}). Expected a safetensors file whose "
             "header names grammar and sizes; train or download it again."
         ) from error
-    return network.eval().requires_grad_(False), str(header["grammar"])
+    return network.eval().requires_grad_(False), grammar
 
 
 def _resolve(weights: str | Path) -> Path:

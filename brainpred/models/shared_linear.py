@@ -9,20 +9,24 @@ from torch.autograd import Function
 __all__ = ["SharedLinear"]
 
 
+# What each step leaves, by its number: x, the gradient of what came out, and that summed over samples.
+Left = dict[int, tuple[Tensor, Tensor, Tensor]]
+
+
 class _Open(Function):
     """Stand for the weights in the graph: autograd comes here after every step, and sums what they left."""
 
     @staticmethod
-    def forward(ctx: Any, left: list[tuple[Tensor, Tensor]], weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, left: Left, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.left, ctx.dtype, ctx.has_bias = left, weight.dtype, bias is not None
         return weight.new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor | None]:
-        inputs, outputs = (torch.cat(parts) for parts in zip(*ctx.left, strict=True))
+        inputs, outputs, sums = zip(*ctx.left.values(), strict=True)
         ctx.left.clear()
-        bias = outputs.sum(0, dtype=ctx.dtype) if ctx.has_bias else None
-        return None, (outputs.T @ inputs).to(ctx.dtype), bias
+        weight = (torch.cat(outputs).T @ torch.cat(inputs)).to(ctx.dtype)
+        return None, weight, torch.stack(sums).sum(0) if ctx.has_bias else None
 
 
 class _Step(Function):
@@ -30,22 +34,22 @@ class _Step(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, token: Tensor, weight: Tensor, bias: Tensor | None, left: list[tuple[Tensor, Tensor]]
+        ctx: Any, x: Tensor, token: Tensor, weight: Tensor, bias: Tensor | None, left: Left, number: int
     ) -> Tensor:
         narrow = x.to(weight.dtype)
         ctx.save_for_backward(narrow, weight)
-        ctx.left, ctx.dtype = left, x.dtype
+        ctx.left, ctx.number, ctx.dtype = left, number, x.dtype
         return nn.functional.linear(narrow, weight, bias).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         x, weight = ctx.saved_tensors
         output = gradients[0].to(weight.dtype)
         token = None
         if ctx.needs_input_grad[1]:
-            ctx.left.append((x, output))
+            ctx.left[ctx.number] = (x, output, gradients[0].sum(0))
             token = torch.zeros((), dtype=ctx.dtype, device=x.device)
-        return (output @ weight).to(ctx.dtype), token, None, None, None
+        return (output @ weight).to(ctx.dtype), token, None, None, None, None
 
 
 class SharedLinear:
@@ -65,11 +69,14 @@ class SharedLinear:
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype):
         weight, bias = linear.weight, linear.bias
-        self._left: list[tuple[Tensor, Tensor]] = []
+        self._left: Left = {}
+        self._n_steps = 0
         self._token: Tensor = _Open.apply(self._left, weight, bias)  # type: ignore[no-untyped-call]
         self._weight = weight.detach().to(dtype)
         self._bias = None if bias is None else bias.detach().to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x, (n_samples, n_inputs), to (n_samples, n_outputs) of the same type."""
-        return _Step.apply(x, self._token, self._weight, self._bias, self._left)  # type: ignore[no-untyped-call]
+        self._n_steps += 1
+        arguments = (x, self._token, self._weight, self._bias, self._left, self._n_steps)
+        return _Step.apply(*arguments)  # type: ignore[no-untyped-call]

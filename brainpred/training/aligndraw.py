@@ -190,7 +190,7 @@ class AlignDRAWTraining(lightning.LightningModule):
         nll, kl = (part.mean() for part in self.network.loss(drawing, pictures))
         loss = nll + kl
         if self.entropy_penalty:
-            loss = loss + self.entropy_penalty * torch.special.entr(drawing.alpha).sum(2).mean()
+            loss = loss + self.entropy_penalty * _entropy(drawing.alpha)
         self.log_dict(
             {"nll": nll, "kl": kl, "train_loss": nll + kl}, on_step=False, on_epoch=True, batch_size=len(tokens)
         )
@@ -219,3 +219,8 @@ class AlignDRAWTraining(lightning.LightningModule):
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *arguments: Any, **options: Any) -> None:
         """Shorten long gradients."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+
+
+def _entropy(alpha: Tensor) -> Tensor:
+    """Give the mean entropy of attention in nats; at padding, where it is 0, without the infinite slope."""
+    return -(alpha * torch.log(alpha.clamp_min(torch.finfo(alpha.dtype).tiny))).sum(2).mean()

@@ -1,5 +1,7 @@
 """The captions of the studies: templates, tokens, words, what is held out, what is refused."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,98 @@ def test_held_out_combinations_are_never_seen_but_their_parts_are(grammar):
     assert {place for _, place in grammar.held_out} == places
     assert combinations | grammar.held_out == {(digit, place) for digit in range(10) for place in places}
     assert all(grammar.held_out & set(caption.scene) for caption in held_out)
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=GRAMMARS)
+def test_boundaries_are_where_one_word_ends_and_the_next_begins(grammar):
+    for caption in grammar.captions[:: 7 if grammar.characters else 3]:
+        letters = caption.text.replace(" ", "")
+        ends = (0, *caption.boundaries, len(letters))
+        assert tuple(letters[a:b] for a, b in pairwise(ends)) == caption.words
+    assert (grammar.name == "A") == all(len(token) == 1 for token in grammar.vocabulary[1:])
+
+
+def test_nothing_in_the_tokens_of_a_tells_words_apart():
+    for caption in A.captions:
+        assert "".join(caption.tokens) == caption.text
+        assert all(len(token) == 1 and not token.isspace() for token in caption.tokens)
+        assert len(caption.words) < len(caption.tokens)
+    for grammar in (B, ENGLISH):
+        assert all(caption.tokens == caption.words for caption in grammar.captions)
+
+
+def test_english_is_written_with_spaces_and_read_as_words():
+    caption = ENGLISH.parse("the digit 4 is at the bottom of the digit 7.")
+    assert caption.text == "the digit 4 is at the bottom of the digit 7."
+    assert caption.tokens == ("the", "digit", "4", "is", "at", "the", "bottom", "of", "the", "digit", "7", ".")
+    assert caption.scene == ((4, "bottom"), (7, "top"))
+    assert caption.boundaries[:4] == (3, 8, 9, 11)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text", "written"),
+    [
+        (A, "すうじ３が すうじ５　の したに ある", "すうじ3がすうじ5のしたにある。"),
+        (B, "数字 ０ が 画像 の 左上 に ある", "数字0が画像の左上にある。"),
+        (B, "\n数字０が画像の左上にある。\n", "数字0が画像の左上にある。"),
+        (ENGLISH, "The Digit ９ is on the RIGHT of the digit 2", "the digit 9 is on the right of the digit 2."),
+        (
+            ENGLISH,
+            "  the digit 9 is at  the top right\tof the image . ",
+            "the digit 9 is at the top right of the image.",
+        ),
+    ],
+)
+def test_captions_are_understood_as_people_write_them(grammar, text, written):
+    assert grammar.parse(text).text == written
+
+
+def test_encoding_of_unequal_captions_by_hand():
+    short, long = A.parse("すうじ3がすうじ5のうえにある。"), A.parse("すうじ3ががぞうのひだりうえにある。")
+    encoded = A.encode([short, long])
+    assert encoded.dtype == np.int64
+    assert encoded.shape == (2, len(long.tokens))
+    assert encoded[0, len(short.tokens) - 1] == A.vocabulary.index("。")
+    assert (encoded[0, len(short.tokens) :] == 0).all()
+    assert (encoded[1] > 0).all()
+    assert encoded[0, 3] == encoded[1, 3] == 4, "digit 0 is number 1"
+    assert A.encode([short]).shape == (1, len(short.tokens))
+    assert A.encode([]).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text", "message", "shown"),
+    [
+        (B, "数字7が犬の猫、犬にある。", "never read: 犬 猫 、\\.", "数字_が画像の左上にある。"),
+        (B, "すうじ3ががぞうのひだりうえにある。", "never read: す う じ", "数字_が画像の右にある。"),
+        (B, "数字77が画像の左にある。", "no sentence of grammar B", "数字_が画像の左にある。"),
+        (B, " \t\n", "The caption is empty", "数字_が画像の下にある。"),
+        (
+            ENGLISH,
+            "the digit 3 is at the left of the image",
+            "no sentence",
+            "the digit _ is at the top left of the image.",
+        ),
+        (ENGLISH, "quite a joy", "never read: q u j y", "the digit _ is on the right of the digit _."),
+    ],
+)
+def test_errors_name_what_is_wrong_and_show_what_can_be_said(grammar, text, message, shown):
+    with pytest.raises(ConfigError, match=message) as caught:
+        grammar.parse(text)
+    assert shown in str(caught.value)
+    assert str(caught.value).endswith(str(grammar))
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=GRAMMARS)
+def test_ten_combinations_are_held_out_and_each_half_of_them_is_seen_elsewhere(grammar):
+    seen, held_out = grammar.split()
+    assert len(grammar.held_out) == 10
+    assert len({digit for digit, _ in grammar.held_out}) == 10
+    for digit, place in grammar.held_out:
+        assert len({at for caption in seen for one, at in caption.scene if one == digit} - {place}) >= 2
+        assert len({one for caption in seen for one, at in caption.scene if at == place} - {digit}) >= 2
+    assert len(seen) + len(held_out) == len(grammar.captions)
+    assert set(seen).isdisjoint(held_out)
+    assert {caption.text for caption in (*seen, *held_out)} == {caption.text for caption in grammar.captions}
+    assert not any(pair in grammar.held_out for caption in seen for pair in caption.scene)
+    assert len({tuple(place for _, place in caption.scene) for caption in seen}) == len(grammar.templates)
