@@ -112,6 +112,8 @@ def test_half_files_draw_nearly_the_same_and_are_half_as_large(tmp_path, network
     assert torch.equal(drawn[0], own)
     assert 0 < (drawn[1] - own).abs().max() < 0.05
     assert sizes[0] == 2 * sizes[1]
+    for name, weight in load_file(tmp_path / "w").items():
+        torch.testing.assert_close(weight.float(), network.state_dict()[name], rtol=2**-11, atol=2**-24)
     assert all(weight.dtype == torch.float32 for weight in network.parameters()), "the network itself stays as it was"
 
 

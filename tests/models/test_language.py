@@ -102,6 +102,14 @@ def test_tokens_begin_as_ones_among_zeros_or_as_rows_of_an_embedding():
     assert weight.shape == (N_TOKENS, 3)
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_padding_is_never_learned(kind):
+    encoder = _encoder(kind, n_embedding=3)
+    (encoder(torch.tensor([[4, 2, 0, 0], [1, 2, 3, 0]])) ** 2).sum().backward()
+    moved = encoder.embedding.weight.grad.abs().sum(1).nonzero().flatten().tolist()
+    assert moved == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("kind", "n_outputs"), [("bidirectional", 10), ("forward", 5), ("embedding", 10), ("convolution", 5)]
 )

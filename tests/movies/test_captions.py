@@ -107,6 +107,23 @@ def test_nothing_in_the_tokens_of_a_tells_words_apart():
         assert all(caption.tokens == caption.words for caption in grammar.captions)
 
 
+@pytest.mark.parametrize("grammar", [A, ENGLISH], ids=["A", "english"])
+def test_the_second_digit_is_opposite_the_first(grammar):
+    opposites = {("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")}
+    places = [tuple(place for _, place in caption.scene) for caption in grammar.captions if len(caption.scene) == 2]
+    assert set(places) == opposites
+    assert len(places) == 400
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=GRAMMARS)
+def test_words_say_the_place_of_the_scene(grammar):
+    words = {"left": "ひだり 左 left", "right": "みぎ 右 right", "top": "うえ 上 top", "bottom": "した 下 bottom"}
+    for caption in grammar.captions:
+        said = {name for name, forms in words.items() if any(form in caption.text for form in forms.split())}
+        assert said == set(caption.scene[0][1].split())
+        assert [int(word) for word in caption.words if word.isdigit()] == [digit for digit, _ in caption.scene]
+
+
 def test_english_is_written_with_spaces_and_read_as_words():
     caption = ENGLISH.parse("the digit 4 is at the bottom of the digit 7.")
     assert caption.text == "the digit 4 is at the bottom of the digit 7."
