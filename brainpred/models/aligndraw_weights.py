@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import safetensors.torch
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
-from brainpred.storage import atomic_path
+from brainpred.models.weights_files import find_weights, write_weights
 
 __all__ = ["SHIPPED", "load_aligndraw", "save_aligndraw"]
 
@@ -32,12 +31,11 @@ def save_aligndraw(network: AlignDRAW, path: Path | str, grammar: str, *, half: 
     half : bool
         Store float16 in place of float32: half the size.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights = network.state_dict()
     if half:
         weights = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
     header = {"grammar": grammar, "n_tokens": network.language.n_tokens, "config": asdict(network.config)}
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata={"aligndraw": json.dumps(header)})
+    write_weights(weights, path, ("aligndraw", header))
 
 
 def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
@@ -63,7 +61,7 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
     CheckpointError
         If the file is damaged or holds something else.
     """
-    path = _resolve(weights)
+    path = find_weights(weights, "alignDRAW", SHIPPED)
     try:
         with safe_open(path, framework="pt") as stream:
             header = json.loads((stream.metadata() or {})["aligndraw"])
@@ -76,17 +74,3 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
             "header names grammar and sizes; train or download it again."
         ) from error
     return network.eval().requires_grad_(False), grammar
-
-
-def _resolve(weights: str | Path) -> Path:
-    """Find the file of a shipped network by name, or take the path given."""
-    if str(weights) in SHIPPED:
-        with as_file(files("brainpred.models") / "weights" / f"aligndraw_{str(weights).lower()}.safetensors") as path:
-            return Path(path)
-    path = Path(weights)
-    if not path.is_file():
-        raise ConfigError(
-            f"No alignDRAW weights {str(weights)!r}: neither a file nor one of those that ship "
-            f"({', '.join(SHIPPED)}). Train one with: brainpred train aligndraw"
-        )
-    return path

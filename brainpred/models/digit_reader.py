@@ -1,6 +1,5 @@
 """A small network that reads handwritten digits: the judge of what generative models draw."""
 
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import safetensors.torch
@@ -9,7 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from brainpred.errors import CheckpointError
-from brainpred.storage import atomic_path
+from brainpred.models.weights_files import shipped_weights, write_weights
 
 __all__ = ["DigitReader", "load_digit_reader", "save_digit_reader"]
 
@@ -47,8 +46,7 @@ class DigitReader(nn.Sequential):
 
 def save_digit_reader(reader: DigitReader, path: Path | str) -> None:
     """Write the weights as safetensors."""
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file({name: w.contiguous() for name, w in reader.state_dict().items()}, temporary)
+    write_weights(reader.state_dict(), path)
 
 
 def load_digit_reader(path: Path | str | None = None) -> DigitReader:
@@ -71,8 +69,7 @@ def load_digit_reader(path: Path | str | None = None) -> DigitReader:
     """
     reader = DigitReader()
     try:
-        with as_file(files("brainpred.models") / "weights" / _SHIPPED) as shipped:
-            reader.load_state_dict(safetensors.torch.load_file(path or shipped))
+        reader.load_state_dict(safetensors.torch.load_file(path or shipped_weights(_SHIPPED)))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise CheckpointError(f"{path or _SHIPPED} holds no reader of digits ({error}).") from error
     return reader.eval().requires_grad_(False)

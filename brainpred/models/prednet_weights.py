@@ -1,7 +1,6 @@
 """Save and load PredNet's weights: safetensors files that name their own layer sizes."""
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.prednet import PredNet
-from brainpred.storage import atomic_path, file_fingerprint
+from brainpred.models.weights_files import find_weights, write_weights
+from brainpred.storage import file_fingerprint
 
 __all__ = ["SHIPPED", "load_prednet", "read_frame_size", "save_prednet", "weights_fingerprint"]
 
@@ -29,25 +29,8 @@ def save_prednet(network: PredNet, path: Path | str, frame_size: tuple[int, int]
     frame_size : (height, width), optional
         Frame size in pixels that the network was trained on; movies are brought to it by default.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    # One entry: safetensors writes several in no fixed order, and equal weights must give equal files.
-    metadata = {"prednet": json.dumps({"channels": network.channels, "frame_size": frame_size})}
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata=metadata)
-
-
-def _resolve(weights: str | Path) -> Path:
-    """Find the file of a shipped network by name, or take the path given."""
-    if str(weights) in SHIPPED:
-        with as_file(files("brainpred.models") / "weights" / f"prednet_{weights}.safetensors") as path:
-            return Path(path)
-    path = Path(weights)
-    if not path.is_file():
-        raise ConfigError(
-            f"No PredNet weights {str(weights)!r}: neither a file nor one of those that ship "
-            f"({', '.join(SHIPPED)}). Train one with: brainpred train prednet"
-        )
-    return path
+    header = {"channels": network.channels, "frame_size": frame_size}
+    write_weights(network.state_dict(), path, ("prednet", header))
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
@@ -85,7 +68,7 @@ def read_frame_size(weights: str | Path = "small") -> tuple[int, int]:
     ConfigError
         If the file does not say.
     """
-    size = _read_header(_resolve(weights))["frame_size"]
+    size = _read_header(find_weights(weights, "PredNet", SHIPPED))["frame_size"]
     if size is None:
         raise ConfigError(f"{weights} does not say which frame size it was trained on: state it with --size HxW.")
     return int(size[0]), int(size[1])
@@ -111,7 +94,7 @@ def load_prednet(weights: str | Path = "small") -> PredNet:
     CheckpointError
         If the file is damaged or holds something else.
     """
-    path = _resolve(weights)
+    path = find_weights(weights, "PredNet", SHIPPED)
     channels = _read_header(path)["channels"]
     try:
         network = PredNet(channels)
@@ -134,4 +117,4 @@ def weights_fingerprint(weights: str | Path = "small") -> str:
     str
         16 hexadecimal digits.
     """
-    return file_fingerprint(_resolve(weights))
+    return file_fingerprint(find_weights(weights, "PredNet", SHIPPED))
