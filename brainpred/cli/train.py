@@ -12,6 +12,11 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Train networks.", no_args_is_help=True)
 
+Mnist = Annotated[
+    Path | None,
+    typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
+]
+
 
 @app.callback()
 def _group() -> None:
@@ -87,18 +92,13 @@ def prednet(
     )  # fmt: skip
     if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes that train together
         return
-    typer.echo(f"Weights: {weights}")
-    typer.echo(f"Model card: {weights.with_suffix('.md')}")
-    typer.echo(f"Scores on held-out clips: {out / 'scores.json'}")
+    _say_where(weights, "Scores on held-out clips")
 
 
 @app.command()
 def aligndraw(
     study: Annotated[str, typer.Option(help="Captions: A (characters), B (words) or english.")] = "B",
-    mnist: Annotated[
-        Path | None,
-        typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
-    ] = None,
+    mnist: Mnist = None,
     encoder: Annotated[
         str, typer.Option(help="Encoder of captions: bidirectional, forward, embedding or convolution.")
     ] = "bidirectional",
@@ -127,17 +127,12 @@ def aligndraw(
     )  # fmt: skip
     out = out or Path("results") / f"aligndraw_{study}"
     weights = train_aligndraw(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet))
-    typer.echo(f"Weights: {weights}")
-    typer.echo(f"Model card: {weights.with_suffix('.md')}")
-    typer.echo(f"Scores: {out / 'scores.json'}")
+    _say_where(weights)
 
 
 @app.command()
 def digits(
-    mnist: Annotated[
-        Path | None,
-        typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
-    ] = None,
+    mnist: Mnist = None,
     out: Annotated[Path, typer.Option(help="Folder for weights and logs.")] = Path("results/digits"),
     data: Data = None,
     device: Device = "auto",
@@ -150,6 +145,11 @@ def digits(
     weights = train_digit_reader(
         out, DigitTrainingConfig(seed=seed), mnist=mnist, data=data, device=device, reporter=reporter(quiet)
     )
+    _say_where(weights)
+
+
+def _say_where(weights: Path, scores: str = "Scores") -> None:
+    """Say where the results of a training are."""
     typer.echo(f"Weights: {weights}")
     typer.echo(f"Model card: {weights.with_suffix('.md')}")
-    typer.echo(f"Scores: {out / 'scores.json'}")
+    typer.echo(f"{scores}: {weights.with_name('scores.json')}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError
 
-__all__ = ["GRAMMARS", "PADDING_TOKEN", "Caption", "Grammar", "Template", "load_grammar"]
+__all__ = ["GRAMMARS", "PADDING_TOKEN", "Caption", "Grammar", "Template", "group_by_template", "load_grammar"]
 
 PADDING_TOKEN = ""  # number 0 of every vocabulary
 BLANK = "_"  # stands for a digit in a template
@@ -194,6 +194,30 @@ class Grammar:
         for caption in self.captions:
             parts[not self.held_out.isdisjoint(caption.scene)].append(caption)
         return tuple(parts[0]), tuple(parts[1])
+
+
+def group_by_template(captions: Iterable[Caption]) -> list[list[Caption]]:
+    """Part captions by their templates, which the places in the order of naming tell apart.
+
+    Parameters
+    ----------
+    captions : iterable of Caption
+        Captions of one grammar.
+
+    Returns
+    -------
+    list of list of Caption
+        A list a template, in the order in which templates first come.
+
+    Examples
+    --------
+    >>> [len(group) for group in group_by_template(load_grammar("B").captions)]
+    [10, 10, 10, 10, 10, 10, 10, 10]
+    """
+    groups: dict[tuple[str, ...], list[Caption]] = {}
+    for caption in captions:
+        groups.setdefault(tuple(place for _, place in caption.scene), []).append(caption)
+    return list(groups.values())
 
 
 def _plain(text: str) -> str:

@@ -1,6 +1,5 @@
 """Where data lie, the folder that a user keeps and the one that brainpred fills itself, and how files get there."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -152,9 +151,7 @@ def _state(path: Path, download: Download) -> str:
     """Say what is there, or else what is to be done."""
     if not path.is_file():
         return DOWNLOADED
-    with open(path, "rb") as stream:
-        same = hashlib.file_digest(stream, "sha256").hexdigest() == download.sha256
-    return THERE if same else ANOTHER
+    return THERE if pooch.file_hash(str(path)) == download.sha256 else ANOTHER
 
 
 def _download(download: Download, path: Path, advance: Callable[[float], None]) -> None:

@@ -122,6 +122,7 @@ def drawing_frames(
     middles = np.cumsum(lengths + separator) - lengths / 2 - separator
     total = middles[-1] + lengths[-1] / 2
     size = min(22.0, 0.92 * width * 0.72 / total)
+    font = japanese(size)
     places = 0.5 + (middles - total / 2) * size / 72 * 100 / width
     for step, (attention, picture) in enumerate(zip(alpha, pictures, strict=True)):
         figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
@@ -130,8 +131,8 @@ def drawing_frames(
         axes.set_axis_off()
         for place, token, weight in zip(places, caption.tokens, attention, strict=True):
             colour = ATTENTION_COLOURS(0.25 + 0.75 * float(weight) / max(float(attention.max()), 1e-6))
-            figure.text(place, 0.13, token, ha="center", va="center", color=INK, fontproperties=japanese(size))
-            figure.text(place, 0.07, "■", ha="center", va="center", color=colour, fontproperties=japanese(size))
+            figure.text(place, 0.13, token, ha="center", va="center", color=INK, fontproperties=font)
+            figure.text(place, 0.07, "■", ha="center", va="center", color=colour, fontproperties=font)
         figure.text(0.5, 0.025, f"step {step + 1} of {len(alpha)}", ha="center", va="center", color=MUTED, size=10)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw
-from brainpred.movies.captions import GRAMMARS, Caption, Grammar, load_grammar
+from brainpred.movies.captions import GRAMMARS, Caption, Grammar, group_by_template, load_grammar
 from brainpred.probes.attention import attention_entropy, boundary_agreement, boundary_strength, drawing_agreement
 from brainpred.probes.composition import analogies, compositionality, summarise
 from brainpred.progress import SILENT, Reporter
@@ -250,10 +250,8 @@ def study_attention(
 
 def _look_at_attention(network: AlignDRAW, grammar: Grammar, seed: int, device: str) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    by_template: dict[tuple[str, ...], list[Caption]] = {}
-    for caption in grammar.captions:
-        by_template.setdefault(tuple(place for _, place in caption.scene), []).append(caption)
-    chosen = [found[i] for found in by_template.values() for i in rng.integers(len(found), size=SAMPLES_A_TEMPLATE)]
+    templates = group_by_template(grammar.captions)
+    chosen = [captions[i] for captions in templates for i in rng.integers(len(captions), size=SAMPLES_A_TEMPLATE)]
     alpha, pictures = watch_drawing(network, grammar, chosen, seed=seed, device=device)
     alphas = [rows[:, : len(caption.tokens)] for rows, caption in zip(alpha, chosen, strict=True)]
     starts = range(0, len(chosen), SAMPLES_A_TEMPLATE)

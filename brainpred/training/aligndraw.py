@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from brainpred.models.aligndraw import AlignDRAW
-from brainpred.movies.captions import Caption, Grammar
+from brainpred.movies.captions import Caption, Grammar, group_by_template
 from brainpred.movies.scenes import DigitImages, paint_scenes
 
 __all__ = ["RECIPES", "AlignDRAWTraining", "Recipe", "SceneBatches", "SceneData"]
 
 WARM_UP_STEPS = 200
 VALIDATION_SCENES = 400
+VALIDATION_EPOCH = 2**32 - 1  # which no training reaches
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,7 @@ class SceneBatches(Dataset[Scenes]):
     ):
         self.grammar, self.digits = grammar, digits
         self.batch_size, self.n_batches, self.seed, self.epoch = batch_size, n_batches, seed, epoch
-        # The places, in the order of naming, tell the template.
-        by_template: dict[tuple[str, ...], list[Caption]] = {}
-        for caption in captions:
-            by_template.setdefault(tuple(place for _, place in caption.scene), []).append(caption)
-        self._templates = list(by_template.values())
+        self._templates = group_by_template(captions)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -150,7 +147,7 @@ class SceneData(lightning.LightningDataModule):
         self.train = SceneBatches(grammar, seen, digits.train, batch_size, n_batches, seed=seed)
         n_validation = max(1, VALIDATION_SCENES // batch_size)
         self.validation = SceneBatches(
-            grammar, seen, digits.validation, batch_size, n_validation, seed=seed, epoch=-1 % 2**32
+            grammar, seen, digits.validation, batch_size, n_validation, seed=seed, epoch=VALIDATION_EPOCH
         )
 
     def train_dataloader(self) -> DataLoader[Scenes]:
