@@ -9,7 +9,7 @@ import typer
 from brainpred.errors import ConfigError
 from brainpred.progress import SILENT, Reporter, RichReporter
 
-__all__ = ["Data", "Device", "Layers", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
+__all__ = ["Data", "Device", "Layers", "Mnist", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
 
 LIST_OPTIONS = ("--layers", "--delays", "--movies", "--movie", "--units", "--hold-out")
 
@@ -18,6 +18,10 @@ Data = Annotated[
     typer.Option(help="Folder that holds one folder a data set (default: $BRAINPRED_DATA, else the cache)."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Mnist = Annotated[
+    Path | None,
+    typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
+]
 Layers = Annotated[list[str] | None, typer.Option(help="Layers, such as: --layers R0 R1.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results (default: results/<dataset>/<subject>).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
