@@ -1,5 +1,6 @@
 """Commands of the generative probes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,6 +101,39 @@ def composition(
         if out and name == "composition":
             with atomic_path(out / "composition.png") as temporary:
                 composition_figure(table).savefig(temporary, dpi=150)
+
+
+@bridge.command()
+def mnist(
+    pairs: Annotated[
+        list[int] | None, typer.Option(help="Numbers of pairs, such as: --pairs 256 1024 8192 (the default).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often, with other pairs.")] = 3,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Out of: default, document, "opposite divergence", "network mixture", "joint mixture", Bayes (default: all).'
+        ),
+    ] = None,
+    document: Annotated[bool, typer.Option("--document", help="Document 002's setting alone.")] = False,
+    scored: Annotated[int, typer.Option(help="Digits whose likelihood is estimated.")] = 200,
+    mnist: Mnist = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("results/bridge_mnist"),
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Run document 002's experiments: images from labels, labels from images, from few pairs."""
+    from brainpred.studies.digit_bridge import SETTINGS, DigitBridgeConfig, bridge_digits
+
+    chosen = ("document",) if document else tuple(settings or SETTINGS)
+    config = DigitBridgeConfig(seeds=seeds, n_scored=scored, settings=chosen, seed=seed)
+    if pairs:
+        config = replace(config, pairs=tuple(pairs), more_pairs=())
+    bridge_digits(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
+    for name in ("table1", "table2"):
+        typer.echo((out / f"{name}.tsv").read_text(), nl=False)
+    typer.echo(f"Results: {out}")
 
 
 @bridge.command()

@@ -18,7 +18,7 @@ from torch.distributions import Categorical
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.conditionals import DIVERGENCES, Latents, fit_linear, fit_network
 from brainpred.models.guided import Evidence, NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
-from brainpred.models.joint_mixture import PRIOR_PAIRS, fit_joint_mixture
+from brainpred.models.joint_mixture import PRIOR_PAIRS, JointMixture, fit_joint_mixture
 from brainpred.models.likelihood import (
     LatentModel,
     LikelihoodEstimate,
@@ -35,7 +35,7 @@ FAMILIES = ("joint", "gaussian", "mixture", "linear")
 BASES = ("conditional", "standard", "pairs")
 ESTIMATORS = ("importance", "conditional", "grid")
 FEWEST_PAIRS = 8
-N_SOURCE = 8  # draws of the source's latents that a density is averaged over
+N_SOURCE = 16  # draws of the source's latents that a density is averaged over
 N_NORMALISER = 2048  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 AT_ONCE = 20_000  # latents whose evidence is computed in one go
@@ -49,6 +49,7 @@ class _Settings:
     divergence: str
     base: str
     guidance: float
+    guide: str
     n_components: int
     updates: int
     seed: int
@@ -89,6 +90,9 @@ class LatentBridge:
         Where draws begin.
     guidance : float
         Weight of the opposite conditional, 0 or more.
+    guide : {"joint", "gaussian", "mixture", "linear"} or None
+        Family of the opposite conditional; None: that of ``family``. Another one errs otherwise than the conditional
+        that it corrects.
     n_components : int
         Of the family ``"mixture"``; the joint mixture chooses its own number.
     updates : int
@@ -131,15 +135,16 @@ class LatentBridge:
         divergence: str = "forward",
         base: str = "conditional",
         guidance: float = 0.0,
+        guide: str | None = None,
         n_components: int = 10,
         updates: int = 1500,
         seed: int = 0,
     ):
-        for what, value, choices in (
-            ("family", family, FAMILIES), ("divergence", divergence, DIVERGENCES), ("base", base, BASES),
-        ):  # fmt: skip
-            if value not in choices:
-                raise ConfigError(f"Unknown {what} {value!r} of a bridge. Choose one of: {', '.join(choices)}.")
+        chosen = {"family": family, "guide": guide or family, "divergence": divergence, "base": base}
+        allowed = {"family": FAMILIES, "guide": FAMILIES, "divergence": DIVERGENCES, "base": BASES}
+        for what, value in chosen.items():
+            if value not in allowed[what]:
+                raise ConfigError(f"Unknown {what} {value!r} of a bridge. Choose one of: {', '.join(allowed[what])}.")
         if divergence == "reverse" and family not in ("gaussian", "mixture"):
             raise ConfigError(f"The family {family!r} is fitted by the forward divergence; reverse is for networks.")
         if not guidance >= 0 or (guidance == 0 and base != "conditional"):
@@ -149,7 +154,9 @@ class LatentBridge:
         if n_components < 1 or updates < 1:
             raise ConfigError(f"n_components and updates must be 1 or more, received {n_components} and {updates}.")
         self.source, self.target = source, target
-        self.settings = _Settings(family, divergence, base, float(guidance), n_components, updates, seed)
+        self.settings = _Settings(
+            family, divergence, base, float(guidance), guide or family, n_components, updates, seed
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ fitting
 
@@ -181,35 +188,41 @@ class LatentBridge:
         self.chosen_: dict[str, Any] = {}
         self._forward: nn.Module | None = None
         self._backward: nn.Module | None = None
-        wanted = [settings.base == "conditional", settings.guidance > 0]
-        if settings.family == "joint":
-            with reporter.task("Bridge", 100) as advance:
-                # What is wanted more is what cross-validation goes by.
-                ends = (source, target) if wanted[0] else (target, source)
-                mixture, self.chosen_ = fit_joint_mixture(*ends, seed=settings.seed, advance=advance)
-            self._forward, self._backward = (mixture, mixture.swapped()) if wanted[0] else (mixture.swapped(), mixture)
-        else:
-            if wanted[0]:
-                self._forward, self.curve_ = self._fit_one(source, target, self.source, generator, reporter)
-            if wanted[1]:
-                self._backward, _ = self._fit_one(target, source, self.target, generator, reporter)
+        if settings.base == "conditional":
+            self._forward = self._fit_one(settings.family, source, target, self.source, generator, reporter)
+        if settings.guidance > 0 and settings.guide == "joint" and isinstance(self._forward, JointMixture):
+            self._backward = self._forward.swapped()
+        elif settings.guidance > 0:
+            self._backward = self._fit_one(settings.guide, target, source, self.target, generator, reporter)
         size = target[0].shape[1]
         standard = (torch.zeros(size), torch.eye(size))
         self._prior = _normal_of_pairs(target) if settings.base == "pairs" else standard
         return self
 
     def _fit_one(
-        self, given: Latents, wanted: Latents, model: LatentModel, generator: torch.Generator, reporter: Reporter
-    ) -> tuple[nn.Module, list[float]]:
-        """Fit the conditional of one direction."""
+        self,
+        family: str,
+        given: Latents,
+        wanted: Latents,
+        model: LatentModel,
+        generator: torch.Generator,
+        reporter: Reporter,
+    ) -> nn.Module:
+        """Fit the conditional of one direction; ``model`` is that of the latents given."""
         settings = self.settings
-        if settings.family == "linear":
-            return fit_linear(given, wanted, _what_latents_mean(model), generator), []
+        if family == "linear":
+            return fit_linear(given, wanted, _what_latents_mean(model), generator)
+        if family == "joint":
+            with reporter.task("Bridge", 100) as advance:
+                mixture, self.chosen_ = fit_joint_mixture(given, wanted, seed=settings.seed, advance=advance)
+            return mixture
         with reporter.task("Bridge", settings.updates) as advance:
-            return fit_network(
-                given, wanted, n_components=settings.n_components if settings.family == "mixture" else 1,
+            network, curve = fit_network(
+                given, wanted, n_components=settings.n_components if family == "mixture" else 1,
                 divergence=settings.divergence, updates=settings.updates, generator=generator, advance=advance,
             )  # fmt: skip
+        self.curve_ = self.curve_ or curve
+        return network
 
     def _latents_of_pairs(self, pairs: tuple[Tensor, Tensor]) -> tuple[Latents, Latents]:
         """Check pairs and infer their latents."""
@@ -435,7 +448,7 @@ class LatentBridge:
         with torch.no_grad():
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
-            density = self.log_density(x, generator)
+            density = self.log_density(x)  # the same for all estimators
             if estimator == "grid":
                 return grid_log_likelihood(self.target, y, density)
             return importance_log_likelihood(self.target, y, density, n_draws, generator)

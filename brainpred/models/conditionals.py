@@ -94,6 +94,8 @@ def fit_network(
 
     where :math:`p_i` is the posterior wanted. The reverse one is document 002's; where many pairs share nearly the same
     z it settles on one place among their posteriors (it seeks a mode), while the forward one must cover all of them.
+    A mixture is also trained half-way between pairs, where it has to name both ends in proportion (mixup), lest it be
+    sure of itself where there are no pairs.
 
     Parameters
     ----------
@@ -119,7 +121,8 @@ def fit_network(
 
     References
     ----------
-    Document 002, equations 2 to 4; the sum there is N times this mean, which moves no minimum.
+    Document 002, equations 2 to 4; the sum there is N times this mean, which moves no minimum. Zhang, Cisse, Dauphin
+    and Lopez-Paz, "mixup: beyond empirical risk minimization", ICLR 2018.
     """
     n_pairs, batch = len(given[0]), min(BATCH, len(given[0]))
     with torch.random.fork_rng(devices=[]):
@@ -131,13 +134,15 @@ def fit_network(
     for _ in range(updates):
         rows = torch.randperm(n_pairs, generator=generator)[:batch]
         z = given[0][rows] + given[1][rows] * torch.randn((batch, given[0].shape[1]), generator=generator)
-        posterior = Independent(Normal(wanted[0][rows], wanted[1][rows]), 1)
-        q = network.given(z)
-        noise = torch.randn((batch, wanted[0].shape[1]), generator=generator)
         if divergence == "reverse":
-            loss = _reverse(q, posterior, generator).mean()
+            posterior = Independent(Normal(wanted[0][rows], wanted[1][rows]), 1)
+            loss = _reverse(network.given(z), posterior, generator).mean()
         else:
-            loss = -q.log_prob(wanted[0][rows] + wanted[1][rows] * noise).mean()
+            target = wanted[0][rows] + wanted[1][rows] * torch.randn((batch, wanted[0].shape[1]), generator=generator)
+            share = torch.rand(batch, generator=generator) if n_components > 1 else torch.ones(batch)
+            other = torch.randperm(batch, generator=generator)
+            q = network.given(share[:, None] * z + (1 - share[:, None]) * z[other])
+            loss = -(share * q.log_prob(target) + (1 - share) * q.log_prob(target[other])).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

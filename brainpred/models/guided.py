@@ -16,7 +16,7 @@ CLIMBS = 100
 CLIMB_RATE = 0.1
 SLICES = 20  # updates of each draw by elliptical slice sampling
 MOST_SHRINKS = 40
-KEPT = 24  # components of a mixture that a density is summed over, the heaviest of each sample
+LEFT_OUT = 1e-4  # weight of the components that a density need not be summed over
 STARTS = 4  # of the search for the mode
 
 # Latents (m, d) and the samples (m,) that they are for, to logarithms (m,), up to a constant for each sample.
@@ -89,7 +89,9 @@ class NormalMixture:
     def log_prob(self, z: Tensor) -> Tensor:
         """Give the log density of latents (k, n, d): (k, n)."""
         d = z.shape[-1]
-        logits, kept = self.logits.topk(min(KEPT, self.logits.shape[1]), dim=1)  # (n, kept)
+        logits, kept = self.logits.sort(dim=1, descending=True)
+        n_kept = int((logits.exp().cumsum(dim=1) < 1 - LEFT_OUT).sum(dim=1).max()) + 1
+        logits, kept = logits[:, :n_kept], kept[:, :n_kept]
         rows = torch.arange(len(kept))[:, None]
         means, total = self.means[rows, kept], torch.full(z.shape[:-1], -torch.inf, dtype=z.dtype)
         if self.shared:

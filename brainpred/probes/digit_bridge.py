@@ -46,7 +46,9 @@ def _own_variance(image_vae: VAE, held_out: Digits, generator: torch.Generator) 
 
 
 def _joined(parts: list[LikelihoodEstimate]) -> LikelihoodEstimate:
-    values, errors, effective = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective"))
+    values, errors, effective = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective")
+    )
     return LikelihoodEstimate(values, errors, effective)
 
 
@@ -60,7 +62,7 @@ def _columns(name: str, estimate: LikelihoodEstimate) -> dict[str, float]:
 def judge_images(
     bridge: LatentBridge, held_out: Digits, reader: DigitReader, n_scored: int, seed: int
 ) -> tuple[dict[str, float], Tensor]:
-    """Judge images generated from labels.
+    r"""Judge images generated from labels.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def judge_images(
     Returns
     -------
     dict of str to float
-        ``log_p_x``, :math:`\\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval of the draws) and
+        ``log_p_x``, :math:`\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval of the draws) and
         ``_effective`` (median effective draws of 500); ``log_p_x_document``, document 002's estimate; ``recognised``,
         the part of generated pictures read as their label; ``diversity``, their variance within a label over that of
         what the image model makes of held-out images' own latents.
@@ -106,7 +108,7 @@ def judge_images(
 def judge_labels(
     bridge: LatentBridge, held_out: Digits, n_scored: int, n_read: int, seed: int
 ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
-    """Judge labels inferred from images.
+    r"""Judge labels inferred from images.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def judge_labels(
     Returns
     -------
     dict of str to float
-        ``log_p_y``, :math:`\\log p(y|x)` importance-sampled, with ``_low``, ``_high`` and ``_effective``;
+        ``log_p_y``, :math:`\log p(y|x)` importance-sampled, with ``_low``, ``_high`` and ``_effective``;
         ``log_p_y_grid``, the same by quadrature; ``log_p_y_document``, document 002's estimate; ``accuracy``, the part
         of images whose most probable label is right.
     (Tensor (n_read, 2), Tensor (n_read,))
@@ -134,7 +136,11 @@ def judge_labels(
     )
     estimates = {
         name: _joined([bridge.log_likelihood(x, y, kind, n, generator) for x, y in pairs])
-        for name, kind, n in (("", "importance", 500), ("_grid", "grid", 1), ("_document", "conditional", DOCUMENT_DRAWS))
+        for name, kind, n in (
+            ("", "importance", 500),
+            ("_grid", "grid", 1),
+            ("_document", "conditional", DOCUMENT_DRAWS),
+        )
     }
     right, points = [], []
     for x, y in zip(held_out.pictures[:n_read].split(500), held_out.labels[:n_read].split(500), strict=True):
@@ -153,7 +159,7 @@ def judge_labels(
 
 @torch.no_grad()
 def own_scores(models: Mapping[str, VAE], held_out: Digits, n_scored: int, seed: int) -> dict[str, float]:
-    """Score the two models by themselves: what document 002 compares its bridges with.
+    r"""Score the two models by themselves: what document 002 compares its bridges with.
 
     Parameters
     ----------
@@ -169,14 +175,15 @@ def own_scores(models: Mapping[str, VAE], held_out: Digits, n_scored: int, seed:
     Returns
     -------
     dict of str to float
-        As :func:`judge_images` and :func:`judge_labels`, with the marginals :math:`\\log p(x)` and :math:`\\log p(y)`
+        As :func:`judge_images` and :func:`judge_labels`, with the marginals :math:`\log p(x)` and :math:`\log p(y)`
         and document 002's estimates, whose latents come from the posterior of the datum itself.
     """
     generator = torch.Generator().manual_seed(seed)
     scores: dict[str, float] = {}
     for name, model, data in (
-        ("log_p_x", models["image"], held_out.pictures[:n_scored]), ("log_p_y", models["label"], held_out.labels[:n_scored])
-    ):  # fmt: skip
+        ("log_p_x", models["image"], held_out.pictures[:n_scored]),
+        ("log_p_y", models["label"], held_out.labels[:n_scored]),
+    ):
         parts = data.split(AT_ONCE)
         marginal = [importance_log_likelihood(model, part, generator=generator) for part in parts]
         scores |= _columns(name, _joined(marginal))

@@ -218,7 +218,7 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> tuple[NDArray[np.flo
 
         reporter.say(f"--images: {pictures.shape[1]} x {pictures.shape[2]} pixels are resized to {SIDE} x {SIDE}.")
         resized = [resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in pictures]
-        pictures = np.stack(resized).astype(np.float32)
+        pictures = np.asarray(resized, dtype=np.float32)
     return voxels, pictures
 
 
