@@ -112,7 +112,8 @@ def mnist(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            help='Out of: default, document, "opposite divergence", "network mixture", "joint mixture", Bayes (default: all).'
+            help="Out of: default, document, 'opposite divergence', 'network mixture', 'joint mixture', Bayes "
+            "(default: all)."
         ),
     ] = None,
     document: Annotated[bool, typer.Option("--document", help="Document 002's setting alone.")] = False,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from brainpred.models.likelihood import (
 )
 from brainpred.progress import SILENT, Reporter
 
-__all__ = ["BASES", "ESTIMATORS", "FAMILIES", "LatentBridge"]
+__all__ = ["BASES", "ESTIMATORS", "FAMILIES", "BridgeState", "LatentBridge", "latent_features"]
 
 FAMILIES = ("joint", "gaussian", "mixture", "linear")
 BASES = ("conditional", "standard", "pairs")
@@ -53,6 +54,14 @@ class _Settings:
     n_components: int
     updates: int
     seed: int
+
+
+class BridgeState(NamedTuple):
+    """Hold what a bridge has learned: the two conditionals, where there are such, and the prior of its draws."""
+
+    forward: nn.Module | None
+    backward: nn.Module | None
+    prior: tuple[Tensor, Tensor]
 
 
 class LatentBridge:
@@ -211,7 +220,7 @@ class LatentBridge:
         """Fit the conditional of one direction; ``model`` is that of the latents given."""
         settings = self.settings
         if family == "linear":
-            return fit_linear(given, wanted, _what_latents_mean(model), generator)
+            return fit_linear(given, wanted, latent_features(model), generator)
         if family == "joint":
             with reporter.task("Bridge", 100) as advance:
                 mixture, self.chosen_ = fit_joint_mixture(given, wanted, seed=settings.seed, advance=advance)
@@ -262,6 +271,39 @@ class LatentBridge:
                 "data as the model was trained on."
             ) from error
         return mean.float(), spread.float()
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: Path | str) -> None:
+        """Write what was learned as safetensors; source and target are not part of it."""
+        from brainpred.models.bridge_files import save_bridge
+
+        save_bridge(self, path)
+
+    @classmethod
+    def load(cls, path: Path | str, source: LatentModel, target: LatentModel) -> LatentBridge:
+        """Load what :meth:`save` wrote; see :func:`brainpred.models.bridge_files.load_bridge`."""
+        from brainpred.models.bridge_files import load_bridge
+
+        return load_bridge(path, source, target)
+
+    def fitted_state(self) -> BridgeState:
+        """Give what was learned, or raise :class:`ConfigError` if nothing was."""
+        if not hasattr(self, "_prior"):
+            raise ConfigError("This bridge is not fitted yet: call fit(pairs) first.")
+        return BridgeState(self._forward, self._backward, self._prior)
+
+    def take(
+        self,
+        forward: nn.Module | None,
+        backward: nn.Module | None,
+        prior: tuple[Tensor, Tensor],
+        chosen: dict[str, Any],
+    ) -> LatentBridge:
+        """Take over what was learned before."""
+        self._forward, self._backward, self._prior = forward, backward, prior
+        self.curve_, self.chosen_ = [], dict(chosen)
+        return self
 
     # ------------------------------------------------------------------ latents of the target
 
@@ -467,7 +509,7 @@ def _one_a_part(
     return noise, chosen.flatten(), torch.arange(n_samples).repeat(n)
 
 
-def _what_latents_mean(model: LatentModel) -> Callable[[Tensor], Tensor]:
+def latent_features(model: LatentModel) -> Callable[[Tensor], Tensor]:
     """Give the function from latents (n, d) to what they generate, flat: (n, n_features)."""
 
     def features(z: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class NetworkConditional(nn.Module):
 
     def __init__(self, n_from: int, n_to: int, n_components: int = 1):
         super().__init__()
-        self.n_to, self.n_components = n_to, n_components
+        self.n_from, self.n_to, self.n_components = n_from, n_to, n_components
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise((n_from, *HIDDEN)):
             layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.LeakyReLU(SLOPE)]

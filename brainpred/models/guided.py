@@ -15,6 +15,7 @@ FEW = 20  # effective candidates below which a search for the mode comes first
 CLIMBS = 100
 CLIMB_RATE = 0.1
 SLICES = 20  # updates of each draw by elliptical slice sampling
+SLICES_FAR = 100  # where a climb came first, and neighbours began at one place
 MOST_SHRINKS = 40
 LEFT_OUT = 1e-4  # weight of the components that a density need not be summed over
 STARTS = 4  # of the search for the mode
@@ -195,9 +196,10 @@ def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generat
     picked = torch.multinomial(weights.T, k, replacement=True, generator=generator).T * n + torch.arange(n)  # (k, n)
     noise, chosen, rows = noise[picked.flatten()], chosen[picked.flatten()], torch.arange(n).repeat(k)
     few = (1 / weights.square().sum(dim=0) < FEW)[rows]
-    if bool(few.any()):
+    far = bool(few.any())
+    if far:
         noise[few] = _climb(base, evidence, noise[few], chosen[few], rows[few])
-    for _ in range(SLICES):
+    for _ in range(SLICES_FAR if far else SLICES):
         noise = _slice(base, evidence, noise, chosen, rows, generator)
     return base.unfold(noise, chosen, rows).reshape(k, n, -1)
 

@@ -194,7 +194,8 @@ def fit_joint_mixture(
 
     sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
     tried = {}
-    candidates = [(start, size) for size in sizes for start in (sides if size > 1 else ["given"])]
+    distinct = {start: len(points[:, side].unique(dim=0)) for start, side in sides.items()}
+    candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
     for start, size in candidates:
         tried[start, size, FIRST_SHRINKAGE] = score(start, size, FIRST_SHRINKAGE)
         advance(80 // len(candidates))

@@ -106,7 +106,8 @@ def scores_figure(table: pd.DataFrame, coverage: float, voxel_r: NDArray[np.floa
                 colour = PALETTE[0] if name == "bridge" else MUTED
                 axes.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
                 axes.plot(row["mean"], place, "o", color=colour, ms=6)
-                axes.annotate(f"{row['mean']:.2f}", (row["mean"], place), (0, 6), textcoords="offset points",
+                digits = 3 if metric == "mse" else 2
+                axes.annotate(f"{row['mean']:.{digits}f}", (row["mean"], place), (0, 6), textcoords="offset points",
                               ha="center", size=9, color=INK)  # fmt: skip
             if metric == "identification_2way":
                 axes.axvline(0.5, color=FAINT, lw=1, zorder=0)

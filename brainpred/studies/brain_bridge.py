@@ -212,14 +212,13 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> tuple[NDArray[np.flo
     low, high = float(pictures.min()), float(pictures.max())
     if low < 0 or high > 255 or low == high:
         raise DataError(f"--images: expected grey levels of 0 to 1 or 0 to 255, received {low:g} to {high:g}.")
-    pictures = pictures / (255 if high > 1 else 1)
+    pictures = pictures / np.float32(255 if high > 1 else 1)
     if pictures.shape[1:] != (SIDE, SIDE):
         from skimage.transform import resize
 
         reporter.say(f"--images: {pictures.shape[1]} x {pictures.shape[2]} pixels are resized to {SIDE} x {SIDE}.")
-        resized = [resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in pictures]
-        pictures = np.asarray(resized, dtype=np.float32)
-    return voxels, pictures
+        pictures = np.asarray([resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in pictures])
+    return voxels, pictures.astype(np.float32)
 
 
 def _turn(
