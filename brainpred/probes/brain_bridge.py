@@ -20,6 +20,7 @@ ALPHAS = np.logspace(0, 7, 15)
 INTERVAL = 0.9
 USED = 0.9  # a latent of pictures counts as used where its posterior is narrower than this, the prior's spread being 1
 RESAMPLED = 2000
+CROSS_FITS = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def reconstruct_left_out(
         Folds; ``n_pairs`` leaves out one pair at a time.
     unpaired : bool
         Whether the principal components see the patterns of the pairs left out, as unpaired data: never their
-        pictures. The controls need no components.
+        pictures. If not, the other patterns are cross-fitted (each is replaced by what components of others make of
+        it), as components fit the patterns that made them better than a new one. The controls need no components.
     n_draws : int
         Draws for intervals.
     seed : int
@@ -105,7 +107,7 @@ def reconstruct_left_out(
     rng = np.random.default_rng(seed)
     for held_out in np.array_split(rng.permutation(n_pairs), n_folds):
         rest = np.setdiff1d(np.arange(n_pairs), held_out)
-        bridge = _fit_bridge(x if unpaired else x[rest], (x[rest], y[rest]), vae, seed)
+        bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, unpaired=unpaired)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
         made["bridge"][held_out] = bridge.predict(x[held_out]).numpy()
         draws = bridge.draw_latents(x[held_out], n_draws)  # (draws, n, n_latent)
@@ -113,10 +115,10 @@ def reconstruct_left_out(
         inside.append(((means[held_out] > low) & (means[held_out] < high))[:, used])
         with torch.inference_mode():
             spread[held_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
-        backward = LatentBridge(vae, bridge.source, seed=seed).fit((y[rest], x[rest]))
+        backward = LatentBridge(vae, bridge.source, seed=seed).fit((y[rest], paired))
         back[held_out] = backward.predict(y[held_out]).numpy()
         shuffled = torch.from_numpy(rng.permutation(rest))
-        wrong = LatentBridge(bridge.source, vae, seed=seed).fit((x[rest], y[shuffled]))
+        wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]))
         made["shuffled pairs"][held_out] = wrong.predict(x[held_out]).numpy()
         made["mean picture"][held_out] = flat[rest].mean(axis=0).reshape(y.shape[1:])
         made["ridge to pixels"][held_out] = _ridge(x, flat, rest, held_out).reshape(-1, *y.shape[1:]).clip(0, 1)
@@ -149,17 +151,34 @@ def _checked(
     return torch.from_numpy(standardised), torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))
 
 
-def _fit_bridge(patterns: torch.Tensor, pairs: tuple[torch.Tensor, torch.Tensor], vae: VAE, seed: int) -> LatentBridge:
-    """Fit the bridge whose number of voxel latents makes the pictures' latents that are left out the likeliest."""
-    best: LatentBridge | None = None
+def _fit_bridge(
+    x: torch.Tensor, rest: NDArray[np.int64], pictures: torch.Tensor, vae: VAE, seed: int, *, unpaired: bool
+) -> tuple[LatentBridge, torch.Tensor]:
+    """Fit the bridge whose number of voxel latents makes the pictures' latents that are left out the likeliest.
+
+    Gives the bridge and the patterns of the pairs as it learned from them.
+    """
+    best: tuple[float, LatentBridge, torch.Tensor] | None = None
+    seen = x if unpaired else x[rest]
     for n in N_LATENTS:
-        if n > min(len(patterns) - 2, len(pairs[0]) // 2):
+        if n > min(len(seen) - 2, len(rest) // 2):
             break
-        bridge = LatentBridge(ProbabilisticPCA(n).fit(patterns), vae, seed=seed).fit(pairs)
-        if best is None or bridge.chosen_["score"] > best.chosen_["score"]:
-            best = bridge
+        paired = x[rest] if unpaired else _cross_fitted(x[rest], n, seed)
+        bridge = LatentBridge(ProbabilisticPCA(n).fit(seen), vae, seed=seed).fit((paired, pictures))
+        if best is None or bridge.chosen_["score"] > best[0]:
+            best = bridge.chosen_["score"], bridge, paired
     assert best is not None
-    return best
+    return best[1], best[2]
+
+
+def _cross_fitted(x: torch.Tensor, n_latent: int, seed: int) -> torch.Tensor:
+    """Replace each pattern by what components of other patterns make of it."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    fitted = torch.empty_like(x)
+    for held_out in np.array_split(order, CROSS_FITS):
+        model = ProbabilisticPCA(n_latent).fit(x[np.setdiff1d(order, held_out)])
+        fitted[held_out] = model.likelihood(model.posterior(x[held_out]).mean).mean
+    return fitted
 
 
 def _ridge(

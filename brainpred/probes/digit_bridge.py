@@ -81,9 +81,10 @@ def judge_images(
     -------
     dict of str to float
         ``log_p_x``, :math:`\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval of the draws) and
-        ``_effective`` (median effective draws of 500); ``log_p_x_document``, document 002's estimate; ``recognised``,
-        the part of generated pictures read as their label; ``diversity``, their variance within a label over that of
-        what the image model makes of held-out images' own latents.
+        ``_effective`` (median effective draws of 500); ``log_p_x_own``, :math:`\log p(x)` of the image model itself on
+        the same digits, which a label can raise by :math:`\log 10` at the most; ``log_p_x_document``, document 002's
+        estimate; ``recognised``, the part of generated pictures read as their label; ``diversity``, their variance
+        within a label over that of what the image model makes of held-out images' own latents.
     Tensor (n_samples, 10, 28, 28)
         Generated pictures, labels in order.
     """
@@ -95,8 +96,10 @@ def judge_images(
     pairs = list(zip(labels.split(AT_ONCE), pictures.split(AT_ONCE), strict=True))
     exact = [bridge.log_likelihood(y, x, generator=generator) for y, x in pairs]
     document = [bridge.log_likelihood(y, x, "conditional", DOCUMENT_DRAWS, generator) for y, x in pairs]
+    own_marginal = [importance_log_likelihood(bridge.target, x, generator=generator) for _, x in pairs]
     scores = {
         **_columns("log_p_x", _joined(exact)),
+        "log_p_x_own": _joined(own_marginal).mean,
         "log_p_x_document": _joined(document).mean,
         "recognised": float((read == torch.arange(N_LABELS)).float().mean()),
         "diversity": float((within_label_variance(made) / own).mean()),

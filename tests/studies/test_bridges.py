@@ -83,7 +83,7 @@ def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
     assert len(runs) == 2 * 2  # settings, image models
     default, document = (runs[runs["setting"] == name] for name in ("default", "document"))
     assert default["log_p_x"].mean() > document["log_p_x"].mean() + 5
-    assert default["diversity"].mean() > 3 * document["diversity"].mean()
+    assert default["diversity"].mean() > 1.7 * document["diversity"].mean()
     for name in ("table1", "table2"):
         table = pd.read_csv(out / f"{name}.tsv", sep="\t")
         assert set(table["setting"]) == {"default", "document", "the VAE itself"}
