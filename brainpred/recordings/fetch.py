@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pooch
 
-from brainpred.errors import ConfigError, DataError
+from brainpred.errors import ConfigError, DataError, ManifestError
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.manifest import Download, Manifest
+from brainpred.stimulus import Movie
 from brainpred.storage import output_folder
 
-__all__ = ["cache_folder", "data_folder", "dataset_files", "fetch_dataset"]
+__all__ = [
+    "cache_folder",
+    "check_inside",
+    "data_folder",
+    "dataset_file",
+    "dataset_files",
+    "dataset_folder",
+    "dataset_movies",
+    "fetch_dataset",
+]
 
 TIMEOUT_S = 30  # without a sign from the other side
 CHUNK = 2**16  # bytes
@@ -56,6 +66,95 @@ def data_folder(data: Path | str | None = None) -> Path:
     return Path(named) if named else cache_folder()
 
 
+def dataset_folder(manifest: Manifest, data: Path | str | None = None) -> Path:
+    """Give the folder of a data set.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Path
+        The folder that the manifest states, else the one of its name in the data folder.
+
+    Raises
+    ------
+    ConfigError
+        If the data folder named does not exist.
+    """
+    return Path(manifest.folder) if manifest.folder else data_folder(data) / manifest.name
+
+
+def dataset_file(
+    manifest: Manifest,
+    name: str,
+    data: Path | str | None = None,
+    *,
+    subject: str = "",
+    session: str = "",
+    run: str = "",
+    hemi: str = "",
+) -> Path:
+    """Give the path of a file that a manifest names, which need not exist.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    name : str
+        Name of the file, as the manifest gives it.
+    data : Path or str, optional
+        Folder that holds the data sets.
+    subject, session, run, hemi : str
+        What stands for ``{subject}``, ``{session}``, ``{run}`` and ``{hemi}``.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    DataError
+        If a link leads out of the data set's folder.
+    ManifestError
+        If the name holds other things in braces.
+    """
+    try:
+        filled = name.format(subject=subject, session=session, run=run, hemi=hemi)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ManifestError(
+            f"{manifest.name}: the file name {name!r} may hold {{subject}}, {{session}}, {{run}} and {{hemi}}, and no "
+            "other braces."
+        ) from error
+    path = dataset_folder(manifest, data) / filled
+    check_inside(path, dataset_folder(manifest, data), ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
+    return path
+
+
+def check_inside(path: Path, folder: Path, label: str) -> None:
+    """Raise :class:`DataError` if a link leads from within a folder out of it.
+
+    Parameters
+    ----------
+    path : Path
+        File below the folder, which need not exist.
+    folder : Path
+        The folder, which may be a link itself.
+    label : str
+        Whose file it is, for the message.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{label}: {path} is a link to {path.resolve()}, outside the data set's folder {folder}. Put the file "
+            "itself there, or name the folder where it lies in the manifest (folder: ...)."
+        )
+
+
 def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = None) -> dict[str, Path]:
     """Find the files of a subject.
 
@@ -76,14 +175,43 @@ def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = No
     Raises
     ------
     DataError
-        If one is missing; the message says how to get the data.
+        If one is missing, with how to get the data, or a link leads out of the data set's folder.
     """
-    folder = data_folder(data) / manifest.name
-    paths = {role: folder / name.format(subject=subject) for role, name in manifest.files.items()}
+    paths = {role: dataset_file(manifest, name, data, subject=subject) for role, name in manifest.files.items()}
     missing = [str(path) for path in paths.values() if not path.is_file()]
     if missing:
         raise DataError(f"{manifest.name}/{subject}: missing {', '.join(missing)}. {manifest.access}")
     return paths
+
+
+def dataset_movies(manifest: Manifest, data: Path | str | None = None) -> dict[str, Movie]:
+    """Find the movies that a manifest names; they are opened later.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    dict of str to Movie
+        Movie of each clip, beginning with the first scan: readers move it to where a run shows it
+        (:meth:`brainpred.stimulus.Movie.shifted`).
+
+    Raises
+    ------
+    DataError
+        If a link leads out of the data set's folder.
+    """
+    folder = dataset_folder(manifest, data)
+    movies = {}
+    for name, address in manifest.stimuli.items():
+        movies[name] = Movie.parse(folder / address, manifest.frame_rate_hz)
+        if not Path(address).is_absolute():
+            check_inside(movies[name].excerpts[0].path, folder, f"{manifest.name}, clip {name}")
+    return movies
 
 
 class _Percent:
@@ -137,7 +265,7 @@ def fetch_dataset(manifest: Manifest, data: Path | str | None = None, reporter: 
     """
     if not manifest.downloads:
         raise ConfigError(f"{manifest.name} is not for brainpred to download. {manifest.access}")
-    folder = data_folder(data) / manifest.name
+    folder = dataset_folder(manifest, data)
     done = {folder / download.file: _state(folder / download.file, download) for download in manifest.downloads}
     if missing := [download for download in manifest.downloads if done[folder / download.file] == DOWNLOADED]:
         with output_folder(folder):  # written to only where something is missing: it may be a folder to read from

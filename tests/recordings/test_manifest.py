@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from brainpred.errors import ConfigError, ManifestError
+from brainpred.errors import ConfigError, DataError, ManifestError
+from brainpred.recordings.fetch import dataset_file, dataset_files, dataset_folder, dataset_movies
 from brainpred.recordings.manifest import Download, Manifest, load_manifest, manifest_folder, manifest_names
 from brainpred.recordings.readers import READERS, load_recording
 
@@ -20,6 +21,7 @@ CONTENT = {
 }
 DOWNLOAD = {"file": "toy.npz", "url": "https://example.org/toy.npz", "sha256": "0123456789abcdef" * 4}
 OF_RECORDINGS = ("reader", "subjects", "tr_s", "files")
+RUN = {"name": "r1", "role": "train"}
 
 
 def write(folder, **changes):
@@ -83,6 +85,22 @@ def test_manifest_of_ones_own_is_read_from_its_path(tmp_path):
         ({"downloads": [{**DOWNLOAD, "url": "file:///toy.npz"}]}, "url"),
         ({"downloads": [{**DOWNLOAD, "sha256": "0123"}]}, "sha256"),
         ({"downloads": [{**DOWNLOAD, "md5": "0123"}]}, "md5"),
+        ({"doi": "somewhere"}, "doi"),
+        ({"name": "../toy"}, "name"),
+        ({"files": {"bold": "../bold.nii.gz"}}, r"files\.bold: '\.\./bold.nii.gz' leads out of the data set's folder"),
+        ({"files": {"bold": "/data/bold.nii.gz"}}, "files.bold: .* leads out"),
+        ({"mask": "a/../../mask.nii"}, "mask: .* leads out"),
+        ({"stimuli": {"film": "../film.mp4"}}, "stimuli.film: .* leads out"),
+        ({"rois": {"V1": "v1.nii"}, "atlas": {"image": "a.nii", "labels": "a.tsv"}}, "either rois or an atlas"),
+        ({"atlas": {"image": "a.nii"}}, r"atlas\.labels: field required"),
+        ({"frame_rate_hz": 0}, "frame_rate_hz"),
+        ({"dummy_scans": -1}, "dummy_scans"),
+        ({"runs": [RUN, RUN]}, "every run needs a name of its own, but there are several r1"),
+        ({"runs": [{**RUN, "role": "rest"}]}, r"runs\.0\.role"),
+        ({"runs": [{**RUN, "stimulus": "film"}]}, "run r1 shows film, but the stimuli are none"),
+        ({"runs": [{**RUN, "session": "2"}], "sessions": ["1"]}, "run r1 is of session 2, but the sessions are 1"),
+        ({"runs": [{**RUN, "onset_s": float("inf")}]}, "onset_s"),
+        ({"kind": "pictures", **dict.fromkeys(OF_RECORDINGS), "stimuli": {"a": "a"}}, "kind pictures has no stimuli"),
     ],
 )
 def test_malformed_manifest_is_refused(tmp_path, changes, word):
@@ -116,6 +134,65 @@ def test_file_that_is_no_manifest_is_refused(tmp_path, content):
     (tmp_path / "toy.yaml").write_bytes(content)
     with pytest.raises(ManifestError, match=r"toy\.yaml is malformed"):
         load_manifest(str(tmp_path / "toy.yaml"))
+
+
+def test_message_is_one_line_that_says_what_was_found(tmp_path):
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(write(tmp_path, tr_s=-3, subjects=None))
+    assert "tr_s: input should be greater than 0, received -3" in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+    assert str(caught.value).endswith("template.yaml.")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_are_found_in_the_folder_that_the_manifest_states(tmp_path):
+    lab = tmp_path / "elsewhere"
+    (lab / "s2" / "ses-1").mkdir(parents=True)
+    (lab / "s2" / "ses-1" / "bold_L.gii").touch()
+    toy = Manifest(**CONTENT | {"folder": str(lab), "files": {"bold": "{subject}/ses-1/bold_L.gii"}})
+    assert dataset_folder(toy) == lab
+    assert dataset_files(toy, "s2") == {"bold": lab / "s2" / "ses-1" / "bold_L.gii"}
+    named = dataset_file(
+        toy, "{subject}/ses-{session}/bold_{run}_{hemi}.gii", subject="s2", session="1", run="a", hemi="R"
+    )
+    assert named == lab / "s2" / "ses-1" / "bold_a_R.gii"
+    with pytest.raises(DataError, match=r"toy/s1: missing .*s1/ses-1/bold_L\.gii\. Make it\."):
+        dataset_files(toy, "s1")
+    with pytest.raises(ManifestError, match=r"toy: the file name '\{task\}\.nii' may hold \{subject\}"):
+        dataset_file(toy, "{task}.nii", subject="s1")
+
+
+def test_link_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "data" / "toy" / "s1").mkdir(parents=True)
+    (tmp_path / "secret.nii.gz").touch()
+    (tmp_path / "data" / "toy" / "s1" / "bold.nii.gz").symlink_to(tmp_path / "secret.nii.gz")
+    toy = Manifest(**CONTENT, stimuli={"film": "s1/film.mp4"})
+    with pytest.raises(
+        DataError, match=r"^toy/s1: .*bold.nii.gz is a link to .*secret.nii.gz, outside .* Put the file"
+    ):
+        dataset_files(toy, "s1", tmp_path / "data")
+    (tmp_path / "data" / "toy" / "s1" / "film.mp4").symlink_to(tmp_path / "secret.nii.gz")
+    with pytest.raises(DataError, match=r"^toy, clip film: .*film.mp4 is a link"):
+        dataset_movies(toy, tmp_path / "data")
+
+
+def test_folder_of_the_data_set_may_be_a_link_and_links_within_it_are_followed(tmp_path):
+    (tmp_path / "disk" / "s1").mkdir(parents=True)
+    (tmp_path / "disk" / "objects").touch()
+    (tmp_path / "disk" / "s1" / "bold.nii.gz").symlink_to("../objects")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "toy").symlink_to(tmp_path / "disk")
+    assert dataset_files(Manifest(**CONTENT), "s1", tmp_path / "data")["bold"].is_file()
+
+
+def test_movies_are_addresses_below_the_folder_or_whole_paths(tmp_path):
+    toy = Manifest(
+        **CONTENT, folder=str(tmp_path), frame_rate_hz=15, stimuli={"a": "Stimuli.mat::st[5:65]", "b": "/film/b.mp4"}
+    )
+    a, b = dataset_movies(toy).values()
+    assert (a.excerpts[0].path, a.excerpts[0].data_set, a.excerpts[0].fps) == (tmp_path / "Stimuli.mat", "st", 15)
+    assert (a.excerpts[0].from_s, a.excerpts[0].duration_s) == (5, 60)
+    assert str(b.excerpts[0].path) == "/film/b.mp4"
 
 
 def test_reader_there_is_not_is_refused_with_those_there_are(tmp_path):
