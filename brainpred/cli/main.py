@@ -97,6 +97,22 @@ def decode(
         typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
     ] = "shared",
     candidates: Annotated[int, typer.Option(help="Band weights to try, where the search is not shared.")] = 40,
+    high_pass_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest period of the BOLD signal to keep, in seconds; 0: all (default: as the manifest says)."
+        ),
+    ] = None,
+    confounds: Annotated[
+        str | None, typer.Option(help="Confounds to remove: motion, motion24, simple, compcor, ... or none.")
+    ] = None,
+    dummy_scans: Annotated[
+        int | None,
+        typer.Option(help="Scans at the beginning of every run to leave out (default: as the manifest says)."),
+    ] = None,
+    percent_signal_change: Annotated[
+        bool, typer.Option("--percent-signal-change", help="Scale voxels to percent of their mean, not to variance 1.")
+    ] = False,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -117,7 +133,8 @@ def decode(
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights,
+        precision, memory, seed, str(features) if features else None, weights, dummy_scans, high_pass_s, confounds,
+        percent_signal_change or None,
     )  # fmt: skip
     results = decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)

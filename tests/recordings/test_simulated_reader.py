@@ -13,6 +13,7 @@ from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.simulated import is_written, read, subject_folder, write
 from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Volume
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[3.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
@@ -43,7 +44,7 @@ def recording(cache):
     stimuli = {name: cache / "simulated" / "stimuli" / f"{name}_key.mp4" for name in ("clip-01", "clip-02", "test-01")}
     rois = rng.choice(["rest", "early_visual", "lateral"], n_voxels)
     mask = nib.Nifti1Image(inside, AFFINE)
-    return Recording("simulated", "sim07", 1.3, runs, mask, rois, stimuli, simulated=True)
+    return Recording("simulated", "sim07", 1.3, runs, Volume(mask), rois, stimuli, simulated=True)
 
 
 @pytest.fixture
@@ -66,15 +67,15 @@ def test_written_subject_comes_back(recording, truth, cache):
         assert run.bold.dtype == np.float32
         np.testing.assert_array_equal(run.bold, expected.bold)
     np.testing.assert_array_equal(back.rois, recording.rois)
-    np.testing.assert_array_equal(np.asarray(back.mask.dataobj), np.asarray(recording.mask.dataobj))
-    np.testing.assert_array_equal(back.mask.affine, AFFINE)
+    np.testing.assert_array_equal(np.asarray(back.space.mask.dataobj), np.asarray(recording.space.mask.dataobj))
+    np.testing.assert_array_equal(back.space.mask.affine, AFFINE)
 
 
 def test_rois_truth_and_settings_lie_beside(recording, truth):
     folder = write(recording, truth, {"strength": 0.7})
     names = pd.read_csv(folder / "rois.tsv", sep="\t").set_index("index")["name"]
     labels = np.asarray(nib.load(folder / "rois.nii.gz").dataobj)
-    inside = np.asarray(recording.mask.dataobj) > 0
+    inside = np.asarray(recording.space.mask.dataobj) > 0
     assert [names[label] for label in labels[inside]] == recording.rois.tolist()
     assert not labels[~inside].any()
     pd.testing.assert_frame_equal(pd.read_csv(folder / "truth.tsv", sep="\t"), truth, check_dtype=False)

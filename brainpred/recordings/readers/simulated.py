@@ -10,11 +10,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import data_folder
+from brainpred.recordings.hdf5 import open_hdf5
 from brainpred.recordings.manifest import Manifest
-from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.spaces import Volume
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["is_written", "read", "read_settings", "subject_folder", "write"]
@@ -87,7 +90,8 @@ def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], d
     folder = make_directory(subject_folder(recording.subject, data))
     names = list(dict.fromkeys(recording.rois.tolist()))
     labels = recording.to_image([names.index(roi) + 1 for roi in recording.rois])
-    for name, image in (("mask.nii.gz", recording.mask), ("rois.nii.gz", labels)):
+    mask = recording.space.mask  # type: ignore[attr-defined]
+    for name, image in (("mask.nii.gz", mask), ("rois.nii.gz", labels)):
         with atomic_path(folder / name) as temporary:
             nib.save(image, temporary)
     for name, table in (
@@ -109,7 +113,7 @@ def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], d
         )
         file["rois"] = np.array(recording.rois, dtype="S")
         for run in recording.runs:
-            data_set = file.create_dataset(f"runs/{run.name}", data=run.bold, dtype=np.float32)
+            data_set = file.create_dataset(f"runs/{run.name}", data=np.asarray(run.bold), dtype=np.float32)
             data_set.attrs.update(role=run.role, stimulus=run.stimulus or "")
     return folder
 
@@ -149,7 +153,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
                 Run(
                     name,
                     str(file[f"runs/{name}"].attrs["role"]),
-                    file[f"runs/{name}"][:],
+                    _lazily(
+                        folder / "recording.h5", name, file[f"runs/{name}"].shape, f"{manifest.name}/{subject}", remedy
+                    ),
                     str(file[f"runs/{name}"].attrs["stimulus"]) or None,
                 )
                 for name in json.loads(attributes["run_order"])
@@ -165,9 +171,17 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         subject,
         tr_s,
         runs,
-        mask,
+        Volume(mask),
         rois,
         stimuli,
         simulated=True,
         simulation=read_settings(subject, data),  # type: ignore[arg-type]
     )
+
+
+def _lazily(path: Path, name: str, shape: tuple[int, int], label: str, remedy: str) -> LazyScans:
+    def read_scans() -> NDArray[np.float32]:
+        with open_hdf5(path, f"{label}, run {name}", remedy) as file:
+            return np.asarray(file[f"runs/{name}"][:], dtype=np.float32)
+
+    return LazyScans(shape, read_scans)
