@@ -183,7 +183,7 @@ def _decode_into(
     keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
-    _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
+    maps = _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
     write_json(
         folder / "decode.json",
         {
@@ -195,7 +195,8 @@ def _decode_into(
                 for run in recording.runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "keys": keys, "simulation": dict(recording.simulation), "features": _describe_features(config),
+            "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
+            "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
@@ -306,9 +307,10 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
-def _write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
+def _write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
+    """Write a map, and give the names of its files."""
     _forget_map(stem)
-    recording.write_map(stem, values, ("simulated: " if recording.simulated else "") + what)
+    return [path.name for path in recording.write_map(stem, values, ("simulated: " * recording.simulated) + what)]
 
 
 def _forget_map(stem: Path) -> None:
@@ -324,19 +326,17 @@ def _write_tables_and_maps(
     runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
     unit_names: Mapping[str, list[str]],
-) -> None:
+) -> dict[str, list[str]]:
+    """Write scores, and maps; give the names of each map's files."""
+    maps: dict[str, list[str]] = {}
     _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
     units = pd.concat([unit_table(result, unit_names.get(result.layer)) for result in results], ignore_index=True)
     units.insert(1, "data", "simulated" if recording.simulated else "measured")
     _write_table(folder / "scores.tsv", units)
     rows = []
     for result in results:
-        _write_map(
-            folder / f"contribution_{result.layer}",
-            recording,
-            result.contributions,
-            f"contribution to decoding {result.layer}",
-        )
+        name, what = f"contribution_{result.layer}", f"contribution to decoding {result.layer}"
+        maps[name] = _write_map(folder / name, recording, result.contributions, what)
         by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
         rows += [
             {
@@ -353,4 +353,6 @@ def _write_tables_and_maps(
     if variance is None:
         _forget_map(folder / "explainable_variance")
     else:
-        _write_map(folder / "explainable_variance", recording, variance, "explainable variance of one scan")
+        name = "explainable_variance"
+        maps[name] = _write_map(folder / name, recording, variance, "explainable variance of one scan")
+    return maps
