@@ -1,14 +1,18 @@
 """What is on the screen, and when: movies as excerpts of files on the clock of a run."""
 
+import csv
 import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from brainpred.errors import ConfigError
+from brainpred.errors import ConfigError, DataError
 
-__all__ = ["Excerpt", "Movie"]
+__all__ = ["AnyMovie", "Excerpt", "Movie", "read_clip_list"]
+
+FILE_COLUMNS = ("file", "stim_file")  # the second is BIDS's
+ABSENT = ("", "n/a")
 
 # FILE[::DATA_SET][@FRAMES_PER_S][[FROM:TO]], the last in seconds.
 _ADDRESS = re.compile(
@@ -108,17 +112,104 @@ class Movie:
         own = float(match["fps"]) if match["fps"] else fps
         return cls((Excerpt(Path(match["path"]), 0.0, end - begin, begin, match["data_set"] or "", own),))
 
+    @classmethod
+    def of(cls, movie: "AnyMovie") -> Self:
+        """Give a movie as it is, and read an address."""
+        return movie if isinstance(movie, cls) else cls.parse(str(movie))
+
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether it is one file from beginning to end, shown from the first scan on."""
+        (first, *others) = self.excerpts
+        return (
+            not others
+            and self.duration_s is None
+            and first == Excerpt(first.path, data_set=first.data_set, fps=first.fps)
+        )
+
     @property
     def name(self) -> str:
-        """Name for messages and files: that of the first file."""
-        return self.excerpts[0].path.name
+        """Name for messages: that of the first file, and how many others there are."""
+        others = len(self.excerpts) - 1
+        return self.excerpts[0].path.name + (f" and {others} more" if others else "")
 
     @property
     def stem(self) -> str:
-        """The name without its suffix."""
-        return self.excerpts[0].path.stem
+        """Name for files that are made of it."""
+        (first, *others) = self.excerpts
+        stretch = "" if math.isinf(first.duration_s) and not first.from_s else f"{first.from_s:g}-{first.duration_s:g}s"
+        parts = (first.path.stem, first.data_set.strip("/").replace("/", "_"), stretch, "more" if others else "")
+        return "_".join(filter(None, parts))
+
+    def __str__(self) -> str:
+        return str(self.excerpts[0].path) + self.name.removeprefix(self.excerpts[0].path.name)
 
     def shifted(self, seconds: float) -> Self:
         """Give the same movie begun later, or with a negative number earlier, in the run."""
         moved = tuple(replace(excerpt, onset_s=excerpt.onset_s + seconds) for excerpt in self.excerpts)
         return replace(self, excerpts=moved, duration_s=self.duration_s and self.duration_s + seconds)
+
+
+AnyMovie = Movie | Path | str
+
+
+def read_clip_list(path: Path | str, folder: Path | str | None = None, fps: float | None = None) -> Movie:
+    """Read what is shown when from a table: BIDS events, or a list written by hand.
+
+    Parameters
+    ----------
+    path : Path or str
+        Table (TSV, or CSV with commas) with the columns ``onset``, ``duration`` (seconds) and ``file`` or
+        ``stim_file``; optionally ``offset`` (seconds within the file at which it begins). A file may be any address
+        that :meth:`Movie.parse` reads. Rows without a file (``n/a``) are other events and left out.
+    folder : Path or str, optional
+        Folder that files are relative to; the table's own by default.
+    fps : float, optional
+        Frames per second of pictures and arrays whose address states none.
+
+    Returns
+    -------
+    Movie
+        The movie, its excerpts in the order of time.
+
+    Raises
+    ------
+    DataError
+        If columns are missing, a number is none, or no row names a file.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, delimiter="," if path.suffix.lower() == ".csv" else "\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"Clip list {path} cannot be read: {error}.") from error
+    columns = list(rows[0]) if rows else []
+    column = next((name for name in FILE_COLUMNS if name in columns), None)
+    if column is None or not {"onset", "duration"} <= set(columns):
+        raise DataError(
+            f"Clip list {path} must have the columns onset, duration and file (or stim_file), found "
+            f"{', '.join(filter(None, columns)) or 'no rows'}."
+        )
+    excerpts = []
+    for number, row in enumerate(rows, 2):
+        if (row[column] or "").strip() in ABSENT:
+            continue
+        try:
+            onset_s, duration_s, offset_s = (
+                float(default if (row.get(name) or "").strip() in ABSENT else str(row[name]))
+                for name, default in (("onset", "nan"), ("duration", "inf"), ("offset", "0"))
+            )
+            (shown,) = Movie.parse(Path(folder or path.parent) / row[column].strip(), fps).excerpts
+            excerpts.append(
+                replace(
+                    shown,
+                    onset_s=onset_s,
+                    duration_s=min(duration_s, shown.duration_s),
+                    from_s=shown.from_s + offset_s,
+                )
+            )
+        except (ValueError, TypeError) as error:
+            raise DataError(f"Clip list {path}, line {number}: {error}") from error
+    if not excerpts:
+        raise DataError(f"Clip list {path} names no file in its column {column}: every row is n/a.")
+    return Movie(tuple(sorted(excerpts, key=lambda excerpt: excerpt.onset_s)))

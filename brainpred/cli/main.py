@@ -196,7 +196,12 @@ def reconstruct(
 
 @app.command()
 def features(
-    movie: Annotated[list[Path] | None, typer.Option(help="Movie files, of any format FFmpeg knows.")] = None,
+    movie: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Movies: video files, folders of pictures (DIR@25), arrays (FILE::NAME@15), clip lists (TSV)."
+        ),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Instead of --movie: the movies that this subject saw.")] = None,
     dataset: Dataset = "simulated",
     units: Annotated[list[str] | None, typer.Option(help="Units, such as R0 E2 Ahat0 (default: every R).")] = None,

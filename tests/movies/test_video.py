@@ -205,8 +205,8 @@ def test_sound_without_pictures_is_refused(tmp_path):
 
 @pytest.mark.parametrize("read", [read_video, probe_video])
 def test_missing_file_and_folder_are_refused(tmp_path, read):
-    for path in (tmp_path / "absent.mp4", tmp_path):
-        with pytest.raises(DataError, match="does not exist"):
+    for path, why in ((tmp_path / "absent.mp4", "does not exist"), (tmp_path, "holds no pictures")):
+        with pytest.raises(DataError, match=why):
             read(path)
 
 
