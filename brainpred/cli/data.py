@@ -9,7 +9,7 @@ from brainpred.cli.options import Data, Device, Quiet, reporter
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, describe, fetch and simulate data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, describe, fetch, verify and simulate data sets.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -48,6 +48,36 @@ def fetch(
 
     for path, what in fetch_dataset(load_manifest(dataset), data, reporter(quiet)).items():
         typer.echo(f"{path}: {what}")
+
+
+@app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")],
+    subjects: Annotated[list[str] | None, typer.Option(help="Subjects to look at (default: all).")] = None,
+    data: Data = None,
+    quiet: Quiet = False,
+) -> None:
+    """Look at every file of a data set and read every run once: present, missing or corrupt."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from brainpred.recordings.manifest import load_manifest
+    from brainpred.studies.verify import PRESENT, verify_dataset
+
+    checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
+    table = Table(title=load_manifest(dataset).name, title_justify="left")
+    for column in ("subject", "what", "file", "state", "found"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        colour = "green" if check.state == PRESENT else "red"
+        state = f"[{colour}]{check.state}[/{colour}]"
+        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(check.detail))
+    Console().print(table)
+    wrong = [check for check in checks if check.state != PRESENT]
+    typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command()
