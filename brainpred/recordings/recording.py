@@ -99,7 +99,7 @@ class Recording:
         Where the voxels lie; see :mod:`brainpred.recordings.spaces`.
     rois : ndarray of str (n_voxels,)
         One ROI for each voxel, as bands need it.
-    stimuli : mapping of str to Movie or Path
+    stimuli : mapping of str to Movie
         Movie of each stimulus, on the clock of the runs that show it.
     simulated : bool
         Whether the scans were computed and not measured.
@@ -115,7 +115,7 @@ class Recording:
     runs: Sequence[Run]
     space: Space
     rois: NDArray[np.str_]
-    stimuli: Mapping[str, Movie | Path] = field(default_factory=dict)
+    stimuli: Mapping[str, Movie] = field(default_factory=dict)
     simulated: bool = False
     simulation: Mapping[str, Any] = field(default_factory=dict)
     roi_masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
@@ -229,10 +229,7 @@ class Recording:
                     f"{self.label}, run {run.name}: {n_dummies} dummy scans are to be left out, but it has "
                     f"{run.n_scans}. Ask for fewer."
                 )
-        stimuli = {
-            name: (movie if isinstance(movie, Movie) else Movie.parse(movie)).shifted(-n_dummies * self.tr_s)
-            for name, movie in self.stimuli.items()
-        }
+        stimuli = {name: movie.shifted(-n_dummies * self.tr_s) for name, movie in self.stimuli.items()}
         return replace(self, runs=[_shortened(run, n_dummies) for run in self.runs], stimuli=stimuli)
 
     def to_image(self, values: ArrayLike) -> Any:

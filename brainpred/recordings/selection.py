@@ -1,6 +1,7 @@
 """Which voxels are read, and which regions of interest they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.recordings.fetch import dataset_file
+from brainpred.recordings.manifest import Manifest
 
-__all__ = ["read_atlas_names", "read_voxel_index", "roi_labels"]
+__all__ = ["Selection", "read_atlas_names", "read_voxel_index", "roi_labels", "select_voxels"]
 
 OUTSIDE = "other"
 WITHOUT_ROIS = "mask"
@@ -120,3 +123,91 @@ def read_atlas_names(path: Path, where: str) -> dict[int, str]:
         raise DataError(
             f"{where}: cannot read {path} ({error}). An atlas needs a TSV table with the columns index and name."
         ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Say which voxels are read.
+
+    Attributes
+    ----------
+    inside : ndarray of bool (n_all_voxels,)
+        Which of all voxels that the files hold.
+    rois : ndarray of str (n_voxels,)
+        One ROI for each voxel that is read.
+    roi_masks : dict of str to ndarray of bool (n_voxels,)
+        Voxels of each ROI.
+    """
+
+    inside: NDArray[np.bool_]
+    rois: NDArray[np.str_]
+    roi_masks: dict[str, NDArray[np.bool_]]
+
+
+def select_voxels(
+    manifest: Manifest,
+    subject: str,
+    data: Path | str | None,
+    n_voxels: int,
+    values_of: Callable[[str], NDArray[Any]],
+    *,
+    own_mask: NDArray[np.bool_] | None = None,
+    own_rois: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Selection:
+    """Choose voxels by the manifest's mask and voxel index, and tell their ROIs.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    subject : str
+        The subject.
+    data : Path or str or None
+        Folder that holds the data sets.
+    n_voxels : int
+        Voxels that the files hold.
+    values_of : callable
+        Reads a file of one number a voxel, given its name in the manifest, (n_voxels,).
+    own_mask : ndarray of bool (n_voxels,), optional
+        Voxels that the data set itself holds for good, where the manifest names no mask.
+    own_rois : mapping of str to ndarray of bool (n_voxels,), optional
+        ROIs of the data set itself, where the manifest names none.
+
+    Returns
+    -------
+    Selection
+        Voxels and their ROIs.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged, or of another number of voxels; or no voxel is left.
+    """
+    where = f"{manifest.name}/{subject}"
+
+    def read(name: str) -> NDArray[Any]:
+        if Path(name).suffix in {".npy", ".txt"}:
+            return read_voxel_index(dataset_file(manifest, name, data, subject=subject), n_voxels, where)
+        values = values_of(name)
+        if values.shape != (n_voxels,):
+            raise DataError(
+                f"{where}: {name} holds {values.size} values, but the scans {n_voxels} voxels. "
+                "Use one of the same space."
+            )
+        return values
+
+    inside = np.ones(n_voxels, dtype=bool) if own_mask is None or manifest.mask else own_mask.copy()
+    for name in filter(None, (manifest.mask, manifest.voxel_index)):
+        inside &= read(name) > 0
+    if not inside.any():
+        raise DataError(f"{where}: mask and voxel index leave no voxel of {n_voxels}. Check them.")
+    masks = {name: read(file) > 0 for name, file in manifest.rois.items()}
+    if manifest.atlas is not None:
+        numbers = np.rint(read(manifest.atlas.image)).astype(np.int64)
+        names = read_atlas_names(dataset_file(manifest, manifest.atlas.labels, data, subject=subject), where)
+        masks = {name: numbers == number for number, name in names.items() if number != 0}
+    masks = masks or dict(own_rois or {})
+    chosen = {name: mask[inside] for name, mask in masks.items() if mask[inside].any()}
+    if masks and not chosen:
+        raise DataError(f"{where}: no voxel that is read belongs to any ROI ({', '.join(masks)}). Check their space.")
+    return Selection(inside, roi_labels(chosen, int(inside.sum())), chosen)

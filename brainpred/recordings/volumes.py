@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.recordings.spaces import Volume
 
-__all__ = ["check_grid", "open_image", "read_mask", "read_volumes", "reading"]
+__all__ = ["VolumeFiles", "check_grid", "open_image", "read_volume", "read_volumes", "reading"]
 
 SCANS_AT_ONCE = 16
 AFFINE_TOLERANCE_MM = 0.01
@@ -76,13 +77,13 @@ def check_grid(where: str, path: Path, image: Any, reference: Path, expected: An
         )
 
 
-def read_mask(path: Path, where: str, remedy: str) -> tuple[Any, NDArray[np.bool_]]:
-    """Read a three-dimensional mask.
+def read_volume(path: Path, where: str, remedy: str) -> tuple[Any, NDArray[Any]]:
+    """Read a three-dimensional image, such as a mask or an atlas.
 
     Parameters
     ----------
     path : Path
-        NIfTI file; what is above 0 is inside.
+        NIfTI file.
     where, remedy : str
         Whose it is, and how to get it again.
 
@@ -90,8 +91,8 @@ def read_mask(path: Path, where: str, remedy: str) -> tuple[Any, NDArray[np.bool
     -------
     image : SpatialImage
         The image.
-    inside : ndarray of bool (x, y, z)
-        Where it is above 0.
+    values : ndarray (x, y, z)
+        Its values.
     """
     image = open_image(path, where, remedy)
     with reading(path, where, remedy):
@@ -101,7 +102,7 @@ def read_mask(path: Path, where: str, remedy: str) -> tuple[Any, NDArray[np.bool
         values = values[..., 0]
     if values.ndim != 3:
         raise DataError(f"{where}: {path.name} must be three-dimensional, but its shape is {values.shape}.")
-    return image, values > 0
+    return image, values
 
 
 def read_volumes(
@@ -152,3 +153,54 @@ def _check_gzip(path: Path) -> None:
 def _drain(stream: Any) -> None:
     while stream.read(1 << 24):
         pass
+
+
+class VolumeFiles:
+    """Stand for runs of NIfTI volumes on one grid.
+
+    Parameters
+    ----------
+    runs : sequence of (str, tuple of Path)
+        Where each run is from (data set, subject and run), and its file.
+    remedy : str
+        How to get files again.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, or lies on another grid than the first.
+    """
+
+    def __init__(self, runs: Sequence[tuple[str, tuple[Path, ...]]], remedy: str):
+        self._runs, self._remedy = runs, remedy
+        self._images = [open_image(path, where, remedy) for where, (path,) in runs]
+        first = self._images[0]
+        for (where, (path,)), image in zip(runs, self._images, strict=True):
+            if len(image.shape) != 4:
+                raise DataError(
+                    f"{where}: {path.name} must hold scans in a fourth dimension, but its shape is {image.shape}."
+                )
+            check_grid(where, path, image, runs[0][1][0], first)
+        self.grid: tuple[int, ...] = first.shape[:3]
+        self.n_voxels = int(np.prod(self.grid))
+
+    def n_scans(self, run: int) -> int:
+        """Count the scans of a run."""
+        return int(self._images[run].shape[3])
+
+    def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
+        """Read an image of one number a voxel on the grid of the scans, (n_voxels,)."""
+        (path,) = paths
+        image = open_image(path, where, self._remedy)
+        check_grid(where, path, image, self._runs[0][1][0], self._images[0])
+        return read_volume(path, where, self._remedy)[1].ravel()
+
+    def space(self, inside: NDArray[np.bool_]) -> Volume:
+        """Give the space of the voxels that are read."""
+        mask = inside.reshape(self.grid).astype(np.uint8)
+        return Volume(nib.Nifti1Image(mask, self._images[0].affine))
+
+    def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Read the scans of a run, (n_scans, n_voxels_inside)."""
+        where, (path,) = self._runs[run]
+        return read_volumes(path, inside.reshape(self.grid), np.arange(self.n_scans(run)), where, self._remedy)

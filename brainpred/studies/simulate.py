@@ -20,6 +20,7 @@ from brainpred.recordings.readers import check_subject, simulated
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
 from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 from brainpred.storage import file_fingerprint, fingerprint, make_directory
 
 __all__ = ["SimulationConfig", "simulate_subject"]
@@ -205,7 +206,14 @@ def simulate_subject(
             runs.append(Run(name, "test" if clip == "test-01" else "train", bold, clip))
             advance(1)
     recording = Recording(
-        manifest.name, subject, config.tr_s, runs, Volume(brain_cortex.mask), brain_cortex.rois, clips, simulated=True
+        manifest.name,
+        subject,
+        config.tr_s,
+        runs,
+        Volume(brain_cortex.mask),
+        brain_cortex.rois,
+        {name: Movie.parse(path) for name, path in clips.items()},
+        simulated=True,
     )
     simulated.write(recording, brain.truth, settings, data)
     return recording

@@ -14,6 +14,7 @@ from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.simulated import is_written, read, subject_folder, write
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[3.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
@@ -41,7 +42,8 @@ def recording(cache):
             ("rest", "train", 3, None),
         )
     ]
-    stimuli = {name: cache / "simulated" / "stimuli" / f"{name}_key.mp4" for name in ("clip-01", "clip-02", "test-01")}
+    clips = ("clip-01", "clip-02", "test-01")
+    stimuli = {name: Movie.parse(cache / "simulated" / "stimuli" / f"{name}_key.mp4") for name in clips}
     rois = rng.choice(["rest", "early_visual", "lateral"], n_voxels)
     mask = nib.Nifti1Image(inside, AFFINE)
     return Recording("simulated", "sim07", 1.3, runs, Volume(mask), rois, stimuli, simulated=True)
@@ -93,7 +95,7 @@ def test_folder_may_be_named(recording, truth, tmp_path, cache):
     assert folder == tmp_path / "data" / "simulated" / "sim07"
     assert not cache.exists()
     back = read(load_manifest("simulated"), "sim07", tmp_path / "data")
-    assert back.stimuli["clip-01"] == tmp_path / "data" / "simulated" / "stimuli" / "clip-01_key.mp4"
+    assert back.stimuli["clip-01"].excerpts[0].path == tmp_path / "data" / "simulated" / "stimuli" / "clip-01_key.mp4"
 
 
 def test_subject_that_was_not_made_is_refused_with_the_remedy():

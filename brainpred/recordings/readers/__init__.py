@@ -10,7 +10,7 @@ from brainpred.recordings.recording import Recording
 
 __all__ = ["READERS", "check_subject", "load_recording"]
 
-READERS = ("simulated", "attributes")
+READERS = ("simulated", "attributes", "bids", "vim2", "shortclips", "algonauts", "bdata", "arrays")
 
 
 def check_subject(manifest: Manifest, subject: str) -> None:

@@ -12,7 +12,7 @@ from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import roi_labels
 from brainpred.recordings.spaces import Volume
-from brainpred.recordings.volumes import check_grid, open_image, read_mask, read_volumes, reading
+from brainpred.recordings.volumes import check_grid, open_image, read_volume, read_volumes, reading
 
 __all__ = ["read"]
 
@@ -42,7 +42,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     paths = dataset_files(manifest, subject, data)
     label, again = f"{manifest.name}/{subject}", f"Get it again: {manifest.access}"
     image = open_image(paths["bold"], label, again)
-    mask, inside = read_mask(paths["mask"], label, again)
+    mask, values = read_volume(paths["mask"], label, again)
+    inside = values > 0
     with reading(paths["attributes"], label, again):
         runs_of_scans = _read_attributes(paths["attributes"])
     if len(image.shape) != 4:

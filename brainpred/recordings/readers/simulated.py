@@ -18,6 +18,7 @@ from brainpred.recordings.hdf5 import open_hdf5
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["is_written", "read", "read_settings", "subject_folder", "write"]
@@ -108,7 +109,7 @@ def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], d
             simulated=True,
             settings=json.dumps(settings),
             # Stimuli lie beside the subjects, since all subjects watch the same movie.
-            stimuli=json.dumps({name: path.name for name, path in recording.stimuli.items()}),
+            stimuli=json.dumps({name: movie.name for name, movie in recording.stimuli.items()}),
             run_order=json.dumps([run.name for run in recording.runs]),
         )
         file["rois"] = np.array(recording.rois, dtype="S")
@@ -165,7 +166,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         tr_s = float(attributes["tr_s"])
     except (OSError, EOFError, KeyError, ValueError, zlib.error, ImageFileError) as error:
         raise DataError(f"{manifest.name}/{subject}: damaged files in {folder} ({error}). {remedy}") from error
-    stimuli = {name: folder.parent / "stimuli" / file for name, file in movies.items()}
+    stimuli = {name: Movie.parse(folder.parent / "stimuli" / file) for name, file in movies.items()}
     return Recording(
         manifest.name,
         subject,

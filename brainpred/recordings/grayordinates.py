@@ -1,0 +1,79 @@
+"""Read CIFTI dense time series."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from brainpred.errors import DataError
+from brainpred.recordings.hdf5 import read_columns
+from brainpred.recordings.spaces import Grayordinates
+from brainpred.recordings.volumes import open_image, reading
+
+__all__ = ["GrayordinateFiles"]
+
+
+class GrayordinateFiles:
+    """Stand for runs of dense time series on one set of grayordinates, such as 91k or 170k.
+
+    Parameters
+    ----------
+    runs : sequence of (str, tuple of Path)
+        Where each run is from (data set, subject and run), and its file.
+    remedy : str
+        How to get files again.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged or no dense time series, or has other grayordinates than the first.
+    """
+
+    def __init__(self, runs: Sequence[tuple[str, tuple[Path, ...]]], remedy: str):
+        self._runs, self._remedy = runs, remedy
+        self._images = [_open(path, where, remedy) for where, (path,) in runs]
+        self.axis = self._images[0].header.get_axis(1)
+        for (where, (path,)), image in zip(runs, self._images, strict=True):
+            if image.header.get_axis(1) != self.axis:
+                raise DataError(
+                    f"{where}: {path.name} has {image.shape[1]} grayordinates, others than the {len(self.axis)} of "
+                    f"{runs[0][1][0].name}. Take all runs from one space and density."
+                )
+        self.n_voxels = len(self.axis)
+
+    def n_scans(self, run: int) -> int:
+        """Count the scans of a run."""
+        return int(self._images[run].shape[0])
+
+    def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
+        """Read a dense scalar or label file of the same grayordinates, (n_voxels,)."""
+        (path,) = paths
+        image = _open(path, where, self._remedy)
+        if image.header.get_axis(1) != self.axis:
+            raise DataError(
+                f"{where}: {path.name} has other grayordinates than the scans. Use one of the same density."
+            )
+        with reading(path, where, self._remedy):
+            return np.asarray(image.dataobj)[0]
+
+    def space(self, inside: NDArray[np.bool_]) -> Grayordinates:
+        """Give the space of the grayordinates that are read."""
+        return Grayordinates(self.axis, inside)
+
+    def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Read the scans of a run, (n_scans, n_grayordinates_inside)."""
+        where, (path,) = self._runs[run]
+        with reading(path, where, self._remedy):
+            return read_columns(nib.load(path).dataobj, inside, slice(None))
+
+
+def _open(path: Path, where: str, remedy: str) -> Any:
+    image = open_image(path, where, remedy)
+    if not isinstance(image, nib.Cifti2Image) or len(image.shape) != 2:
+        raise DataError(f"{where}: {path} is no CIFTI file of rows by grayordinates. {remedy}")
+    if not isinstance(image.header.get_axis(1), nib.cifti2.BrainModelAxis):
+        raise DataError(f"{where}: {path} holds parcels or other things, not grayordinates. Use the dense file.")
+    return image

@@ -1,0 +1,264 @@
+"""Read BIDS data sets that fMRIPrep has preprocessed, as volumes, surfaces or grayordinates; or files like those."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from brainpred.errors import DataError, ManifestError
+from brainpred.recordings.bids_files import RunFiles, find_runs, matches
+from brainpred.recordings.confounds import load_strategy
+from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
+from brainpred.recordings.grayordinates import GrayordinateFiles
+from brainpred.recordings.manifest import Manifest, RunEntry
+from brainpred.recordings.placing import Placed, name_stimuli, place_clip, read_events
+from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
+from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.selection import select_voxels
+from brainpred.recordings.surfaces import SurfaceFiles
+from brainpred.recordings.volumes import VolumeFiles
+from brainpred.stimulus import Movie
+
+__all__ = ["BidsOptions", "read"]
+
+KINDS = {"volume": VolumeFiles, "surface": SurfaceFiles, "grayordinates": GrayordinateFiles}
+HEMISPHERES = ("L", "R")
+TR_TOLERANCE_S = 0.001
+
+
+class BidsOptions(ReaderOptions):
+    """Say which of fMRIPrep's files are meant.
+
+    Attributes
+    ----------
+    kind : {"volume", "surface", "grayordinates"}
+        NIfTI volumes, GIFTI surfaces of both hemispheres, or CIFTI dense time series.
+    derivatives : str
+        Folder of fMRIPrep's output, relative to the data set's.
+    task : str or list of str
+        Tasks; empty: all.
+    space : str
+        Space as file names give it, such as ``"T1w"`` or ``"fsaverage5"``; empty: the only one there is.
+    resolution : str
+        Resolution or density as file names give it; empty: the only one there is.
+    test_runs : list of str
+        Names of test runs, such as ``"*run-5"``, where the manifest lists no runs.
+    check_tr : bool
+        Whether a JSON file must state the repetition time of each run. Only for data whose JSON files are lost.
+    """
+
+    kind: Literal["volume", "surface", "grayordinates"] = "volume"
+    derivatives: str = "derivatives/fmriprep"
+    task: str | list[str] = ""
+    space: str = ""
+    resolution: str = ""
+    test_runs: list[str] = Field(default_factory=list)
+    check_tr: bool = True
+
+
+def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:
+    """Read a subject.
+
+    Runs are found in the folder of fMRIPrep's output. Where the manifest states the file ``bold`` (with ``{run}``,
+    ``{session}`` and, for surfaces, ``{hemi}``), its runs are read from there instead, and ``mask``, ``confounds``,
+    ``events`` and ``json`` from where it says.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set; options are those of :class:`BidsOptions`.
+    subject : str
+        The subject, with or without ``sub-``.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Recording
+        The scans. Where slice timing was corrected to a time other than the middle of a scan, stimuli are moved by the
+        difference.
+
+    Raises
+    ------
+    DataError
+        If files are missing, damaged, or do not belong together.
+    ManifestError
+        If the options cannot be used.
+    """
+    options = read_options(manifest, BidsOptions)
+    label, folder = f"{manifest.name}/{subject}", dataset_folder(manifest, data)
+    files, entries = _find(manifest, options, subject, data)
+    wheres = [f"{label}, run {one.name}" for one in files]
+    for where, one in zip(wheres, files, strict=True):
+        for path in one.bold:
+            check_inside(path, folder, where)
+    again = f"Get it again: {manifest.access}"
+    kind: Any = KINDS[options.kind]([(where, one.bold) for where, one in zip(wheres, files, strict=True)], again)
+
+    def values_of(name: str) -> Any:
+        hemispheres = HEMISPHERES if options.kind == "surface" else ("",)
+        paths = tuple(dataset_file(manifest, name, data, subject=subject, hemi=hemi) for hemi in hemispheres)
+        return kind.values_of(paths, label)
+
+    own_mask = _common_mask(kind, files, wheres) if not manifest.mask else None
+    chosen = select_voxels(manifest, subject, data, kind.n_voxels, values_of, own_mask=own_mask)
+    shifts = [_check_times(manifest, options, one, where) for one, where in zip(files, wheres, strict=True)]
+    movies = dataset_movies(manifest, data)
+    lengths_s = [kind.n_scans(number) * manifest.tr_s for number in range(len(files))]
+    placed = {
+        one.name: shown
+        for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
+        if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
+    }
+    roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
+    stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
+    runs = [
+        Run(
+            one.name, entry.role, _lazily(kind, number, chosen.inside), stimulus_of_run.get(one.name),
+            partial(load_strategy, one.confounds, where=wheres[number]), one.bold[0].name,
+        )
+        for number, (one, entry) in enumerate(zip(files, entries, strict=True))
+    ]  # fmt: skip
+    space = kind.space(chosen.inside)
+    return Recording(
+        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+    )
+
+
+def _lazily(kind: Any, number: int, inside: Any) -> LazyScans:
+    return LazyScans((kind.n_scans(number), int(inside.sum())), lambda: kind.read(number, inside))
+
+
+def _find(
+    manifest: Manifest, options: BidsOptions, subject: str, data: Path | str | None
+) -> tuple[list[RunFiles], list[RunEntry]]:
+    """Find the files of every run, and what the manifest says of it."""
+    if "bold" in manifest.files or any("bold" in entry.files for entry in manifest.runs):
+        if not manifest.runs:
+            raise ManifestError(f"Manifest {manifest.name}: files state bold, so that runs must be listed as well.")
+        return [_named(manifest, options, entry, subject, data) for entry in manifest.runs], list(manifest.runs)
+    label, folder = f"{manifest.name}/{subject}", dataset_folder(manifest, data)
+    tasks = [options.task] if isinstance(options.task, str) else options.task
+    found = find_runs(
+        folder, options.derivatives, subject, options.kind, tasks=[task for task in tasks if task], space=options.space,
+        resolution=options.resolution, where=label,
+    )  # fmt: skip
+    if not manifest.runs:
+        roles = ["test" if matches(one.name, options.test_runs) else "train" for one in found]
+        if options.test_runs and "test" not in roles:
+            raise DataError(
+                f"{label}: no run is named {' or '.join(options.test_runs)}. There are: "
+                f"{', '.join(one.name for one in found)}."
+            )
+        return found, [RunEntry(name=one.name, role=role) for one, role in zip(found, roles, strict=True)]  # type: ignore[arg-type]
+    by_name = {one.name: one for one in found}
+    missing = [entry.name for entry in manifest.runs if entry.name not in by_name]
+    if missing:
+        raise DataError(
+            f"{label}, run {missing[0]}: the manifest lists it, but {folder / options.derivatives} holds "
+            f"{', '.join(by_name)} alone. Put its scans there, or take it out of the manifest."
+        )
+    return [by_name[entry.name] for entry in manifest.runs], list(manifest.runs)
+
+
+def _named(
+    manifest: Manifest, options: BidsOptions, entry: RunEntry, subject: str, data: Path | str | None
+) -> RunFiles:
+    """Give the files that the manifest names for a run."""
+    names = {**manifest.files, **entry.files}
+
+    def path_of(role: str, hemi: str = "") -> Path:
+        if role not in names:
+            files_of(manifest, role)
+        return dataset_file(
+            manifest, names[role], data, subject=subject, session=entry.session or "", run=entry.name, hemi=hemi
+        )
+
+    bold = tuple(path_of("bold", hemi) for hemi in (HEMISPHERES if options.kind == "surface" else ("",)))
+    nowhere = bold[0].with_name(f"{bold[0].name}.not-stated")
+    optional = {role: path_of(role) if role in names else nowhere for role in ("confounds", "events", "mask")}
+    return RunFiles(
+        entry.name, bold, optional["mask"] if "mask" in names else None, optional["confounds"], optional["events"],
+        (path_of("json"),) if "json" in names else (),
+    )  # fmt: skip
+
+
+def _common_mask(kind: Any, files: Sequence[RunFiles], wheres: Sequence[str]) -> Any:
+    """Take the voxels that are in the brain mask of every run."""
+    common = None
+    for one, where in zip(files, wheres, strict=True):
+        if one.mask is None:
+            if isinstance(kind, VolumeFiles):
+                raise DataError(
+                    f"{where}: fMRIPrep's brain mask of {one.bold[0].name} is missing. Put it there, or state a mask "
+                    "in the manifest."
+                )
+            continue
+        inside = kind.values_of((one.mask,), where) > 0
+        common = inside if common is None else common & inside
+    return common
+
+
+def _check_times(manifest: Manifest, options: BidsOptions, files: RunFiles, where: str) -> float:
+    """Compare repetition times; give how much later than its middle a scan stands for, in seconds."""
+    known: dict[str, Any] = {}
+    for path in reversed([path for path in files.sidecars if path.is_file()]):
+        known |= _read_sidecar(path, where)
+    if "RepetitionTime" not in known:
+        if not options.check_tr or (not files.sidecars and "json" not in manifest.files):
+            return 0.0
+        raise DataError(
+            f"{where}: no JSON file states the repetition time of {files.bold[0].name}; looked for "
+            f"{files.sidecars[0].name if files.sidecars else 'json'} and {files.sidecars[-1].name}. Put it there, or "
+            "state options: check_tr: false."
+        )
+    try:
+        tr_s, start_s = float(known["RepetitionTime"]), float(known.get("StartTime", manifest.tr_s / 2))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: a JSON file gives times that are no numbers ({error}). Correct it.") from error
+    if abs(tr_s - manifest.tr_s) > TR_TOLERANCE_S:
+        milliseconds = abs(tr_s / 1000 - manifest.tr_s) <= TR_TOLERANCE_S
+        hint = "It looks like milliseconds: BIDS wants seconds. " if milliseconds else ""
+        raise DataError(
+            f"{where}: its JSON file states a repetition time of {tr_s:g} s, the manifest {manifest.tr_s:g} s. {hint}"
+            "Correct the one that is wrong."
+        )
+    return start_s - manifest.tr_s / 2 if known.get("SliceTimingCorrected") else 0.0
+
+
+def _read_sidecar(path: Path, where: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where}: cannot read {path} ({error}). Get it again, or correct it.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: {path} must hold a JSON object, found a {type(content).__name__}. Get it again.")
+    return content
+
+
+def _shown(
+    manifest: Manifest,
+    files: RunFiles,
+    entry: RunEntry,
+    movies: Mapping[str, Movie],
+    folder: Path,
+    shift_s: float,
+    run_s: float,
+    where: str,
+) -> Placed | None:
+    """Tell what a run shows: as the manifest says, else as its events say."""
+    if entry.stimulus is not None:
+        return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
+    if not movies and not files.events.is_file():
+        return None
+    if not movies and not _names_files(files.events):
+        return None
+    return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
+
+
+def _names_files(events: Path) -> bool:
+    with open(events, encoding="utf-8", errors="replace") as stream:
+        return bool({"stim_file", "file"} & set(stream.readline().strip().split("\t")))
