@@ -25,15 +25,23 @@ def list_datasets() -> None:
 @app.command()
 def show(dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")]) -> None:
     """Show a data set's manifest: licence, citation, how to get it, subjects."""
-    from brainpred.recordings.manifest import load_manifest
+    from brainpred.recordings.manifest import load_manifest, manifest_path
 
+    typer.echo(f"manifest: {manifest_path(dataset)}")
     for field, value in load_manifest(dataset).model_dump(exclude_defaults=True).items():
-        typer.echo(f"{field}: {', '.join(map(_show, value)) if isinstance(value, list) else _show(value)}")
+        if isinstance(value, dict | list) and field not in ("subjects", "sessions"):
+            typer.echo("\n  ".join([f"{field}:", *_lines(value)]))
+        else:
+            typer.echo(f"{field}: {', '.join(value) if isinstance(value, list) else value}")
 
 
-def _show(value: object) -> str:
-    """Write a value of a manifest, or a part of it with its names."""
-    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+def _lines(value: object) -> list[str]:
+    """Write a value of a manifest, a part a line."""
+    if isinstance(value, dict):
+        return [f"{name}: {part}" for name, part in value.items()]
+    if isinstance(value, list):
+        return ["- " + ", ".join(_lines(part)) for part in value]
+    return [str(value)]
 
 
 @app.command()

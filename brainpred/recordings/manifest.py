@@ -8,6 +8,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainpred.errors import ConfigError, ManifestError
+from brainpred.storage import write_json
 
 __all__ = [
     "Atlas",
@@ -17,6 +18,8 @@ __all__ = [
     "load_manifest",
     "manifest_folder",
     "manifest_names",
+    "manifest_path",
+    "manifest_schema",
 ]
 
 TEMPLATE = "template"
@@ -252,6 +255,44 @@ def manifest_names() -> list[str]:
     return sorted(path.stem for path in manifest_folder().glob("*.yaml") if path.stem != TEMPLATE)
 
 
+def manifest_path(name: str) -> Path:
+    """Find the file of a manifest.
+
+    Parameters
+    ----------
+    name : str
+        Data set name, or the path of a manifest file ending in ``.yaml``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    path = Path(name) if name.endswith(".yaml") else manifest_folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"Unknown data set {name!r}. Known: {', '.join(manifest_names())}.")
+    return path
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Give the JSON Schema of manifests, by which editors complete and check them.
+
+    Returns
+    -------
+    dict
+        The schema; ``data_manifests/manifest.schema.json`` holds the same.
+    """
+    schema = Manifest.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "brainpred manifest"} | {
+        key: value for key, value in schema.items() if key != "title"
+    }
+
+
 def load_manifest(name: str) -> Manifest:
     """Read and check the manifest of a data set.
 
@@ -272,9 +313,7 @@ def load_manifest(name: str) -> Manifest:
     ManifestError
         If the manifest is malformed.
     """
-    path = Path(name) if name.endswith(".yaml") else manifest_folder() / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"Unknown data set {name!r}. Known: {', '.join(manifest_names())}.")
+    path = manifest_path(name)
     try:
         content: Any = yaml.safe_load(path.read_text())
         return Manifest.model_validate(content)
@@ -293,3 +332,7 @@ def _describe(*, loc: tuple[str | int, ...], msg: str, input: object, **_: objec
     where = ".".join(map(str, loc))
     received = "" if isinstance(input, dict) else f", received {input!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{received}" if where else message
+
+
+if __name__ == "__main__":
+    write_json(manifest_folder() / "manifest.schema.json", manifest_schema())

@@ -1,11 +1,20 @@
 """Manifests that ship can be read; those that are malformed are refused with their name."""
 
+import json
+
 import pytest
 import yaml
 
 from brainpred.errors import ConfigError, DataError, ManifestError
 from brainpred.recordings.fetch import dataset_file, dataset_files, dataset_folder, dataset_movies
-from brainpred.recordings.manifest import Download, Manifest, load_manifest, manifest_folder, manifest_names
+from brainpred.recordings.manifest import (
+    Download,
+    Manifest,
+    load_manifest,
+    manifest_folder,
+    manifest_names,
+    manifest_schema,
+)
 from brainpred.recordings.readers import READERS, load_recording
 
 CONTENT = {
@@ -45,10 +54,49 @@ def test_manifest_that_ships_can_be_read(name):
 
 
 def test_simulated_and_measured_data_sets_ship():
-    assert {"haxby2001", "mnist", "simulated"} <= set(manifest_names())
+    assert set(manifest_names()) == {
+        "algonauts2021", "bold_moments", "haxby2001", "hcp_7t_movie", "mnist", "shortclips", "simulated", "vim2",
+    }  # fmt: skip
     assert manifest_names() == sorted(manifest_names())
     assert load_manifest("haxby2001").tr_s == 2.5
     assert (manifest_folder() / "simulated.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", [*manifest_names(), "template"])
+def test_manifest_that_ships_keeps_to_the_schema_of_the_docs(name):
+    """By a check of its own, beside pydantic's: every entry is in the schema, with the type it says there."""
+    schema = json.loads((manifest_folder() / "manifest.schema.json").read_text())
+    content = yaml.safe_load((manifest_folder() / f"{name}.yaml").read_text())
+    kinds = {"string": str, "number": (int, float), "integer": int, "array": list, "object": dict, "boolean": bool}
+
+    def check(value, wanted):
+        wanted = schema["$defs"][wanted["$ref"].rpartition("/")[2]] if "$ref" in wanted else wanted
+        options = [option for option in wanted.get("anyOf", [wanted]) if option.get("type") != "null"]
+        wanted = schema["$defs"][options[0]["$ref"].rpartition("/")[2]] if "$ref" in options[0] else options[0]
+        assert isinstance(value, kinds[wanted["type"]]) if "type" in wanted else True
+        assert value in wanted.get("enum", [value])
+        for part in value if wanted.get("type") == "array" else ():
+            check(part, wanted["items"])
+        if "properties" in wanted:
+            assert wanted["additionalProperties"] is False
+            assert set(wanted["required"]) <= set(value) <= set(wanted["properties"])
+            for key, part in value.items():
+                check(part, wanted["properties"][key])
+
+    check(content, schema)
+
+
+def test_schema_of_the_docs_is_the_one_that_is_checked():
+    text = (manifest_folder() / "manifest.schema.json").read_text()
+    assert json.loads(text) == manifest_schema(), "write it again: python -m brainpred.recordings.manifest"
+
+
+def test_every_manifest_says_how_to_get_the_data_and_what_is_wrong_with_it():
+    for name in set(manifest_names()) - {"simulated", "mnist"}:
+        manifest = load_manifest(name)
+        assert manifest.defects
+        assert name in manifest.access
+        assert manifest.downloads or "checksum" in manifest.access
 
 
 def test_unknown_name_is_refused_with_those_known():
@@ -124,7 +172,7 @@ def test_pictures_are_no_recordings(tmp_path):
     path = write(tmp_path, kind="pictures", **dict.fromkeys(OF_RECORDINGS))
     for name in (path, "mnist"):
         with pytest.raises(
-            ConfigError, match=r"holds pictures and no recordings, .*'s1'\. .*recordings: haxby2001, simulated\."
+            ConfigError, match=r"holds pictures and no recordings, .*'s1'\. .*recordings: .*haxby2001, .*simulated"
         ):
             load_recording(name, "s1")
 
@@ -196,8 +244,8 @@ def test_movies_are_addresses_below_the_folder_or_whole_paths(tmp_path):
 
 
 def test_reader_there_is_not_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(ManifestError, match=r"toy: no reader 'bids'\. There are: simulated, attributes"):
-        load_recording(write(tmp_path, reader="bids"), "s1")
+    with pytest.raises(ManifestError, match=r"toy: no reader 'minc'\. There are: simulated, attributes"):
+        load_recording(write(tmp_path, reader="minc"), "s1")
 
 
 def test_manifest_cannot_be_changed():
