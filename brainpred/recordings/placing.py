@@ -11,7 +11,7 @@ import pandas as pd
 from brainpred.errors import DataError
 from brainpred.stimulus import Excerpt, Movie, read_clip_list
 
-__all__ = ["Placed", "name_stimuli", "place_clip", "read_events"]
+__all__ = ["Placed", "name_stimuli", "place_clip", "place_runs", "read_events"]
 
 # Repeats begin some milliseconds apart: onsets are taken as equal within a tenth of a scan.
 STEPS_PER_SCAN = 10
@@ -216,6 +216,45 @@ def name_stimuli(
         stimuli.setdefault(name, one.movie)
         stimulus_of_run[run] = name
     return stimulus_of_run, stimuli
+
+
+def place_runs(
+    movies: Mapping[str, Movie],
+    shown: Mapping[str, tuple[str | None, float]],
+    roles: Mapping[str, str],
+    tr_s: float,
+    label: str,
+) -> tuple[dict[str, str], dict[str, Movie]]:
+    """Place the clip of each run; runs whose clip has no movie are known by its name alone.
+
+    Parameters
+    ----------
+    movies : mapping of str to Movie
+        Movie of each clip.
+    shown : mapping of str to (str or None, float)
+        Clip of each run, and when it begins, in seconds from the first scan.
+    roles : mapping of str to str
+        Role of each run.
+    tr_s : float
+        Repetition time in seconds.
+    label : str
+        Data set and subject.
+
+    Returns
+    -------
+    stimulus_of_run : dict of str to str
+        Name of what each run shows.
+    stimuli : dict of str to Movie
+        Movie by that name.
+    """
+    known = {
+        run: place_clip(clip, movies[clip], onset_s, tr_s)
+        for run, (clip, onset_s) in shown.items()
+        if clip is not None and clip in movies
+    }
+    stimulus_of_run, stimuli = name_stimuli(known, roles, tr_s, label)
+    named = {run: clip for run, (clip, _) in shown.items() if clip is not None and clip not in movies}
+    return {**stimulus_of_run, **named}, stimuli
 
 
 def _same(one: Movie, other: Movie, tr_s: float) -> bool:

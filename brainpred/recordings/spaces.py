@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 
-__all__ = ["Grayordinates", "NoSpace", "Space", "Surfaces", "Volume"]
+__all__ = ["Grayordinates", "MappedSurfaces", "NoSpace", "Space", "Surfaces", "Volume"]
 
 HEMISPHERES = {"L": "CortexLeft", "R": "CortexRight"}
 FLOAT32 = "NIFTI_TYPE_FLOAT32"
@@ -139,3 +139,26 @@ class NoSpace:
             "These scans do not say where their voxels lie, so there is no image of them. State a "
             "mask in the manifest, or take the values as a table."
         )
+
+
+@dataclass(frozen=True, eq=False)
+class MappedSurfaces:
+    """Place voxels on two surfaces by a linear map, such as a data set's own onto fsaverage.
+
+    Attributes
+    ----------
+    matrix : scipy.sparse.csr_array (n_vertices, n_voxels)
+        Weights of the voxels in each vertex, the left hemisphere's before as many of the right's.
+    """
+
+    matrix: Any
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return int(self.matrix.shape[1])
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.GiftiImage]:
+        """Map one number a voxel onto the vertices, a GIFTI file a hemisphere."""
+        half = np.ones(self.matrix.shape[0] // 2, dtype=bool)
+        return Surfaces(half, half).images((self.matrix @ values).astype(np.float32), description)
