@@ -1,5 +1,6 @@
 """Commands about data sets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 from brainpred.cli.options import Data, Device, Quiet, reporter
 
 __all__ = ["app"]
+
+EXAMPLE_VOXELS, EXAMPLE_MM = 8_000, 6
 
 app = typer.Typer(help="List, describe, fetch, verify and simulate data sets.", no_args_is_help=True)
 
@@ -96,6 +99,10 @@ def simulate(
     runs: Annotated[int, typer.Option(help="Training runs.")] = 6,
     run_s: Annotated[int, typer.Option(help="Length of a run in seconds.")] = 100,
     repeats: Annotated[int, typer.Option(help="Presentations of the test clip.")] = 5,
+    bids: Annotated[
+        Path | None,
+        typer.Option(help="Write a BIDS data set with fMRIPrep's files there instead (voxels of 6 mm, to be quick)."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make the subject anew.")] = False,
     device: Device = "auto",
     data: Data = None,
@@ -103,9 +110,14 @@ def simulate(
 ) -> None:
     """Make a simulated subject (decode does so by itself with the default settings)."""
     from brainpred.recordings.readers.simulated import subject_folder
-    from brainpred.studies.simulate import SimulationConfig, simulate_subject
+    from brainpred.studies.simulate import SimulationConfig, simulate_bids, simulate_subject
 
     config = SimulationConfig(n_train_runs=runs, run_s=run_s, n_test_repeats=repeats, strength=strength)
+    if bids:
+        config = replace(config, n_voxels=EXAMPLE_VOXELS, resolution_mm=EXAMPLE_MM)
+        simulate_bids(bids, subject, config, movie=movie, overwrite=overwrite, device=device, reporter=reporter(quiet))
+        typer.echo(f"BIDS data set of {subject} (simulated): {bids}")
+        return
     recording = simulate_subject(
         subject, config, movie=movie, data=data, overwrite=overwrite, device=device, reporter=reporter(quiet)
     )

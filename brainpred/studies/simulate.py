@@ -1,9 +1,11 @@
-"""Make a simulated subject: synthesise or cut a movie, show it to PredNet, compute the BOLD signal."""
+"""Make a simulated subject, as one file or as BIDS: a movie, shown to PredNet, and the BOLD signal of it."""
 
+import shutil
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from brainpred.models.prednet_weights import weights_fingerprint
 from brainpred.movies.synthesis import FPS, synthesise_movie
 from brainpred.movies.video import iterate_frames, probe_video, write_video
 from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.bids_example import write_bids
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, simulated
@@ -21,9 +24,9 @@ from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
 from brainpred.recordings.spaces import Volume
 from brainpred.stimulus import Movie
-from brainpred.storage import file_fingerprint, fingerprint, make_directory
+from brainpred.storage import file_fingerprint, fingerprint, make_directory, output_folder
 
-__all__ = ["SimulationConfig", "simulate_subject"]
+__all__ = ["SimulationConfig", "simulate_bids", "simulate_subject"]
 
 MOVIE_SEED = 2011
 BRAIN_SEED = 6  # chosen among three, so that R0 of sim01 is near 0.25: see docs/decisions/0004
@@ -217,3 +220,57 @@ def simulate_subject(
     )
     simulated.write(recording, brain.truth, settings, data)
     return recording
+
+
+def simulate_bids(
+    folder: Path | str,
+    subject: str = "sim01",
+    config: SimulationConfig | None = None,
+    *,
+    movie: Path | str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Write a simulated subject as a BIDS data set with fMRIPrep's files and its movie, to try one's own way with.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder to write into.
+    subject, config, movie
+        As of :func:`simulate_subject`.
+    overwrite : bool
+        Whether to write into a folder that is a data set already.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used, or the folder holds a data set.
+    DataError
+        If the movie is damaged or too short.
+    """
+    folder = Path(folder)
+    if (folder / "dataset_description.json").exists() and not overwrite:
+        raise ConfigError(
+            f"{folder} is a BIDS data set already. Name another folder, or write over it with --overwrite."
+        )
+    with output_folder(folder), TemporaryDirectory(prefix=".part-", dir=folder) as made:
+        recording = simulate_subject(subject, config, movie=movie, data=made, device=device, reporter=reporter)
+        stimuli = make_directory(folder / "stimuli")
+        for name, file in recording.stimuli.items():
+            shutil.move(Movie.of(file).excerpts[0].path, stimuli / f"{name}.mp4")
+        with reporter.task("Writing BIDS", 1) as advance:
+            names = {name: f"{name}.mp4" for name in recording.stimuli}
+            write_bids(recording, names, folder, np.random.default_rng([MOVIE_SEED, *subject.encode()]))
+            advance(1)
+    return folder
