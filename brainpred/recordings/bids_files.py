@@ -61,6 +61,7 @@ def find_runs(
     kind: str,
     *,
     tasks: Sequence[str],
+    sessions: Sequence[str],
     space: str,
     resolution: str,
     where: str,
@@ -79,6 +80,8 @@ def find_runs(
         What to look for.
     tasks : sequence of str
         Tasks; empty: all.
+    sessions : sequence of str
+        Sessions, with or without ``ses-``; empty: all.
     space, resolution : str
         Space and resolution (or density), as file names give them; empty: the only one there is.
     where : str
@@ -102,6 +105,7 @@ def find_runs(
         for path in sorted(own.glob("**/func/*"), key=lambda path: (str(path.parent), _natural(path.name)))
         if any(re.search(ending, path.name) for ending in ENDINGS[kind])
         and (not tasks or _entities(path).get("task") in tasks)
+        and (not sessions or _entities(path).get("ses") in [name.removeprefix("ses-") for name in sessions])
     ]
     what = f"{kind} runs" + (f" of task {' or '.join(tasks)}" if tasks else "")
     if not found:

@@ -48,6 +48,11 @@ class GrayordinateFiles:
         """Count the scans of a run."""
         return int(self._images[run].shape[0])
 
+    def tr_s(self, run: int) -> float | None:
+        """Give the repetition time of a run by its header, in seconds."""
+        axis = self._images[run].header.get_axis(0)
+        return float(axis.step) if isinstance(axis, nib.cifti2.SeriesAxis) and axis.unit == "SECOND" else None
+
     def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
         """Read a dense scalar or label file of the same grayordinates, (n_voxels,)."""
         (path,) = paths

@@ -9,13 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from brainpred.errors import DataError
+from brainpred.recordings.manifest import Manifest, RunEntry
 from brainpred.stimulus import Excerpt, Movie, read_clip_list
 
-__all__ = ["Placed", "name_stimuli", "place_clip", "place_runs", "read_events"]
+__all__ = ["Placed", "listed_runs", "name_stimuli", "place_clip", "place_runs", "read_events"]
 
 # Repeats begin some milliseconds apart: onsets are taken as equal within a tenth of a scan.
 STEPS_PER_SCAN = 10
 OVERLAP_S = 0.05
+NAMED_CLIPS = 4  # a run may show hundreds
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,12 @@ def _excerpt(row: object, movies: Mapping[str, Movie], path: Path, where: str) -
     """Give the excerpt of one event."""
     (own, *others) = movies[row.trial_type].excerpts  # type: ignore[attr-defined]
     if others:
-        raise DataError(f"{where}: {path.name} shows {row.trial_type}, a list of clips. Name its clips instead.")  # type: ignore[attr-defined]
+        raise DataError(f"{where}: {path.name} shows {row.trial_type}, a list of clips. Name its clips instead.")  #
+        type: ignore[attr - defined]
     onset_s, duration_s = float(row.onset), float(row.duration)  # type: ignore[attr-defined]
     if not math.isfinite(onset_s):
-        raise DataError(f"{where}: {path.name} shows {row.trial_type} at no time. Give it an onset in seconds.")  # type: ignore[attr-defined]
+        raise DataError(f"{where}: {path.name} shows {row.trial_type} at no time. Give it an onset in seconds.")  #
+        type: ignore[attr - defined]
     wanted = duration_s if duration_s > 0 else math.inf  # 0 or n/a: to its end
     return replace(own, onset_s=own.onset_s + onset_s, duration_s=min(own.duration_s, wanted))
 
@@ -208,7 +212,7 @@ def name_stimuli(
     stimuli: dict[str, Movie] = {}
     stimulus_of_run = {}
     for run, one in placed.items():
-        joined = "+".join(one.clips)
+        joined = "+".join(one.clips[:NAMED_CLIPS]) + ("+..." if len(one.clips) > NAMED_CLIPS else "")
         name, number = joined, 1
         while name in stimuli and not _same(stimuli[name], one.movie, tr_s):
             number += 1
@@ -216,6 +220,40 @@ def name_stimuli(
         stimuli.setdefault(name, one.movie)
         stimulus_of_run[run] = name
     return stimulus_of_run, stimuli
+
+
+def listed_runs(manifest: Manifest, there: Mapping[str, str], label: str) -> dict[str, RunEntry]:
+    """Tell which parts of a data set's own files are read, and what they show.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    there : mapping of str to str
+        Role of each part that the files hold, by its name; a part shows the clip of its own name.
+    label : str
+        Data set and subject.
+
+    Returns
+    -------
+    dict of str to RunEntry
+        What is read: all parts, or those that the manifest lists, as it says.
+
+    Raises
+    ------
+    DataError
+        If the manifest lists a part that the files do not hold.
+    """
+    if missing := [entry.name for entry in manifest.runs if entry.name not in there]:
+        raise DataError(
+            f"{label}, run {missing[0]}: the manifest lists it, but the files hold {', '.join(there)} alone. Name "
+            "runs as "
+            "they do."
+        )
+    if not manifest.runs:
+        entries = ({"name": name, "role": role, "stimulus": name} for name, role in there.items())
+        return {entry["name"]: RunEntry.model_validate(entry) for entry in entries}
+    return {entry.name: entry for entry in manifest.runs}
 
 
 def place_runs(

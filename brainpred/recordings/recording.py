@@ -197,7 +197,7 @@ class Recording:
                 f"{where}: {broken.sum()} of {self.n_voxels} voxels hold NaN or infinity (the first is voxel "
                 f"{int(np.flatnonzero(broken)[0])}). Leave them out of the mask, or repair the scan."
             )
-        if not (bold != bold[:1]).any():
+        if not (bold.max(axis=0) > bold.min(axis=0)).any():
             raise DataError(
                 f"{where}: no voxel varies over its {len(bold)} scans. Look whether the file is the right one."
             )

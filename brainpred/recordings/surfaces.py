@@ -56,6 +56,10 @@ class SurfaceFiles:
         """Count the scans of a run."""
         return self._n_scans[run]
 
+    def tr_s(self, run: int) -> float | None:
+        """Give the repetition time of a run by its header: None, since headers of this kind cannot be relied on."""
+        return None
+
     def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
         """Read two files of one number a vertex, (n_voxels,), left before right."""
         return np.concatenate([_vertices(path, where, self._remedy)[0] for path in paths])

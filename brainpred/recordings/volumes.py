@@ -188,6 +188,10 @@ class VolumeFiles:
         """Count the scans of a run."""
         return int(self._images[run].shape[3])
 
+    def tr_s(self, run: int) -> float | None:
+        """Give the repetition time of a run by its header: None, since headers of this kind cannot be relied on."""
+        return None
+
     def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
         """Read an image of one number a voxel on the grid of the scans, (n_voxels,)."""
         (path,) = paths

@@ -94,6 +94,8 @@ def test_sessions_and_runs_without_a_list_of_runs(run, tmp_path, folder):
     recording = load(tmp_path, manifest)
     assert [run.name for run in recording.runs] == [f"ses-{s}_run-{n}" for s in "ab" for n in (1, 2, 3, 4)]
     assert [run.name for run in recording.runs_with_role("test")] == ["ses-b_run-3", "ses-b_run-4"]
+    only_b = load(tmp_path, manifest_of(tmp_path, runs=[], sessions=["b"]))
+    assert [run.name for run in only_b.runs] == [f"ses-b_run-{n}" for n in (1, 2, 3, 4)]
 
 
 def test_subject_may_be_named_without_sub(tmp_path, folder):

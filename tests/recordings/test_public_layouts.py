@@ -1,6 +1,7 @@
 """Public data sets and plain arrays, in files of their layout: what was written is read, and can be decoded."""
 
 import json
+import tracemalloc
 
 import h5py
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.errors import DataError
 from brainpred.recordings.readers import load_recording
 from tests.recordings.layouts import (
     AFFINE,
@@ -105,6 +107,42 @@ def test_movies_of_vim2_are_cut_by_the_manifest(tmp_path, folder):
     assert recording.stimuli["test"].excerpts[0].data_set == "sv"
 
 
+def test_runs_of_vim2_that_the_manifest_lists_are_read_as_it_says(tmp_path, folder):
+    write_vim2(folder)
+    runs = [
+        {"name": "train-03", "role": "train"},
+        {"name": "train-01", "role": "train"},
+        {"name": "test", "role": "test"},
+    ]
+    recording = load(tmp_path, vim2(tmp_path, runs=runs))
+    assert [run.name for run in recording.runs[:3]] == ["train-03", "train-01", "test_repeat-01"]
+    with pytest.raises(DataError, match="run train-04: the manifest lists it, but the files hold train-01, train-02"):
+        load(tmp_path, vim2(tmp_path, runs=[{"name": "train-04", "role": "train"}]))
+
+
+@pytest.mark.parametrize("chunks", [None, (16, 32)])
+def test_a_run_is_read_without_a_second_copy(tmp_path, folder, monkeypatch, chunks):
+    """The property that benchmarks/recordings.py measures at full size: at most half a run beside the run itself."""
+    monkeypatch.setattr("brainpred.recordings.hdf5.BYTES_AT_ONCE", 2**17)
+    n_voxels, n_scans, n_runs = 3001, 211, 4
+    with h5py.File(folder / "VoxelResponses_sub-01.mat", "w") as file:
+        rt = file.create_dataset("rt", (n_voxels, n_runs * n_scans), np.float32, chunks=chunks)
+        rt[:] = np.random.default_rng(0).normal(0, 1, rt.shape)
+        file.create_dataset("rva", (n_voxels, 2, 7), np.float32)
+    np.save(folder / "index.npy", np.random.default_rng(1).permutation(n_voxels)[:2503])
+    manifest = vim2(tmp_path, options={"n_train_runs": n_runs}, voxel_index="index.npy")
+    load(tmp_path, manifest)  # imports take memory, once
+    tracemalloc.start()
+    try:
+        recording = load(tmp_path, manifest)
+        bold = recording.read_run(recording.runs[2])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bold.shape == (n_scans, 2503)
+    assert peak <= 1.5 * bold.nbytes
+
+
 # -------------------------------------------------------------------------------------------- shortclips
 
 
@@ -183,7 +221,7 @@ def test_videos_of_algonauts_are_shown_one_a_scan(tmp_path, folder):
     (folder / "videos").mkdir()
     for number in range(70):
         (folder / "videos" / f"{number:04d}.mp4").touch()
-    recording = load(tmp_path, algonauts(tmp_path, options={"videos": "videos"}))
+    recording = load(tmp_path, algonauts(tmp_path, stimuli={"videos": "videos"}))
     movie = recording.stimuli["videos-02"]
     assert [excerpt.path.stem for excerpt in movie.excerpts] == [f"{number:04d}" for number in range(13, 26)]
     assert [excerpt.onset_s for excerpt in movie.excerpts] == [TR_S * number for number in range(13)]

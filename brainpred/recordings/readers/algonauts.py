@@ -22,7 +22,7 @@ from brainpred.stimulus import Excerpt, Movie
 __all__ = ["AlgonautsOptions", "read"]
 
 MASK = "voxel_mask"
-REFERENCE = "reference"
+REFERENCE, VIDEOS = "reference", "videos"
 
 
 class AlgonautsOptions(ReaderOptions):
@@ -34,13 +34,10 @@ class AlgonautsOptions(ReaderOptions):
         Videos that make up a run, in the order of the responses; the last run may have fewer.
     n_test_runs : int
         Runs at the end that serve for testing.
-    videos : str or None
-        Folder of the videos; sorted by name, they are those of the responses.
     """
 
     videos_per_run: int = Field(default=100, ge=2)
     n_test_runs: int = Field(default=1, ge=0)
-    videos: str | None = None
 
 
 def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:
@@ -54,7 +51,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     ----------
     manifest : Manifest
         The data set; ``files`` names a pickle for each region (``V1``, ..., or ``WB`` for the whole brain) and perhaps
-        ``reference``, an image with the affine of the whole brain's mask. Options are those of
+        ``reference``, an image with the affine of the whole brain's mask; the stimulus ``videos`` is the folder of the
+        videos, which sorted by name are those of the responses. Options are those of
         :class:`AlgonautsOptions`.
     subject : str
         The subject.
@@ -97,7 +95,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     own_rois = {role: names == role for role in regions} if len(regions) > 1 else {}
     chosen = select_voxels(manifest, subject, data, n_voxels, refuse, own_rois=own_rois)
     blocks = [slice(first, first + options.videos_per_run) for first in range(0, n_videos, options.videos_per_run)]
-    movies = _movies(options, manifest, data, blocks, n_videos, label)
+    movies = _movies(manifest, data, blocks, n_videos, label)
     runs = []
     for number, block in enumerate(blocks):
         stimulus = f"videos-{number + 1:02d}"
@@ -123,7 +121,6 @@ def _responses(content: dict[str, NDArray[Any]], role: str, label: str, again: s
 
 
 def _movies(
-    options: AlgonautsOptions,
     manifest: Manifest,
     data: Path | str | None,
     blocks: list[slice],
@@ -131,9 +128,9 @@ def _movies(
     label: str,
 ) -> dict[str, Movie]:
     """Show the videos of a block one after the other, one a scan."""
-    if options.videos is None:
+    if VIDEOS not in manifest.stimuli:
         return {}
-    folder = dataset_folder(manifest, data) / options.videos
+    folder = dataset_folder(manifest, data) / manifest.stimuli[VIDEOS]
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     if len(files) < n_videos:
         raise DataError(

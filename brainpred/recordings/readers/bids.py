@@ -105,7 +105,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
 
     own_mask = _common_mask(kind, files, wheres) if not manifest.mask else None
     chosen = select_voxels(manifest, subject, data, kind.n_voxels, values_of, own_mask=own_mask)
-    shifts = [_check_times(manifest, options, one, where) for one, where in zip(files, wheres, strict=True)]
+    shifts = [
+        _check_times(manifest, options, one, kind.tr_s(number), wheres[number]) for number, one in enumerate(files)
+    ]
     movies = dataset_movies(manifest, data)
     lengths_s = [kind.n_scans(number) * manifest.tr_s for number in range(len(files))]
     placed = {
@@ -143,8 +145,8 @@ def _find(
     label, folder = f"{manifest.name}/{subject}", dataset_folder(manifest, data)
     tasks = [options.task] if isinstance(options.task, str) else options.task
     found = find_runs(
-        folder, options.derivatives, subject, options.kind, tasks=[task for task in tasks if task], space=options.space,
-        resolution=options.resolution, where=label,
+        folder, options.derivatives, subject, options.kind, tasks=[task for task in tasks if task],
+        sessions=manifest.sessions, space=options.space, resolution=options.resolution, where=label,
     )  # fmt: skip
     if not manifest.runs:
         roles = ["test" if matches(one.name, options.test_runs) else "train" for one in found]
@@ -202,28 +204,30 @@ def _common_mask(kind: Any, files: Sequence[RunFiles], wheres: Sequence[str]) ->
     return common
 
 
-def _check_times(manifest: Manifest, options: BidsOptions, files: RunFiles, where: str) -> float:
+def _check_times(
+    manifest: Manifest, options: BidsOptions, files: RunFiles, header_tr_s: float | None, where: str
+) -> float:
     """Compare repetition times; give how much later than its middle a scan stands for, in seconds."""
     known: dict[str, Any] = {}
     for path in reversed([path for path in files.sidecars if path.is_file()]):
         known |= _read_sidecar(path, where)
-    if "RepetitionTime" not in known:
-        if not options.check_tr or (not files.sidecars and "json" not in manifest.files):
-            return 0.0
+    if "RepetitionTime" not in known and header_tr_s is None and options.check_tr:
         raise DataError(
             f"{where}: no JSON file states the repetition time of {files.bold[0].name}; looked for "
-            f"{files.sidecars[0].name if files.sidecars else 'json'} and {files.sidecars[-1].name}. Put it there, or "
-            "state options: check_tr: false."
+            f"{', '.join(path.name for path in files.sidecars) or 'files: json'}. Put it there, or state options: "
+            "check_tr: false."
         )
     try:
-        tr_s, start_s = float(known["RepetitionTime"]), float(known.get("StartTime", manifest.tr_s / 2))
+        tr_s = float(known.get("RepetitionTime", header_tr_s or manifest.tr_s))
+        start_s = float(known.get("StartTime", manifest.tr_s / 2))
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: a JSON file gives times that are no numbers ({error}). Correct it.") from error
     if abs(tr_s - manifest.tr_s) > TR_TOLERANCE_S:
         milliseconds = abs(tr_s / 1000 - manifest.tr_s) <= TR_TOLERANCE_S
         hint = "It looks like milliseconds: BIDS wants seconds. " if milliseconds else ""
+        source = "JSON file" if "RepetitionTime" in known else "header"
         raise DataError(
-            f"{where}: its JSON file states a repetition time of {tr_s:g} s, the manifest {manifest.tr_s:g} s. {hint}"
+            f"{where}: its {source} states a repetition time of {tr_s:g} s, the manifest {manifest.tr_s:g} s. {hint}"
             "Correct the one that is wrong."
         )
     return start_s - manifest.tr_s / 2 if known.get("SliceTimingCorrected") else 0.0

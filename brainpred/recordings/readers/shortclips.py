@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import dataset_file, dataset_movies
 from brainpred.recordings.hdf5 import open_hdf5, read_columns
-from brainpred.recordings.manifest import Manifest
-from brainpred.recordings.placing import place_runs
+from brainpred.recordings.manifest import Manifest, RunEntry
+from brainpred.recordings.placing import listed_runs, place_runs
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
@@ -91,16 +91,22 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
 
         return LazyScans((last - first, int(chosen.inside.sum())), read_scans)
 
-    scans = {}
-    for number, (first, last) in enumerate(zip(onsets, [*onsets[1:], n_train], strict=True), 1):
-        scans[f"train-{number:02d}"] = ("train", lazily(f"train-{number:02d}", "Y_train", first, last))
-    for number in range(n_repeats):
-        name = f"test_repeat-{number + 1:02d}"
-        scans[name] = ("test", lazily(name, "Y_test", 0, n_test, number))
-    shown = {name: (name if role == "train" else "test", 0.0) for name, (role, _) in scans.items()}
-    roles = {name: role for name, (role, _) in scans.items()}
+    ends = dict(zip(onsets, [*onsets[1:], n_train], strict=True))
+    firsts = {f"train-{number:02d}": first for number, first in enumerate(onsets, 1)}
+    parts = listed_runs(manifest, dict.fromkeys(firsts, "train") | {"test": "test"}, label)
+    scans: dict[str, LazyScans] = {}
+    entries: dict[str, RunEntry] = {}
+    for part, entry in parts.items():
+        if part in firsts:
+            entries[part], scans[part] = entry, lazily(part, "Y_train", firsts[part], ends[firsts[part]])
+            continue
+        for number in range(n_repeats):
+            name = f"test_repeat-{number + 1:02d}"
+            entries[name], scans[name] = entry, lazily(name, "Y_test", 0, n_test, number)
+    shown = {name: (entry.stimulus, entry.onset_s) for name, entry in entries.items()}
+    roles = {name: entry.role for name, entry in entries.items()}
     stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
-    runs = [Run(name, role, bold, stimulus_of_run[name], file=path.name) for name, (role, bold) in scans.items()]
+    runs = [Run(name, roles[name], bold, stimulus_of_run.get(name), file=path.name) for name, bold in scans.items()]
     space: Space = NoSpace(int(chosen.inside.sum()))
     if matrix is not None:
         space = MappedSurfaces(matrix[:, np.flatnonzero(chosen.inside)])

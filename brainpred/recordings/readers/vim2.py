@@ -10,8 +10,8 @@ from pydantic import Field
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import dataset_file, dataset_movies
 from brainpred.recordings.hdf5 import open_hdf5, read_rows
-from brainpred.recordings.manifest import Manifest
-from brainpred.recordings.placing import place_runs
+from brainpred.recordings.manifest import Manifest, RunEntry
+from brainpred.recordings.placing import listed_runs, place_runs
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
@@ -110,15 +110,21 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         return LazyScans((n_scans, int(chosen.inside.sum())), read_scans)
 
     n_scans = n_train // options.n_train_runs
-    names = [f"train-{number + 1:02d}" for number in range(options.n_train_runs)]
-    scans = {name: ("train", lazily(name, "rt", number * n_scans, n_scans)) for number, name in enumerate(names)}
-    for number, leading in enumerate(repeats):
-        name = f"test_repeat-{number + 1:02d}" if leading else "test"
-        scans[name] = ("test", lazily(name, test, 0, n_test, *leading))
-    shown = {name: (name if role == "train" else "test", 0.0) for name, (role, _) in scans.items()}
-    roles = {name: role for name, (role, _) in scans.items()}
+    firsts = {f"train-{number + 1:02d}": number * n_scans for number in range(options.n_train_runs)}
+    parts = listed_runs(manifest, dict.fromkeys(firsts, "train") | {"test": "test"}, label)
+    scans: dict[str, LazyScans] = {}
+    entries: dict[str, RunEntry] = {}
+    for part, entry in parts.items():
+        if part in firsts:
+            entries[part], scans[part] = entry, lazily(part, "rt", firsts[part], n_scans)
+            continue
+        for number, leading in enumerate(repeats):
+            name = f"test_repeat-{number + 1:02d}" if leading else "test"
+            entries[name], scans[name] = entry, lazily(name, test, 0, n_test, *leading)
+    shown = {name: (entry.stimulus, entry.onset_s) for name, entry in entries.items()}
+    roles = {name: entry.role for name, entry in entries.items()}
     stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
-    runs = [Run(name, role, bold, stimulus_of_run[name], file=path.name) for name, (role, bold) in scans.items()]
+    runs = [Run(name, roles[name], bold, stimulus_of_run.get(name), file=path.name) for name, bold in scans.items()]
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
         roi_masks=chosen.roi_masks,

@@ -1,0 +1,120 @@
+"""Measure what opening a recording of the width of vim-2 and reading one of its runs takes in memory.
+
+    python benchmarks/recordings.py                            73,728 voxels x 600 scans, 65,665 of them read
+    python benchmarks/recordings.py --voxels 9000 --wanted 7000 --scans 200
+
+The files are generated: one run of training, and two repeats of 20 scans. Every reading is a process of its own. What
+is counted is the highest resident memory less what the process held once everything was imported. See README.md here.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import yaml
+
+from brainpred.provenance import provenance
+
+ALLOWED = 1.5  # times one run
+KINDS = ("vim2", "vim2, chunked", "arrays .h5")
+N_TEST = 20
+
+READ = """
+import json, resource, sys, time
+import nibabel, scipy.io  # what readers import when they are first used
+from brainpred.recordings.readers import arrays, load_recording, vim2
+
+def resident(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name)) / 1024
+
+before = resident("VmRSS")
+begin = time.perf_counter()
+recording = load_recording(sys.argv[1], "subject1", sys.argv[2])
+opened = resident("VmHWM") - before
+bold = recording.read_run(recording.runs[0])
+print(json.dumps({
+    "shape": bold.shape, "run": bold.nbytes / 2**20, "opened": opened, "peak": resident("VmHWM") - before,
+    "seconds": time.perf_counter() - begin,
+}))
+"""
+
+
+def _blocks(n_voxels: int, n_scans: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Draw scans of some voxels at a time."""
+    rng = np.random.default_rng(0)
+    for first in range(0, n_voxels, 4096):
+        voxels = slice(first, min(first + 4096, n_voxels))
+        yield voxels, rng.normal(1000, 10, (voxels.stop - first, n_scans)).astype(np.float32)
+
+
+def write(kind: str, folder: Path, n_voxels: int, n_wanted: int, n_scans: int) -> str:
+    """Write a data set of one subject; give its manifest."""
+    index = np.sort(np.random.default_rng(1).permutation(n_voxels)[:n_wanted])
+    (folder / "toy").mkdir(parents=True)
+    np.save(folder / "toy" / "index.npy", index)
+    fields: dict = {"files": {"responses": "{subject}.h5"}, "options": {"n_train_runs": 1}, "reader": "vim2"}
+    with h5py.File(folder / "toy" / "subject1.h5", "w") as file:
+        if kind.startswith("vim2"):
+            chunks = (128, 64) if "chunked" in kind else None
+            file.create_dataset("rt", (n_voxels, n_scans), np.float32, chunks=chunks)
+            file.create_dataset("rva", (n_voxels, 2, N_TEST), np.float32)
+        else:
+            fields = {"reader": "arrays", "options": {}, "files": {"bold": "{subject}.h5", "sidecar": "runs.json"}}
+            file.create_dataset("bold", (n_scans, n_voxels), np.float32)
+            run = {"name": "run-1", "n_scans": n_scans, "role": "train"}
+            (folder / "toy" / "runs.json").write_text(json.dumps({"RepetitionTime": 1.0, "runs": [run]}))
+        for voxels, values in _blocks(n_voxels, n_scans):
+            if kind.startswith("vim2"):
+                file["rt"][voxels], file["rva"][voxels] = values, 0.0
+            else:
+                file["bold"][:, voxels] = values.T
+    about = dict.fromkeys(("title", "licence", "citation", "access"), "generated")
+    manifest = {"name": "toy", **about, "subjects": ["subject1"], "tr_s": 1.0, "voxel_index": "index.npy", **fields}
+    (folder / "toy.yaml").write_text(yaml.safe_dump(manifest))
+    return str(folder / "toy.yaml")
+
+
+def measure(kind: str, n_voxels: int, n_wanted: int, n_scans: int) -> dict:
+    """Write, and read in a process of its own; give sizes in MB."""
+    with tempfile.TemporaryDirectory() as name:
+        manifest = write(kind, Path(name), n_voxels, n_wanted, n_scans)
+        command = [sys.executable, "-c", READ, manifest, name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+        return json.loads(done.stdout)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--voxels", type=int, default=73_728, help="voxels in the file")
+    parser.add_argument("--wanted", type=int, default=65_665, help="voxels that are read")
+    parser.add_argument("--scans", type=int, default=600, help="scans of the run")
+    options = parser.parse_args()
+    print(f"commit {provenance()['commit']}, {options.wanted:,} of {options.voxels:,} voxels, {options.scans} scans")
+    print("| file | run (MB) | opened (MB) | peak (MB) | times the run | seconds |\n|---|---|---|---|---|---|")
+    worst, begin = 0.0, time.perf_counter()
+    for kind in KINDS:
+        found = measure(kind, options.voxels, options.wanted, options.scans)
+        times = found["peak"] / found["run"]
+        worst = max(worst, times)
+        print(
+            f"| {kind} | {found['run']:.1f} | {found['opened']:.1f} | {found['peak']:.1f} | {times:.2f} | "
+            f"{found['seconds']:.2f} |",
+            flush=True,
+        )
+    print(f"in all {time.perf_counter() - begin:.0f} s")
+    if worst > ALLOWED:
+        raise SystemExit(f"Peak memory is {worst:.2f} times one run, more than {ALLOWED}.")
+
+
+if __name__ == "__main__":
+    main()
