@@ -110,7 +110,11 @@ def read_events(
         )
     named = table[table["trial_type"].isin(list(movies))] if "trial_type" in table else table[:0]
     if len(named):
-        excerpts = [_excerpt(row, movies, path, where) for row in named.itertuples()]
+        times = [pd.to_numeric(named[column], errors="coerce").tolist() for column in ("onset", "duration")]
+        excerpts = [
+            _excerpt(clip, movies[clip], onset_s, duration_s, f"{where}: {path.name} shows {clip}")
+            for clip, onset_s, duration_s in zip(named["trial_type"], *times, strict=True)
+        ]
         clips = named["trial_type"].tolist()
     elif "stim_file" in table or "file" in table:
         found = read_clip_list(path, folder / "stimuli")
@@ -136,16 +140,13 @@ def read_events(
     return Placed(tuple(clips), Movie(tuple(ordered), run_s if math.isfinite(ordered[-1].duration_s) else None))
 
 
-def _excerpt(row: object, movies: Mapping[str, Movie], path: Path, where: str) -> Excerpt:
+def _excerpt(clip: str, movie: Movie, onset_s: float, duration_s: float, shows: str) -> Excerpt:
     """Give the excerpt of one event."""
-    (own, *others) = movies[row.trial_type].excerpts  # type: ignore[attr-defined]
+    (own, *others) = movie.excerpts
     if others:
-        raise DataError(f"{where}: {path.name} shows {row.trial_type}, a list of clips. Name its clips instead.")  #
-        type: ignore[attr - defined]
-    onset_s, duration_s = float(row.onset), float(row.duration)  # type: ignore[attr-defined]
+        raise DataError(f"{shows}, which is a list of clips itself. Name its clips instead.")
     if not math.isfinite(onset_s):
-        raise DataError(f"{where}: {path.name} shows {row.trial_type} at no time. Give it an onset in seconds.")  #
-        type: ignore[attr - defined]
+        raise DataError(f"{shows} at no time. Give it an onset in seconds.")
     wanted = duration_s if duration_s > 0 else math.inf  # 0 or n/a: to its end
     return replace(own, onset_s=own.onset_s + onset_s, duration_s=min(own.duration_s, wanted))
 
