@@ -1,5 +1,7 @@
 """Commands about data sets."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +14,7 @@ __all__ = ["app"]
 
 EXAMPLE_VOXELS, EXAMPLE_MM = 8_000, 6
 
-app = typer.Typer(help="List, describe, fetch, verify and simulate data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, show, fetch, verify, simulate data sets, and describe your own.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -89,6 +91,52 @@ def verify(
     typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    bids: Annotated[Path, typer.Argument(help="BIDS folder, with fMRIPrep's output in derivatives.")],
+    movie: Annotated[
+        Path | None, typer.Option(help="Movie, or folder of movies, where events do not name files below stimuli/.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the folder's).")] = None,
+    derivatives: Annotated[str | None, typer.Option(help="Folder of derivatives, relative to the BIDS folder.")] = None,
+    kind: Annotated[str | None, typer.Option(help="volume, surface or grayordinates.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, such as movie.")] = None,
+    space: Annotated[str | None, typer.Option(help="Space as in file names, such as T1w.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Resolution or density as in file names.")] = None,
+    tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where no JSON file states it.")] = None,
+    test_runs: Annotated[
+        list[str] | None, typer.Option(help="Test runs, such as run-5 'run-*' (default: runs that repeat a clip).")
+    ] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Image of numbered ROIs, with a .tsv of index and name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Manifest to write (default: <name>.yaml here).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a manifest that is there.")] = False,
+) -> None:
+    """Write the manifest of a BIDS data set and its movie; asks where there is a choice."""
+    from brainpred.studies.describe import DescribeConfig, describe_dataset
+
+    config = DescribeConfig(
+        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas
+    )
+    path, recording = describe_dataset(config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None)
+    for run in recording.runs:
+        typer.echo(f"{run.name}: {run.role}, {run.n_scans} scans of {recording.tr_s:g} s, shows {run.stimulus}")
+    typer.echo(f"Manifest: {path}")
+    typer.echo(f"Next: brainpred decode --dataset {path} --subject {recording.subject}")
+
+
+def _ask(question: str, choices: Sequence[str], flag: str) -> str:
+    """Let the user choose one of several by number or name."""
+    typer.echo(f"{question} ({flag})")
+    for number, choice in enumerate(choices, 1):
+        typer.echo(f"  {number}: {choice or 'none'}")
+    while True:
+        answer = str(typer.prompt("Which", default="1"))
+        if answer in choices:
+            return answer
+        if answer.isdigit() and 0 < int(answer) <= len(choices):
+            return choices[int(answer) - 1]
 
 
 @app.command()
