@@ -83,7 +83,7 @@ class ArrayFile:
         if self.path.suffix.lower() == ".npy":
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
         if self.path.suffix.lower() == ".npz":
-            with np.load(self.path, allow_pickle=False) as content:
+            with open(self.path, "rb") as stream, np.load(stream, allow_pickle=False) as content:
                 name = self._name or self._only({key: key for key in content.files})
                 return content[name]
         from scipy.io import loadmat

@@ -95,9 +95,7 @@ def read_events(
         If the table is missing or damaged, names no clip, or clips overlap or go on after the run.
     """
     if not path.is_file():
-        raise DataError(
-            f"{where}: {path} is missing. Put it there, or state in the manifest what the run shows (runs)."
-        )
+        raise DataError(f"{where}: {path} is missing. Put it there, or state in the manifest what it shows (runs).")
     try:
         table = pd.read_csv(path, sep="\t", na_values="n/a", dtype={"trial_type": str, "stim_file": str})
     except (OSError, ValueError, pd.errors.ParserError) as error:
@@ -112,7 +110,7 @@ def read_events(
     if len(named):
         times = [pd.to_numeric(named[column], errors="coerce").tolist() for column in ("onset", "duration")]
         excerpts = [
-            _excerpt(clip, movies[clip], onset_s, duration_s, f"{where}: {path.name} shows {clip}")
+            _excerpt(movies[clip], onset_s, duration_s, f"{where}: {path.name} shows {clip}")
             for clip, onset_s, duration_s in zip(named["trial_type"], *times, strict=True)
         ]
         clips = named["trial_type"].tolist()
@@ -129,8 +127,10 @@ def read_events(
             f"{where}: {path.name} names no clip: it has no column stim_file, and its trial types ({types}) are not "
             f"the manifest's stimuli ({', '.join(movies) or 'none'}). Name the clips as the table does."
         )
-    moved = [replace(excerpt, onset_s=_rounded(excerpt.onset_s - shift_s, tr_s)) for excerpt in excerpts]
-    ordered = _in_time(moved, path, where)
+    ordered = [
+        replace(excerpt, onset_s=_rounded(excerpt.onset_s - shift_s, tr_s))
+        for excerpt in _in_time(excerpts, path, where)
+    ]
     end_s = ordered[-1].onset_s + (ordered[-1].duration_s if math.isfinite(ordered[-1].duration_s) else 0.0)
     if end_s > run_s + tr_s:
         raise DataError(
@@ -140,7 +140,7 @@ def read_events(
     return Placed(tuple(clips), Movie(tuple(ordered), run_s if math.isfinite(ordered[-1].duration_s) else None))
 
 
-def _excerpt(clip: str, movie: Movie, onset_s: float, duration_s: float, shows: str) -> Excerpt:
+def _excerpt(movie: Movie, onset_s: float, duration_s: float, shows: str) -> Excerpt:
     """Give the excerpt of one event."""
     (own, *others) = movie.excerpts
     if others:

@@ -143,6 +143,20 @@ class Recording:
                     "Use the mask that belongs to this scan."
                 )
 
+        self._check_repeats()
+
+    def _check_repeats(self) -> None:
+        """Refuse runs that show the same but go on for longer than others by more than a scan."""
+        first: dict[str, Run] = {}
+        for run in self.runs:
+            other = first.setdefault(run.stimulus or run.name, run)
+            if abs(other.n_scans - run.n_scans) > 1:
+                raise DataError(
+                    f"{self.label}, run {run.name}: it has {run.n_scans} scans, but run {other.name}, which shows "
+                    f"{run.stimulus} as well, has {other.n_scans}. Repeats may differ by one scan: name their stimuli "
+                    "differently, or look for the missing scans."
+                )
+
     @property
     def label(self) -> str:
         """Name for messages, such as ``"simulated/sim01"``."""
