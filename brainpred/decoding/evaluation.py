@@ -53,6 +53,11 @@ class CleanRun:
     fingerprint: str = ""
 
     @property
+    def n_constant_voxels(self) -> int:
+        """Number of voxels that never vary."""
+        return int((~self.bold.any(axis=0)).sum())
+
+    @property
     def clip(self) -> str:
         """Name of what was shown: runs that share it have the same features."""
         return self.run.stimulus or self.run.name

@@ -180,6 +180,7 @@ def _decode_into(
         for run in clean_recording(recording, config.cleaning):
             runs.append(run)
             advance(1)
+    _tell_constant_voxels(runs, reporter)
     keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
@@ -191,8 +192,11 @@ def _decode_into(
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
             "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(config.cleaning),
             "runs": [
-                {"name": run.name, "role": run.role, "n_scans": run.n_scans, "stimulus": run.stimulus}
-                for run in recording.runs
+                {
+                    "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
+                    "stimulus": run.run.stimulus, "n_constant_voxels": run.n_constant_voxels,
+                }
+                for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
             "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
@@ -203,6 +207,16 @@ def _decode_into(
     )  # fmt: skip
     write_report(folder, reporter)
     return results
+
+
+def _tell_constant_voxels(runs: Sequence[CleanRun], reporter: Reporter) -> None:
+    """Say where voxels never vary: they are no mistake outside the brain, but they tell nothing."""
+    told = [f"{run.n_constant_voxels} in run {run.run.name}" for run in runs if run.n_constant_voxels]
+    if told:
+        more = f" and {len(told) - 3} more runs" if len(told) > 3 else ""
+        reporter.say(
+            f"Note: voxels that never vary are taken as 0: {', '.join(told[:3])}{more}, of {runs[0].bold.shape[1]}."
+        )
 
 
 def _check_network(config: DecodeConfig) -> None:

@@ -246,8 +246,9 @@ def test_manifest_places_clips_with_onsets(tmp_path, folder):
     assert {name: movie.excerpts[0].onset_s for name, movie in recording.stimuli.items()} == {"a": 0, "b": 3, "c": -1.5}
 
 
-def test_tiny_movie_is_decoded_from_events(run, tmp_path, folder):
-    """From events and a movie to PredNet's units: no table of features."""
+@pytest.mark.slow
+def test_tiny_movie_is_decoded_from_events_and_reconstructed(run, tmp_path, folder):
+    """From events and a movie to PredNet's units and back, with dummy scans: no table of features."""
     write_bids(folder)
     (folder / "stimuli").mkdir()
     rng = np.random.default_rng(0)
@@ -257,13 +258,38 @@ def test_tiny_movie_is_decoded_from_events(run, tmp_path, folder):
         table = pd.DataFrame({"onset": [3.0], "duration": [n_scans * TR_S - 4.5], "trial_type": [clip]})
         table.to_csv(folder / "sub-01" / "func" / f"sub-01_task-movie_{name}_events.tsv", sep="\t", index=False)
     stimuli = {clip: f"stimuli/{clip}.npy" for clip in "abcd"}
-    manifest = manifest_of(tmp_path, stimuli=stimuli, frame_rate_hz=1.0)
-    code, _, err = run(
-        "decode", "--dataset", manifest, "--subject", "sub-01", "--data", tmp_path / "data", "--out", tmp_path / "out",
-        "--layers", "R3", "--bands", "none", "--delays", "3", "--quiet",
-    )  # fmt: skip
+    manifest = manifest_of(tmp_path, stimuli=stimuli, frame_rate_hz=1.0, dummy_scans=1)
+    both = (
+        "--dataset",
+        manifest,
+        "--subject",
+        "sub-01",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "out",
+        "--quiet",
+    )
+    code, _, err = run("decode", *both, "--layers", "R3", "--bands", "none", "--delays", "3")
     assert code == 0, err
-    assert pd.read_csv(tmp_path / "out" / "layers.tsv", sep="\t")["n_scans"].tolist() == [LENGTHS["run-4"] - 2]
+    n_scored = LENGTHS["run-4"] - 1 - 2
+    assert pd.read_csv(tmp_path / "out" / "layers.tsv", sep="\t")["n_scans"].tolist() == [n_scored]
+    code, _, err = run("reconstruct", *both, "--layers", "R3", "--shifts", "1")
+    assert code == 0, err
+    frames = pd.read_csv(next((tmp_path / "out").glob("reconstruction_*_frames.tsv")), sep="\t")
+    assert frames["time_s"].max() == pytest.approx(n_scored * TR_S, abs=TR_S)
+
+
+def test_voxels_that_never_vary_are_counted(run, tmp_path, folder):
+    features, _, inside = write_bids(folder)
+    path = next(folder.glob("derivatives/**/*run-3_space-T1w_desc-preproc_bold.nii.gz"))
+    volume = np.asarray(nib.load(path).dataobj).copy()
+    for cell in np.argwhere(inside)[[2, 5, 6]]:
+        volume[tuple(cell)] = 700
+    nib.save(nib.Nifti1Image(volume, AFFINE), path)
+    out = check(run, manifest_of(tmp_path), tmp_path, features)
+    runs = json.loads((out / "decode.json").read_text())["runs"]
+    assert [one["n_constant_voxels"] for one in runs] == [0, 0, 3, 0]
 
 
 def test_confounds_of_every_strategy_have_few_columns(tmp_path, folder):
