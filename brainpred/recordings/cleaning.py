@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
+from brainpred.recordings.confounds import STRATEGIES
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
@@ -28,7 +29,7 @@ class Cleaning:
         Longest period that is kept, in seconds: slower drifts are removed as cosines, beside the linear trend.
     confounds : str or None
         Name of the strategy by which confounds are removed, such as ``"motion"``; see
-        :data:`brainpred.recordings.readers.bids_confounds.STRATEGIES`.
+        :data:`brainpred.recordings.confounds.STRATEGIES`.
     percent_signal_change : bool
         Whether voxels are scaled to percent of their mean in the run, and not to standard deviation 1.
     """
@@ -39,6 +40,8 @@ class Cleaning:
     percent_signal_change: bool = False
 
     def __post_init__(self) -> None:
+        if self.confounds is not None and self.confounds not in STRATEGIES:
+            raise ConfigError(f"Unknown confounds {self.confounds!r}. Choose one of: {', '.join(STRATEGIES)}, none.")
         if self.dummy_scans < 0:
             raise ConfigError(f"The number of dummy scans must be 0 or more, received {self.dummy_scans}.")
         if self.high_pass_s is not None and not 0 < self.high_pass_s < np.inf:

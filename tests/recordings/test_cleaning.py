@@ -100,9 +100,11 @@ def test_manifest_says_how_and_flags_overrule_it():
     assert asked == Cleaning(percent_signal_change=True)
 
 
-@pytest.mark.parametrize("settings", [{"dummy_scans": -1}, {"high_pass_s": -3.0}, {"high_pass_s": np.inf}])
+@pytest.mark.parametrize(
+    "settings", [{"dummy_scans": -1}, {"high_pass_s": -3.0}, {"high_pass_s": np.inf}, {"confounds": "all"}]
+)
 def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ConfigError, match="received"):
+    with pytest.raises(ConfigError, match=r"received|Choose one of: motion, motion24"):
         Cleaning(**settings)
 
 
