@@ -22,7 +22,7 @@ from brainpred.decoding.evaluation import (
 )
 from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
-from brainpred.errors import ConfigError
+from brainpred.errors import ConfigError, DataError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
@@ -243,10 +243,13 @@ def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporte
         return load_table(config.features, recording), file_fingerprint(config.features)
     check_movie_lengths(recording)
     clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
-    files = feature_files(
-        list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
-        device=config.device, reporter=reporter,
-    )  # fmt: skip
+    try:
+        files = feature_files(
+            list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
+            device=config.device, reporter=reporter,
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError(f"{recording.label}: {error}") from error
     return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])
 
 
@@ -324,7 +327,8 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 def _write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
     """Write a map, and give the names of its files."""
     _forget_map(stem)
-    return [path.name for path in recording.write_map(stem, values, ("simulated: " * recording.simulated) + what)]
+    description = f"simulated: {what}" if recording.simulated else what
+    return [path.name for path in recording.write_map(stem, values, description)]
 
 
 def _forget_map(stem: Path) -> None:

@@ -305,6 +305,23 @@ def test_confounds_of_every_strategy_have_few_columns(tmp_path, folder):
     np.testing.assert_allclose(np.sort(found, axis=1), np.sort(table[columns].to_numpy(), axis=1), atol=1e-9)
 
 
+def test_components_of_noise_are_six_beside_movement_and_cosines(tmp_path, folder):
+    write_bids(folder)
+    path = next(folder.glob("derivatives/**/*run-1_desc-confounds_timeseries.tsv"))
+    table, rng = pd.read_csv(path, sep="\t"), np.random.default_rng(1)
+    names = [f"a_comp_cor_{number:02d}" for number in range(9)]
+    table = pd.concat([table, pd.DataFrame(rng.normal(0, 1, (37, 9)), columns=names)], axis=1)
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    about = {"Method": "aCompCor", "Mask": "combined", "Retained": True, "VarianceExplained": 0.1}
+    path.with_suffix(".json").write_text(json.dumps(dict.fromkeys(names, about)))
+    recording = load(tmp_path, manifest_of(tmp_path))
+    found = recording.runs[0].confounds("compcor")
+    assert found.shape == (37, 24 + 1 + 6)
+    assert recording.runs[0].confounds("simple+global").shape == (37, 24 + 1 + 2 + 1)
+    for name in names[:6]:
+        assert np.isclose(found, table[name].to_numpy()[:, None]).all(axis=0).any(), name
+
+
 def test_confounds_of_the_first_fmriprep_are_renamed(tmp_path, folder):
     write_bids(folder)
     func = folder / "derivatives" / "fmriprep" / "sub-01" / "func"

@@ -295,5 +295,11 @@ def test_arrays_without_a_mask_become_a_table(run, tmp_path, folder):
     manifest = write_manifest(
         tmp_path / "toy.yaml", "arrays", files={"bold": "{run}.npy"}, runs=run_entries(), rois={"V1": "v1.txt"}
     )
-    out = check(run, manifest, tmp_path, features, ending=".tsv")
+    flags = ("--percent-signal-change", "--high-pass-s", "40")
+    out = check(run, manifest, tmp_path, features, *flags, ending=".tsv")
+    assert json.loads((out / "decode.json").read_text())["cleaning"] == {
+        "dummy_scans": 0, "high_pass_s": 40.0, "confounds": None, "percent_signal_change": True,
+    }  # fmt: skip
+    report = " ".join((out / "report.html").read_text().split())
+    assert "freed of drifts slower than 40 s and scaled to percent signal change within each run" in report
     assert pd.read_csv(out / "contribution_features.tsv", sep="\t")["roi"].tolist().count("V1") == 3

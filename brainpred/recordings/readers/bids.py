@@ -1,11 +1,13 @@
 """Read BIDS data sets that fMRIPrep has preprocessed, as volumes, surfaces or grayordinates; or files like those."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError, ManifestError
@@ -18,13 +20,45 @@ from brainpred.recordings.placing import Placed, name_stimuli, place_clip, read_
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
+from brainpred.recordings.spaces import Space
 from brainpred.recordings.surfaces import SurfaceFiles
 from brainpred.recordings.volumes import VolumeFiles
 from brainpred.stimulus import Movie
 
 __all__ = ["BidsOptions", "read"]
 
-KINDS = {"volume": VolumeFiles, "surface": SurfaceFiles, "grayordinates": GrayordinateFiles}
+
+class ScanFiles(Protocol):
+    """What is read alike from volumes, surfaces and grayordinates: runs on one grid, voxel after voxel."""
+
+    n_voxels: int
+
+    def n_scans(self, run: int) -> int:
+        """Count the scans of a run."""
+        ...
+
+    def tr_s(self, run: int) -> float | None:
+        """Give the repetition time that a run's header states, if it can be relied on."""
+        ...
+
+    def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
+        """Read an image of one number a voxel, (n_voxels,)."""
+        ...
+
+    def space(self, inside: NDArray[np.bool_]) -> Space:
+        """Give the space of the voxels that are read."""
+        ...
+
+    def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Read the scans of a run, (n_scans, n_voxels_inside)."""
+        ...
+
+
+KINDS: Mapping[str, Callable[[Sequence[tuple[str, tuple[Path, ...]]], str], ScanFiles]] = {
+    "volume": VolumeFiles,
+    "surface": SurfaceFiles,
+    "grayordinates": GrayordinateFiles,
+}
 HEMISPHERES = ("L", "R")
 TR_TOLERANCE_S = 0.001
 
@@ -96,20 +130,20 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         for path in one.bold:
             check_inside(path, folder, where)
     again = f"Get it again: {manifest.access}"
-    kind: Any = KINDS[options.kind]([(where, one.bold) for where, one in zip(wheres, files, strict=True)], again)
+    scans = KINDS[options.kind]([(where, one.bold) for where, one in zip(wheres, files, strict=True)], again)
 
     def values_of(name: str) -> Any:
         hemispheres = HEMISPHERES if options.kind == "surface" else ("",)
         paths = tuple(dataset_file(manifest, name, data, subject=subject, hemi=hemi) for hemi in hemispheres)
-        return kind.values_of(paths, label)
+        return scans.values_of(paths, label)
 
-    own_mask = _common_mask(kind, files, wheres) if not manifest.mask else None
-    chosen = select_voxels(manifest, subject, data, kind.n_voxels, values_of, own_mask=own_mask)
+    own_mask = _common_mask(scans, files, wheres) if not manifest.mask else None
+    chosen = select_voxels(manifest, subject, data, scans.n_voxels, values_of, own_mask=own_mask)
     shifts = [
-        _check_times(manifest, options, one, kind.tr_s(number), wheres[number]) for number, one in enumerate(files)
+        _check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
     ]
     movies = dataset_movies(manifest, data)
-    lengths_s = [kind.n_scans(number) * manifest.tr_s for number in range(len(files))]
+    lengths_s = [scans.n_scans(number) * manifest.tr_s for number in range(len(files))]
     placed = {
         one.name: shown
         for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
@@ -119,19 +153,19 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
     runs = [
         Run(
-            one.name, entry.role, _lazily(kind, number, chosen.inside), stimulus_of_run.get(one.name),
+            one.name, entry.role, _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name),
             partial(load_strategy, one.confounds, where=wheres[number]), one.bold[0].name,
         )
         for number, (one, entry) in enumerate(zip(files, entries, strict=True))
     ]  # fmt: skip
-    space = kind.space(chosen.inside)
+    space = scans.space(chosen.inside)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
     )
 
 
-def _lazily(kind: Any, number: int, inside: Any) -> LazyScans:
-    return LazyScans((kind.n_scans(number), int(inside.sum())), lambda: kind.read(number, inside))
+def _lazily(scans: ScanFiles, number: int, inside: NDArray[np.bool_]) -> LazyScans:
+    return LazyScans((scans.n_scans(number), int(inside.sum())), lambda: scans.read(number, inside))
 
 
 def _find(
@@ -188,18 +222,18 @@ def _named(
     )  # fmt: skip
 
 
-def _common_mask(kind: Any, files: Sequence[RunFiles], wheres: Sequence[str]) -> Any:
+def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[str]) -> NDArray[np.bool_] | None:
     """Take the voxels that are in the brain mask of every run."""
     common = None
     for one, where in zip(files, wheres, strict=True):
         if one.mask is None:
-            if isinstance(kind, VolumeFiles):
+            if isinstance(scans, VolumeFiles):
                 raise DataError(
                     f"{where}: fMRIPrep's brain mask of {one.bold[0].name} is missing. Put it there, or state a mask "
                     "in the manifest."
                 )
             continue
-        inside = kind.values_of((one.mask,), where) > 0
+        inside = scans.values_of((one.mask,), where) > 0
         common = inside if common is None else common & inside
     return common
 
