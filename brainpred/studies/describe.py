@@ -142,7 +142,7 @@ def describe_dataset(
         "subjects": list(output.subjects), "tr_s": tr_s,
         "options": options | ({"check_tr": False} if stated_s is None else {}), "stimuli": stimuli, "runs": entries,
         **({"atlas": _atlas(config.atlas, bids)} if config.atlas else {}),
-        **({"confounds": "simple"} if all(run.confounds.is_file() for run in runs) else {}),
+        **({"confounds": "motion"} if all(run.confounds.is_file() for run in runs) else {}),
         "defects": [COMPUTED] if is_simulated(bids, output.folder) else [],
     }  # fmt: skip
     content = {key: value for key, value in content.items() if value or key == "defects"}

@@ -65,7 +65,7 @@ def test_one_movie_that_goes_on_from_run_to_run(lab, tmp_path):
     assert content["options"] == {
         "kind": "volume", "derivatives": "derivatives/fmriprep", "task": "movie", "space": "T1w",
     }  # fmt: skip
-    assert content["confounds"] == "simple"
+    assert content["confounds"] == "motion"
     ends_s = np.cumsum([0, *LENGTHS.values()]) * TR_S
     assert list(content["stimuli"].values()) == [f"{movie}[{begin:g}:{end:g}]" for begin, end in pairwise(ends_s)]
     assert [(run["name"], run["role"], run["stimulus"]) for run in content["runs"]] == [
