@@ -1,6 +1,7 @@
 """Measure what opening a recording of the width of vim-2 and reading one of its runs takes in memory.
 
     python benchmarks/recordings.py                            73,728 voxels x 600 scans, 65,665 of them read
+    python benchmarks/recordings.py --runs 12                  a file of 7,200 scans, of which the first run is written
     python benchmarks/recordings.py --voxels 9000 --wanted 7000 --scans 200
 
 The files are generated: one run of training, and two repeats of 20 scans. Every reading is a process of its own. What
@@ -56,37 +57,37 @@ def _blocks(n_voxels: int, n_scans: int) -> Iterator[tuple[slice, np.ndarray]]:
         yield voxels, rng.normal(1000, 10, (voxels.stop - first, n_scans)).astype(np.float32)
 
 
-def write(kind: str, folder: Path, n_voxels: int, n_wanted: int, n_scans: int) -> str:
+def write(kind: str, folder: Path, n_voxels: int, n_wanted: int, n_scans: int, n_runs: int) -> str:
     """Write a data set of one subject; give its manifest."""
     index = np.sort(np.random.default_rng(1).permutation(n_voxels)[:n_wanted])
     (folder / "toy").mkdir(parents=True)
     np.save(folder / "toy" / "index.npy", index)
-    fields: dict = {"files": {"responses": "{subject}.h5"}, "options": {"n_train_runs": 1}, "reader": "vim2"}
+    fields: dict = {"files": {"responses": "{subject}.h5"}, "options": {"n_train_runs": n_runs}, "reader": "vim2"}
     with h5py.File(folder / "toy" / "subject1.h5", "w") as file:
         if kind.startswith("vim2"):
             chunks = (128, 64) if "chunked" in kind else None
-            file.create_dataset("rt", (n_voxels, n_scans), np.float32, chunks=chunks)
+            file.create_dataset("rt", (n_voxels, n_runs * n_scans), np.float32, chunks=chunks)
             file.create_dataset("rva", (n_voxels, 2, N_TEST), np.float32)
         else:
             fields = {"reader": "arrays", "options": {}, "files": {"bold": "{subject}.h5", "sidecar": "runs.json"}}
-            file.create_dataset("bold", (n_scans, n_voxels), np.float32)
-            run = {"name": "run-1", "n_scans": n_scans, "role": "train"}
-            (folder / "toy" / "runs.json").write_text(json.dumps({"RepetitionTime": 1.0, "runs": [run]}))
+            file.create_dataset("bold", (n_runs * n_scans, n_voxels), np.float32)
+            runs = [{"name": f"run-{number}", "n_scans": n_scans, "role": "train"} for number in range(1, n_runs + 1)]
+            (folder / "toy" / "runs.json").write_text(json.dumps({"RepetitionTime": 1.0, "runs": runs}))
         for voxels, values in _blocks(n_voxels, n_scans):
             if kind.startswith("vim2"):
-                file["rt"][voxels], file["rva"][voxels] = values, 0.0
+                file["rt"][voxels, :n_scans], file["rva"][voxels] = values, 0.0
             else:
-                file["bold"][:, voxels] = values.T
+                file["bold"][:n_scans, voxels] = values.T
     about = dict.fromkeys(("title", "licence", "citation", "access"), "generated")
     manifest = {"name": "toy", **about, "subjects": ["subject1"], "tr_s": 1.0, "voxel_index": "index.npy", **fields}
     (folder / "toy.yaml").write_text(yaml.safe_dump(manifest))
     return str(folder / "toy.yaml")
 
 
-def measure(kind: str, n_voxels: int, n_wanted: int, n_scans: int) -> dict:
+def measure(kind: str, n_voxels: int, n_wanted: int, n_scans: int, n_runs: int) -> dict:
     """Write, and read in a process of its own; give sizes in MB."""
     with tempfile.TemporaryDirectory() as name:
-        manifest = write(kind, Path(name), n_voxels, n_wanted, n_scans)
+        manifest = write(kind, Path(name), n_voxels, n_wanted, n_scans, n_runs)
         command = [sys.executable, "-c", READ, manifest, name]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
         return json.loads(done.stdout)
@@ -97,13 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voxels", type=int, default=73_728, help="voxels in the file")
     parser.add_argument("--wanted", type=int, default=65_665, help="voxels that are read")
-    parser.add_argument("--scans", type=int, default=600, help="scans of the run")
+    parser.add_argument("--scans", type=int, default=600, help="scans of a run")
+    parser.add_argument("--runs", type=int, default=1, help="runs in the file")
     options = parser.parse_args()
-    print(f"commit {provenance()['commit']}, {options.wanted:,} of {options.voxels:,} voxels, {options.scans} scans")
+    print(
+        f"commit {provenance()['commit']}, {options.wanted:,} of {options.voxels:,} voxels, "
+        f"{options.runs} x {options.scans} scans"
+    )
     print("| file | run (MB) | opened (MB) | peak (MB) | times the run | seconds |\n|---|---|---|---|---|---|")
     worst, begin = 0.0, time.perf_counter()
     for kind in KINDS:
-        found = measure(kind, options.voxels, options.wanted, options.scans)
+        found = measure(kind, options.voxels, options.wanted, options.scans, options.runs)
         times = found["peak"] / found["run"]
         worst = max(worst, times)
         print(
