@@ -96,7 +96,7 @@ def _draw_confounds(n_scans: int, tr_s: float, rng: np.random.Generator) -> pd.D
     names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"] + ["csf", "white_matter", "global_signal"]
     columns: dict[str, NDArray[np.floating]] = {}
     for name in names:
-        values = np.cumsum(rng.normal(0, 0.01, n_scans))
+        values = rng.normal(0, 0.01, n_scans)
         change = np.concatenate([[np.nan], np.diff(values)])
         columns |= {name: values, f"{name}_derivative1": change}
         columns |= {f"{name}_power2": values**2, f"{name}_derivative1_power2": change**2}

@@ -15,11 +15,13 @@ from brainpred.recordings.fetch import dataset_file, dataset_folder, dataset_mov
 from brainpred.recordings.manifest import Manifest, load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.readers.simulated import is_written
+from brainpred.stimulus import Movie
 
 __all__ = ["CORRUPT", "MISSING", "PRESENT", "Check", "verify_dataset"]
 
 PRESENT, MISSING, CORRUPT = "present", "missing", "corrupt"
 HEMISPHERES = ("L", "R")
+MOVIES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 
 
 @dataclass(frozen=True)
@@ -120,21 +122,26 @@ def _movies(manifest: Manifest, data: Path | str | None, reporter: Reporter) -> 
         for name, address in manifest.stimuli.items():
             try:
                 movie = dataset_movies(manifest.model_copy(update={"stimuli": {name: address}}), data)[name]
+                path = movie.excerpts[0].path
+                if path.exists():
+                    yield Check("", f"clip {name}", _below(path, folder), PRESENT, _played(movie))
+                else:
+                    yield Check("", f"clip {name}", _below(path, folder), MISSING, manifest.access)
             except DataError as error:
                 yield Check("", f"clip {name}", address, CORRUPT, str(error))
-                continue
-            path = movie.excerpts[0].path
-            file = _below(path, folder)
-            if not path.exists():
-                yield Check("", f"clip {name}", file, MISSING, manifest.access)
-            else:
-                try:
-                    times_s, info = frame_times(movie), probe_video(movie)
-                    detail = f"{len(times_s)} frames of {info.height}x{info.width}, {info.duration_s:.1f} s"
-                    yield Check("", f"clip {name}", file, PRESENT, detail)
-                except DataError as error:
-                    yield Check("", f"clip {name}", file, CORRUPT, str(error))
             advance(1)
+
+
+def _played(movie: Movie) -> str:
+    """Play a movie, or each of a folder of them, and say what it is."""
+    path = movie.excerpts[0].path
+    films = sorted(file for file in path.iterdir() if file.suffix.lower() in MOVIES) if path.is_dir() else []
+    for film in films:
+        frame_times(film)
+    if films:
+        return f"{len(films)} movies"
+    times_s, info = frame_times(movie), probe_video(movie)
+    return f"{len(times_s)} frames of {info.height}x{info.width}, {info.duration_s:.1f} s"
 
 
 def _below(path: Path, folder: Path) -> str:

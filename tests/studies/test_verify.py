@@ -76,6 +76,19 @@ def test_missing_files_are_named_with_how_to_get_them(toy):
     assert found["", "download"].detail == "Run: brainpred data fetch toy"
 
 
+def test_folder_of_movies_is_played_file_by_file(toy):
+    path = toy.parents[1] / "toy.yaml"
+    path.write_text(path.read_text().replace("film.mp4[0:2]", "films"))
+    (toy / "films").mkdir()
+    for name in "ab":
+        (toy / "films" / f"{name}.mp4").write_bytes((toy / "film.mp4").read_bytes())
+    assert {check.detail for check in verify(toy, subjects=["s1"]) if check.what == "clip film"} == {"2 movies"}
+    (toy / "films" / "b.mp4").write_bytes(b"")
+    (check,) = wrong(verify(toy, subjects=["s1"])).values()
+    assert (check.what, check.state) == ("clip film", CORRUPT)
+    assert "b.mp4" in check.detail
+
+
 def test_what_was_in_an_archive_is_looked_for(toy):
     (toy / "more.txt").unlink()
     assert [(check.what, check.file) for check in wrong(verify(toy)).values()] == [("unpacked", "more.txt")]
