@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brainpred.errors import DataError
 
-__all__ = ["RunFiles", "find_runs", "matches", "subject_label"]
+__all__ = ["NOWHERE", "RunFiles", "find_runs", "matches", "subject_label"]
 
 # Endings of preprocessed scans: fMRIPrep 1.2 and later, and before.
 ENDINGS = {
@@ -17,6 +17,7 @@ ENDINGS = {
     "grayordinates": (r"_bold\.dtseries\.nii$",),
 }
 CONFOUNDS = ("_desc-confounds_timeseries.tsv", "_desc-confounds_regressors.tsv", "_bold_confounds.tsv")
+NOWHERE = Path("not stated")
 # What tells versions of one run apart, and not one run from another.
 OF_FILES = ("sub", "task", "space", "res", "den", "desc", "hemi", "cohort")
 
@@ -34,9 +35,9 @@ class RunFiles:
     mask : Path or None
         fMRIPrep's brain mask on the grid of the scans, if there is one.
     confounds : Path
-        Table of confounds, which need not exist.
+        Table of confounds, which need not exist; :data:`NOWHERE` where nobody says where it lies.
     events : Path
-        Table of events, which need not exist.
+        Table of events, likewise.
     sidecars : tuple of Path
         JSON files that may state the repetition time, those of the derivatives first.
     """

@@ -182,6 +182,20 @@ class Recording:
         """
         return [run for run in self.runs if run.role == role]
 
+    @property
+    def repeats(self) -> dict[str, list[Run]]:
+        """Runs that show the same, by stimulus, where more than one does."""
+        shown: dict[str, list[Run]] = {}
+        for run in self.runs:
+            if run.stimulus is not None:
+                shown.setdefault(run.stimulus, []).append(run)
+        return {stimulus: runs for stimulus, runs in shown.items() if len(runs) > 1}
+
+    def onset_s(self, run: Run) -> float | None:
+        """Tell when what a run shows begins, in seconds from its first scan; None where no movie is known."""
+        movie = self.stimuli.get(run.stimulus or "")
+        return None if movie is None else movie.excerpts[0].onset_s
+
     def read_run(self, run: Run) -> NDArray[np.float32]:
         """Read the scans of one run, and check them.
 

@@ -14,12 +14,13 @@ from tests.recordings.layouts import (
     LENGTHS,
     N_VERTICES,
     TR_S,
+    grayordinate_axis,
     run_entries,
     write_bids,
     write_gifti,
     write_manifest,
 )
-from tests.recordings.round_trip import check, map_values
+from tests.recordings.round_trip import check, decode, map_values
 
 ENDINGS = {"volume": ".nii.gz", "surface": ".func.gii", "grayordinates": ".dscalar.nii"}
 
@@ -159,6 +160,19 @@ def test_hemisphere_masks_choose_vertices(tmp_path, folder):
     assert np.count_nonzero(right_image.darrays[0].data) == right.sum()
 
 
+def test_images_of_grayordinates_choose_them(tmp_path, folder):
+    _, bold, _ = write_bids(folder, "grayordinates")
+    rng = np.random.default_rng(2)
+    mask, v1 = rng.random(15) < 0.7, rng.random(15) < 0.5
+    for name, values in (("mask", mask), ("v1", v1)):
+        axes = (nib.cifti2.ScalarAxis([name]), grayordinate_axis())
+        nib.save(nib.Cifti2Image(values[None].astype(np.float32), axes), folder / f"{name}.dscalar.nii")
+    manifest = manifest_of(tmp_path, "grayordinates", mask="mask.dscalar.nii", rois={"V1": "v1.dscalar.nii"})
+    recording = load(tmp_path, manifest)
+    np.testing.assert_array_equal(recording.read_run(recording.runs[2]), bold["run-3"][:, mask])
+    np.testing.assert_array_equal(recording.roi_masks["V1"], v1[mask])
+
+
 def test_files_may_be_named_one_by_one(run, tmp_path, folder):
     """Not fMRIPrep's, such as those of the Human Connectome Project."""
     features, _, _ = write_bids(folder, "grayordinates")
@@ -169,6 +183,9 @@ def test_files_may_be_named_one_by_one(run, tmp_path, folder):
         path.rename(results / f"movie_{path.name.split('_')[2]}.dtseries.nii")
     manifest = manifest_of(tmp_path, "grayordinates", files={"bold": "{subject}/results/movie_{run}.dtseries.nii"})
     check(run, manifest, tmp_path, features, ending=".dscalar.nii")
+    code, err, _ = decode(run, manifest, tmp_path, features, "--confounds", "motion")
+    assert code == 2
+    assert "no confounds are known of these scans" in err
 
 
 def write_movies_events(folder, rows, stimuli=("a", "b")):
@@ -236,14 +253,15 @@ def test_slice_timing_moves_what_is_shown(tmp_path, folder, sidecar, shift_s):
 def test_manifest_places_clips_with_onsets(tmp_path, folder):
     write_bids(folder)
     write_movies_events(folder, {}, "abc")
-    shown = {"run-1": ("a", 0.0), "run-2": ("b", 3.0), "run-3": ("b", 3.0), "run-4": ("c", -1.5)}
+    shown = {"run-1": ("a", 0.0), "run-2": ("b", 3.0), "run-3": ("b", 6.04), "run-4": ("c", -1.5)}
     runs = [
         {"name": name, "role": "test" if name == "run-4" else "train", "stimulus": clip, "onset_s": onset_s}
         for name, (clip, onset_s) in shown.items()
     ]
     recording = load(tmp_path, events_manifest(tmp_path, runs=runs))
-    assert [run.stimulus for run in recording.runs] == ["a", "b", "b", "c"]
-    assert {name: movie.excerpts[0].onset_s for name, movie in recording.stimuli.items()} == {"a": 0, "b": 3, "c": -1.5}
+    assert [run.stimulus for run in recording.runs] == ["a", "b", "b@6s", "c"]
+    assert [recording.onset_s(run) for run in recording.runs] == [0, 3, 6, -1.5]
+    assert recording.repeats == {}
 
 
 @pytest.mark.slow

@@ -287,6 +287,23 @@ def test_arrays_round_trip_with_a_sidecar(run, tmp_path, folder, suffix):
     np.testing.assert_array_equal(map_values(out, ".nii.gz") != 0, inside.ravel())
 
 
+def test_images_choose_columns_of_arrays_with_a_mask(tmp_path, folder):
+    inside, v1 = draw_inside(), draw_inside(seed=3)
+    _, bold = draw_subject(int(inside.sum()))
+    for name, scans in bold.items():
+        write_array(folder / f"{name}.npy", scans)
+    for name, values in (("mask", inside), ("v1", v1)):
+        nib.save(nib.Nifti1Image(values.astype(np.uint8), AFFINE), folder / f"{name}.nii.gz")
+    fields = {"files": {"bold": "{run}.npy", "mask": "mask.nii.gz"}, "runs": run_entries()}
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", rois={"V1": "v1.nii.gz"}, **fields)
+    recording = load(tmp_path, manifest)
+    np.testing.assert_array_equal(recording.roi_masks["V1"], v1[inside])
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", mask="v1.nii.gz", **fields)
+    recording = load(tmp_path, manifest)
+    assert_read(recording, bold, v1[inside])
+    np.testing.assert_array_equal(np.asarray(recording.space.mask.dataobj) > 0, inside & v1)
+
+
 def test_arrays_without_a_mask_become_a_table(run, tmp_path, folder):
     features, bold = draw_subject(13)
     for name, scans in bold.items():

@@ -1,5 +1,7 @@
 """A recording whose parts do not belong together is refused; values go back to the voxels they came from."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from brainpred.errors import DataError
 from brainpred.recordings.cleaning import clean_run
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[2.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -40,6 +43,14 @@ def test_recording_describes_itself():
     assert [run.name for run in recording.runs_with_role("train")] == ["one", "three"]
     assert [run.name for run in recording.runs_with_role("test")] == ["two"]
     assert recording.simulated is False
+
+
+def test_recording_knows_repeats_and_onsets():
+    runs = [replace(draw_run(name), stimulus=clip) for name, clip in (("one", "a"), ("two", "b"), ("three", "a"))]
+    stimuli = {"a": Movie.parse("a.mp4").shifted(4.5)}
+    recording = replace(make([*runs, draw_run("rest")]), stimuli=stimuli)
+    assert {clip: [run.name for run in same] for clip, same in recording.repeats.items()} == {"a": ["one", "three"]}
+    assert [recording.onset_s(run) for run in recording.runs] == [4.5, None, 4.5, None]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainpred.errors import DataError, ManifestError
@@ -19,7 +20,7 @@ from brainpred.recordings.readers.options import ReaderOptions, files_of, read_o
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
 from brainpred.recordings.spaces import NoSpace, Space, Volume
-from brainpred.recordings.volumes import read_volume
+from brainpred.recordings.volumes import check_grid, read_volume
 
 __all__ = ["ArraysOptions", "Sidecar", "SidecarRun", "read"]
 
@@ -100,6 +101,21 @@ class _Stretch:
         return len(range(*self.scans.indices(self.file.n_scans)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    """Where columns lie: the cells of an image, ascending."""
+
+    path: Path
+    image: Any
+    cells: NDArray[np.integer]
+
+    def space(self, inside: NDArray[np.bool_]) -> Volume:
+        """Give the space of the columns that are read."""
+        volume = np.zeros(self.image.shape[:3], dtype=np.uint8)
+        volume.ravel()[self.cells[inside]] = 1
+        return Volume(nib.Nifti1Image(volume, self.image.affine))
+
+
 def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:
     """Read a subject.
 
@@ -138,10 +154,21 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
                 "options: axes."
             )
 
-    def refuse(name: str) -> Any:
-        raise DataError(f"{label}: the voxels of arrays are chosen by .npy or .txt files of numbers, not by {name}.")
+    mask = _read_mask(manifest, subject, data, n_voxels, label, again)
 
-    chosen = select_voxels(manifest, subject, data, n_voxels, refuse)
+    def values_of(name: str) -> NDArray[Any]:
+        if mask is None:
+            raise DataError(
+                f"{label}: nobody says where the voxels of these arrays lie, so that {name} cannot choose any. State "
+                "files: "
+                "mask, or use .npy or .txt files of numbers."
+            )
+        path = dataset_file(manifest, name, data, subject=subject)
+        image, values = read_volume(path, label, again)
+        check_grid(label, path, image, mask.path, mask.image)
+        return values.ravel()[mask.cells]
+
+    chosen = select_voxels(manifest, subject, data, n_voxels, values_of)
     shown = {one.name: (one.stimulus, one.onset_s) for one in stretches}
     roles = {one.name: one.role for one in stretches}
     stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
@@ -153,11 +180,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         Run(one.name, one.role, lazily(one), stimulus_of_run.get(one.name), file=one.file.path.name)
         for one in stretches
     ]
-    space: Space = NoSpace(int(chosen.inside.sum()))
-    if "mask" in manifest.files:
-        space = _space(
-            dataset_file(manifest, manifest.files["mask"], data, subject=subject), chosen.inside, label, again
-        )
+    space: Space = NoSpace(int(chosen.inside.sum())) if mask is None else mask.space(chosen.inside)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
     )
@@ -222,15 +245,19 @@ def _read_sidecar(path: Path, label: str, again: str) -> Sidecar:
         raise DataError(f"{label}: cannot read {path} ({error}). Correct it, it must be JSON.") from error
 
 
-def _space(path: Path, inside: Any, label: str, again: str) -> Volume:
+def _read_mask(
+    manifest: Manifest, subject: str, data: Path | str | None, n_voxels: int, label: str, again: str
+) -> _Mask | None:
+    """Read the image that says where columns lie, where there is one."""
+    if "mask" not in manifest.files:
+        return None
+    path = dataset_file(manifest, manifest.files["mask"], data, subject=subject)
     image, values = read_volume(path, label, again)
     cells = np.flatnonzero(values.ravel() > 0)
-    if len(cells) != len(inside):
+    if len(cells) != n_voxels:
         raise DataError(
-            f"{label}: {path.name} has {len(cells)} voxels above 0, but the arrays have {len(inside)}. Use the mask "
-            "that they "
+            f"{label}: {path.name} has {len(cells)} voxels above 0, but the arrays have {n_voxels}. Use the mask that "
+            "they "
             "were made with."
         )
-    volume = np.zeros(values.shape, dtype=np.uint8)
-    volume.ravel()[cells[inside]] = 1
-    return Volume(nib.Nifti1Image(volume, image.affine))
+    return _Mask(path, image, cells)

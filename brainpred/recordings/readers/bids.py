@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError, ManifestError
-from brainpred.recordings.bids_files import RunFiles, find_runs, matches
+from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches
 from brainpred.recordings.confounds import load_strategy
 from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
@@ -151,13 +151,11 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     }
     roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
     stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
-    runs = [
-        Run(
-            one.name, entry.role, _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name),
-            partial(load_strategy, one.confounds, where=wheres[number]), one.bold[0].name,
-        )
-        for number, (one, entry) in enumerate(zip(files, entries, strict=True))
-    ]  # fmt: skip
+    runs = []
+    for number, (one, entry, where) in enumerate(zip(files, entries, wheres, strict=True)):
+        confounds = None if one.confounds == NOWHERE else partial(load_strategy, one.confounds, where=where)
+        bold, stimulus = _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name)
+        runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
     space = scans.space(chosen.inside)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
@@ -214,12 +212,9 @@ def _named(
         )
 
     bold = tuple(path_of("bold", hemi) for hemi in (HEMISPHERES if options.kind == "surface" else ("",)))
-    nowhere = bold[0].with_name(f"{bold[0].name}.not-stated")
-    optional = {role: path_of(role) if role in names else nowhere for role in ("confounds", "events", "mask")}
-    return RunFiles(
-        entry.name, bold, optional["mask"] if "mask" in names else None, optional["confounds"], optional["events"],
-        (path_of("json"),) if "json" in names else (),
-    )  # fmt: skip
+    confounds, events = (path_of(role) if role in names else NOWHERE for role in ("confounds", "events"))
+    mask, sidecar = (path_of(role) if role in names else None for role in ("mask", "json"))
+    return RunFiles(entry.name, bold, mask, confounds, events, (sidecar,) if sidecar else ())
 
 
 def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[str]) -> NDArray[np.bool_] | None:
@@ -290,13 +285,14 @@ def _shown(
     """Tell what a run shows: as the manifest says, else as its events say."""
     if entry.stimulus is not None:
         return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
-    if not movies and not files.events.is_file():
-        return None
-    if not movies and not _names_files(files.events):
+    if files.events == NOWHERE or (not movies and not _names_files(files.events)):
         return None
     return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
 
 
 def _names_files(events: Path) -> bool:
+    """Tell whether a table of events names files of its own."""
+    if not events.is_file():
+        return False
     with open(events, encoding="utf-8", errors="replace") as stream:
         return bool({"stim_file", "file"} & set(stream.readline().strip().split("\t")))
