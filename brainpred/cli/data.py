@@ -76,10 +76,11 @@ def verify(
     from rich.table import Table
 
     from brainpred.recordings.manifest import load_manifest
-    from brainpred.studies.verify import PRESENT, verify_dataset
+    from brainpred.studies.verify import MISSING, PRESENT, verify_dataset
 
     checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
-    table = Table(title=load_manifest(dataset).name, title_justify="left")
+    manifest = load_manifest(dataset)
+    table = Table(title=manifest.name, title_justify="left")
     for column in ("subject", "what", "file", "state", "found"):
         table.add_column(column, overflow="fold")
     for check in checks:
@@ -89,6 +90,8 @@ def verify(
     Console().print(table)
     wrong = [check for check in checks if check.state != PRESENT]
     typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
+    if any(check.state == MISSING and not check.detail for check in wrong):
+        typer.echo(f"What is missing: {manifest.access}")
     if wrong:
         raise typer.Exit(1)
 

@@ -103,9 +103,13 @@ def file_frames(path: Path) -> Iterator[tuple[float, Frame]]:
         first_s: float | None = None
         time_s, n_frames = 0.0, 0
         try:
-            for picture in container.decode(stream):
-                stamp = picture.time if picture.time is not None else n_frames / info.fps
+            for stamp, picture in _stamped(container, info.fps):
                 first_s = stamp if first_s is None else first_s
+                if stamp - first_s < time_s:
+                    raise DataError(
+                        f"Movie {path}: its time stamps go back after frame {n_frames} ({time_s:.2f} s). Convert it "
+                        "to MP4."
+                    )
                 time_s, n_frames = stamp - first_s, n_frames + 1
                 yield time_s, partial(picture.to_ndarray, format="rgb24")
         except av.FFmpegError as error:
@@ -120,3 +124,20 @@ def file_frames(path: Path) -> Iterator[tuple[float, Frame]]:
             f"Movie {path} is truncated: its header states {info.duration_s:.2f} s, but its {n_frames} frames end at "
             f"{time_s:.2f} s. Copy the file again."
         )
+
+
+def _stamped(container: av.container.InputContainer, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Decode frames with their times in seconds, in the order of presentation."""
+    stream = container.streams.video[0]
+    in_order: list[float] = []
+    n_frames = 0
+    for packet in container.demux(stream):
+        if packet.dts is not None and packet.time_base is not None:
+            in_order.append(float(packet.dts * packet.time_base))
+        for picture in packet.decode():
+            if container.format.name == "avi":
+                # AVI numbers frames in the order in which they are stored, which is not that of presentation.
+                yield in_order[n_frames], picture
+            else:
+                yield picture.time if picture.time is not None else n_frames / fps, picture
+            n_frames += 1

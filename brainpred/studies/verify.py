@@ -39,7 +39,7 @@ class Check:
     state : {"present", "missing", "corrupt"}
         What it is.
     detail : str
-        What was read, or what is wrong and what to do.
+        What was read, or what is wrong and what to do; empty for a file that :attr:`Manifest.access` tells how to get.
     """
 
     subject: str
@@ -126,7 +126,7 @@ def _movies(manifest: Manifest, data: Path | str | None, reporter: Reporter) -> 
                 if path.exists():
                     yield Check("", f"clip {name}", _below(path, folder), PRESENT, _played(movie))
                 else:
-                    yield Check("", f"clip {name}", _below(path, folder), MISSING, manifest.access)
+                    yield Check("", f"clip {name}", _below(path, folder), MISSING)
             except DataError as error:
                 yield Check("", f"clip {name}", address, CORRUPT, str(error))
             advance(1)
@@ -166,8 +166,8 @@ def _named_files(manifest: Manifest, data: Path | str | None, subject: str) -> l
             except DataError as error:
                 found[folder / name] = Check(subject, role, name, CORRUPT, str(error))
                 continue
-            state, detail = (PRESENT, "") if path.is_file() else (MISSING, manifest.access)
-            found.setdefault(path, Check(subject, role, _below(path, folder), state, detail))
+            state = PRESENT if path.is_file() else MISSING
+            found.setdefault(path, Check(subject, role, _below(path, folder), state))
     return list(found.values())
 
 
@@ -193,6 +193,9 @@ def _runs(dataset: str, manifest: Manifest, data: Path | str | None, subject: st
     if manifest.reader == "simulated" and not is_written(subject, data):
         remedy = f"It is made on first use, or by: brainpred data simulate --subject {subject}"
         yield Check(subject, "recording", "", MISSING, remedy)
+        return
+    if manifest.reader != "simulated" and not dataset_folder(manifest, data).is_dir():
+        yield Check(subject, "recording", "", MISSING)
         return
     try:
         recording = load_recording(dataset, subject, data)
