@@ -130,7 +130,7 @@ def read_volumes(
     with reading(path, where, remedy), ExitStack() as stack:
         image = nib.load(path)
         stream = None
-        if path.suffix == ".gz":  # read in one go, to its end: that is where the checksum is
+        if path.name.endswith(".nii.gz"):  # read in one go, to its end: that is where the checksum is
             stream = stack.enter_context(gzip.open(path))
             holder = nib.FileHolder(fileobj=stream)
             image = type(image).from_file_map(dict.fromkeys(image.file_map, holder))

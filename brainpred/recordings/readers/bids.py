@@ -127,8 +127,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     files, entries = _find(manifest, options, subject, data)
     wheres = [f"{label}, run {one.name}" for one in files]
     for where, one in zip(wheres, files, strict=True):
-        for path in one.bold:
-            check_inside(path, folder, where)
+        for path in (*one.bold, one.mask, one.confounds, one.events):
+            if path is not None and path.exists():
+                check_inside(path, folder, where)
     again = f"Get it again: {manifest.access}"
     scans = KINDS[options.kind]([(where, one.bold) for where, one in zip(wheres, files, strict=True)], again)
 
