@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
-from brainpred.recordings.hdf5 import read_columns
 from brainpred.recordings.spaces import Grayordinates
 from brainpred.recordings.volumes import open_image, reading
 
 __all__ = ["GrayordinateFiles"]
+
+BYTES_AT_ONCE = 2**23
 
 
 class GrayordinateFiles:
@@ -71,8 +72,17 @@ class GrayordinateFiles:
     def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Read the scans of a run, (n_scans, n_grayordinates_inside)."""
         where, (path,) = self._runs[run]
+        n_scans, done = self.n_scans(run), 0
+        bold = np.empty((n_scans, int(inside.sum())), dtype=np.float32)
+        step = max(1, BYTES_AT_ONCE // (n_scans * bold.itemsize))
         with reading(path, where, self._remedy):
-            return read_columns(nib.load(path).dataobj, inside, slice(None))
+            scans = self._images[run].dataobj
+            for first in range(0, len(inside), step):  # the scans of one grayordinate lie together in the file
+                wanted = inside[first : first + step]
+                n_wanted = int(wanted.sum())
+                bold[:, done : done + n_wanted] = scans[:, first : first + step][:, wanted]
+                done += n_wanted
+        return bold
 
 
 def _open(path: Path, where: str, remedy: str) -> Any:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 from brainpred.recordings.spaces import Surfaces
-from brainpred.recordings.volumes import reading
 
 __all__ = ["SurfaceFiles"]
 
@@ -62,7 +61,7 @@ class SurfaceFiles:
 
     def values_of(self, paths: tuple[Path, ...], where: str) -> NDArray[Any]:
         """Read two files of one number a vertex, (n_voxels,), left before right."""
-        return np.concatenate([_vertices(path, where, self._remedy)[0] for path in paths])
+        return np.concatenate([_scans(path, where, self._remedy)[0] for path in paths])
 
     def space(self, inside: NDArray[np.bool_]) -> Surfaces:
         """Give the space of the vertices that are read."""
@@ -79,7 +78,8 @@ class SurfaceFiles:
             (slice(0, n_left), slice(n_left, None)),
             strict=True,
         ):
-            bold[:, columns] = _vertices(path, where, self._remedy)[:, wanted]
+            for scan, vertices in enumerate(_scans(path, where, self._remedy)):
+                bold[scan, columns] = vertices[wanted]
         return bold
 
 
@@ -102,19 +102,14 @@ def _shape(path: Path, where: str, remedy: str) -> tuple[int, int]:
     raise DataError(f"{where}: {path} holds no data. {remedy}")
 
 
-def _vertices(path: Path, where: str, remedy: str) -> NDArray[Any]:
-    """Read a file of one array a scan, or one of vertices by scans, (n_scans, n_vertices)."""
-    if not path.is_file():
-        raise DataError(f"{where}: {path} is missing. {remedy}")
+def _scans(path: Path, where: str, remedy: str) -> Sequence[NDArray[Any]]:
+    """Read a file of one array a scan, or one of vertices by scans: the vertices of each scan."""
     n_vertices, n_scans = _shape(path, where, remedy)
     try:
-        with reading(path, where, remedy):
-            arrays = [array.data for array in nib.load(path).darrays]
+        arrays = [array.data for array in nib.load(path).darrays]
     except Exception as error:  # expat and zlib raise errors of their own kinds out of nibabel's parser
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{where}: cannot read {path} ({error}). {remedy}") from error
-    values = arrays[0].T if len(arrays) == 1 and arrays[0].ndim == 2 else np.stack(arrays)
-    if values.shape != (n_scans, n_vertices):
+    scans = list(arrays[0].T) if len(arrays) == 1 and arrays[0].ndim == 2 else arrays
+    if len(scans) != n_scans or any(scan.shape != (n_vertices,) for scan in scans):
         raise DataError(f"{where}: {path} should hold {n_scans} arrays of {n_vertices} vertices. {remedy}")
-    return values
+    return scans

@@ -18,7 +18,7 @@ from brainpred.recordings.spaces import Volume
 
 __all__ = ["VolumeFiles", "check_grid", "open_image", "read_volume", "read_volumes", "reading"]
 
-SCANS_AT_ONCE = 16
+BYTES_AT_ONCE = 2**24
 AFFINE_TOLERANCE_MM = 0.01
 DAMAGES = (OSError, EOFError, ValueError, IndexError, KeyError, zlib.error, ImageFileError, HeaderDataError)
 
@@ -134,8 +134,9 @@ def read_volumes(
             stream = stack.enter_context(gzip.open(path))
             holder = nib.FileHolder(fileobj=stream)
             image = type(image).from_file_map(dict.fromkeys(image.file_map, holder))
-        for begin in range(0, len(scans), SCANS_AT_ONCE):
-            wanted = scans[begin : begin + SCANS_AT_ONCE]
+        step = max(1, BYTES_AT_ONCE // (inside.size * np.dtype(np.float64).itemsize))
+        for begin in range(0, len(scans), step):
+            wanted = scans[begin : begin + step]
             block = np.asanyarray(image.dataobj[..., wanted[0] : wanted[-1] + 1])  # (x, y, z, n)
             bold[begin : begin + len(wanted)] = block[inside][:, wanted - wanted[0]].T
         if stream is not None:
@@ -151,7 +152,7 @@ def _check_gzip(path: Path) -> None:
 
 
 def _drain(stream: Any) -> None:
-    while stream.read(1 << 24):
+    while stream.read(1 << 20):
         pass
 
 

@@ -1,6 +1,7 @@
 """BIDS with fMRIPrep's derivatives: volumes, surfaces, grayordinates, names of today and before, from file to score."""
 
 import json
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +18,7 @@ from tests.recordings.layouts import (
     grayordinate_axis,
     run_entries,
     write_bids,
+    write_cifti,
     write_gifti,
     write_manifest,
 )
@@ -171,6 +173,40 @@ def test_images_of_grayordinates_choose_them(tmp_path, folder):
     recording = load(tmp_path, manifest)
     np.testing.assert_array_equal(recording.read_run(recording.runs[2]), bold["run-3"][:, mask])
     np.testing.assert_array_equal(recording.roi_masks["V1"], v1[mask])
+
+
+@pytest.mark.parametrize("kind", ["volume", "grayordinates"])
+def test_a_run_is_read_piece_by_piece(tmp_path, folder, monkeypatch, kind):
+    """At most half a run beside the run itself. (The parser of GIFTI holds tens of megabytes, whatever the file.)"""
+    monkeypatch.setattr("brainpred.recordings.volumes.BYTES_AT_ONCE", 2**17)
+    monkeypatch.setattr("brainpred.recordings.grayordinates.BYTES_AT_ONCE", 2**17)
+    rng, n_scans, n_voxels = np.random.default_rng(0), 311, 2503
+    bold = rng.normal(1000, 10, (n_scans, n_voxels)).astype(np.float32)
+    folder.mkdir(parents=True)
+    if kind == "volume":
+        mask = np.zeros((15, 13, 17), np.uint8)
+        mask.ravel()[rng.permutation(mask.size)[:n_voxels]] = 1
+        volume = np.zeros((*mask.shape, n_scans), np.float32)
+        volume[mask > 0] = bold.T
+        nib.save(nib.Nifti1Image(volume, AFFINE), folder / "run-1.nii.gz")
+        nib.save(nib.Nifti1Image(mask, AFFINE), folder / "mask.nii.gz")
+        fields = {"mask": "mask.nii.gz", "files": {"bold": "{run}.nii.gz"}}
+    else:
+        axis = nib.cifti2.BrainModelAxis.from_surface(np.arange(n_voxels), 3001, "CortexLeft")
+        write_cifti(folder / "run-1.dtseries.nii", bold, axis)
+        fields = {"files": {"bold": "{run}.dtseries.nii"}}
+    runs = [{"name": "run-1", "role": "train"}]
+    manifest = manifest_of(tmp_path, kind, runs=runs, options={"check_tr": False}, **fields)
+    load(tmp_path, manifest)  # imports take memory, once
+    tracemalloc.start()
+    try:
+        recording = load(tmp_path, manifest)
+        found = recording.read_run(recording.runs[0])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, bold)
+    assert peak <= 1.5 * bold.nbytes
 
 
 def test_files_may_be_named_one_by_one(run, tmp_path, folder):
