@@ -19,19 +19,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import nibabel as nib
 import numpy as np
 import yaml
 
 from brainpred.provenance import provenance
 
 ALLOWED = 1.5  # times one run
-KINDS = ("vim2", "vim2, chunked", "arrays .h5")
+KINDS = ("vim2", "vim2, chunked", "arrays .h5", "NIfTI", "CIFTI")
 N_TEST = 20
 
 READ = """
 import json, resource, sys, time
 import nibabel, scipy.io  # what readers import when they are first used
-from brainpred.recordings.readers import arrays, load_recording, vim2
+from brainpred.recordings.readers import arrays, bids, load_recording, vim2
 
 def resident(name):
     with open("/proc/self/status") as status:
@@ -57,27 +58,53 @@ def _blocks(n_voxels: int, n_scans: int) -> Iterator[tuple[slice, np.ndarray]]:
         yield voxels, rng.normal(1000, 10, (voxels.stop - first, n_scans)).astype(np.float32)
 
 
-def write(kind: str, folder: Path, n_voxels: int, n_wanted: int, n_scans: int, n_runs: int) -> str:
-    """Write a data set of one subject; give its manifest."""
-    index = np.sort(np.random.default_rng(1).permutation(n_voxels)[:n_wanted])
-    (folder / "toy").mkdir(parents=True)
-    np.save(folder / "toy" / "index.npy", index)
-    fields: dict = {"files": {"responses": "{subject}.h5"}, "options": {"n_train_runs": n_runs}, "reader": "vim2"}
-    with h5py.File(folder / "toy" / "subject1.h5", "w") as file:
+def _write_hdf5(kind: str, path: Path, n_voxels: int, n_scans: int, n_runs: int) -> None:
+    """Write voxels by scans as vim-2 has them, or scans by voxels; of several runs the first alone."""
+    with h5py.File(path, "w") as file:
         if kind.startswith("vim2"):
             chunks = (128, 64) if "chunked" in kind else None
             file.create_dataset("rt", (n_voxels, n_runs * n_scans), np.float32, chunks=chunks)
             file.create_dataset("rva", (n_voxels, 2, N_TEST), np.float32)
         else:
-            fields = {"reader": "arrays", "options": {}, "files": {"bold": "{subject}.h5", "sidecar": "runs.json"}}
             file.create_dataset("bold", (n_runs * n_scans, n_voxels), np.float32)
-            runs = [{"name": f"run-{number}", "n_scans": n_scans, "role": "train"} for number in range(1, n_runs + 1)]
-            (folder / "toy" / "runs.json").write_text(json.dumps({"RepetitionTime": 1.0, "runs": runs}))
         for voxels, values in _blocks(n_voxels, n_scans):
             if kind.startswith("vim2"):
                 file["rt"][voxels, :n_scans], file["rva"][voxels] = values, 0.0
             else:
                 file["bold"][:n_scans, voxels] = values.T
+
+
+def _write_images(kind: str, folder: Path, n_voxels: int, n_scans: int) -> dict:
+    """Write a run as an image; give what the manifest says of it."""
+    bold = np.concatenate([values for _, values in _blocks(n_voxels, n_scans)])  # (n_voxels, n_scans)
+    options = {"check_tr": False, "kind": "volume" if kind == "NIfTI" else "grayordinates"}
+    if kind == "NIfTI":
+        nib.save(nib.Nifti1Image(bold.reshape(-1, 1, 16, n_scans), np.eye(4)), folder / "run-1.nii")
+        nib.save(nib.Nifti1Image(np.ones((n_voxels // 16, 1, 16), np.uint8), np.eye(4)), folder / "mask.nii")
+        files, mask = {"bold": "{run}.nii"}, {"mask": "mask.nii"}
+    else:
+        axis = nib.cifti2.BrainModelAxis.from_surface(np.arange(n_voxels), n_voxels, "CortexLeft")
+        image = nib.Cifti2Image(bold.T, (nib.cifti2.SeriesAxis(0, 1, n_scans), axis))
+        image.update_headers()
+        nib.save(image, folder / "run-1.dtseries.nii")
+        files, mask = {"bold": "{run}.dtseries.nii"}, {}
+    runs = [{"name": "run-1", "role": "train"}]
+    return {"reader": "bids", "files": files, "options": options, "runs": runs, **mask}
+
+
+def write(kind: str, folder: Path, n_voxels: int, n_wanted: int, n_scans: int, n_runs: int) -> str:
+    """Write a data set of one subject; give its manifest."""
+    (folder / "toy").mkdir(parents=True)
+    np.save(folder / "toy" / "index.npy", np.sort(np.random.default_rng(1).permutation(n_voxels)[:n_wanted]))
+    runs = [{"name": f"run-{number}", "n_scans": n_scans, "role": "train"} for number in range(1, n_runs + 1)]
+    (folder / "toy" / "runs.json").write_text(json.dumps({"RepetitionTime": 1.0, "runs": runs}))
+    fields: dict = {"reader": "arrays", "files": {"bold": "{subject}.h5", "sidecar": "runs.json"}}
+    if kind.startswith("vim2"):
+        fields = {"reader": "vim2", "files": {"responses": "{subject}.h5"}, "options": {"n_train_runs": n_runs}}
+    if kind in ("NIfTI", "CIFTI"):
+        fields = _write_images(kind, folder / "toy", n_voxels, n_scans)
+    else:
+        _write_hdf5(kind, folder / "toy" / "subject1.h5", n_voxels, n_scans, n_runs)
     about = dict.fromkeys(("title", "licence", "citation", "access"), "generated")
     manifest = {"name": "toy", **about, "subjects": ["subject1"], "tr_s": 1.0, "voxel_index": "index.npy", **fields}
     (folder / "toy.yaml").write_text(yaml.safe_dump(manifest))
