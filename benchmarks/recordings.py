@@ -2,10 +2,10 @@
 
     python benchmarks/recordings.py                            73,728 voxels x 600 scans, 65,665 of them read
     python benchmarks/recordings.py --runs 12                  a file of 7,200 scans, of which the first run is written
-    python benchmarks/recordings.py --voxels 9000 --wanted 7000 --scans 200
 
 The files are generated: one run of training, and two repeats of 20 scans. Every reading is a process of its own. What
-is counted is the highest resident memory less what the process held once everything was imported. See README.md here.
+is counted is the highest resident memory less what the process held once everything was imported. Blocks of 8 to 16 MB
+are read at once, which is more than a small run. See README.md here.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def measure(kind: str, n_voxels: int, n_wanted: int, n_scans: int, n_runs: int) 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--voxels", type=int, default=73_728, help="voxels in the file")
+    parser.add_argument("--voxels", type=int, default=73_728, help="voxels in the file, a multiple of 16")
     parser.add_argument("--wanted", type=int, default=65_665, help="voxels that are read")
     parser.add_argument("--scans", type=int, default=600, help="scans of a run")
     parser.add_argument("--runs", type=int, default=1, help="runs in the file")
