@@ -139,7 +139,7 @@ def decode(
     results = decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
     simulated = bool(read_json(folder / "decode.json")["simulated"])
-    title = f"{dataset}/{subject}" + (" (simulated)" if simulated else "")
+    title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if simulated else "")
     _print_table(title, layer_table(results, simulated=simulated), LAYER_COLUMNS)
     typer.echo(f"Report: {folder / 'report.html'}")
 
@@ -182,7 +182,7 @@ def reconstruct(
     )
     scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    title = f"{dataset}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
+    title = f"{Path(dataset).stem}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
     _print_table(title, picture_table(scores), PICTURE_COLUMNS)
     gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
     _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)

@@ -125,12 +125,23 @@ def movie_fingerprint(movie: AnyMovie, known: dict[Path, str]) -> str:
         if excerpt.path not in known:
             known[excerpt.path] = _content(excerpt.path)
     first = movie.excerpts[0]
-    if movie.is_whole_file and first.fps is None and not first.data_set:
+    if first.fps is None and not first.data_set and (movie.is_whole_file or _is_whole(movie)):
         return known[first.path]
     shown = [
         [known[one.path], one.onset_s, one.duration_s, one.from_s, one.data_set, one.fps] for one in movie.excerpts
     ]
     return fingerprint(excerpts=shown, duration_s=movie.duration_s)
+
+
+def _is_whole(movie: Movie) -> bool:
+    """Tell whether a movie shows all frames of one file, whose length it states: as events of BIDS do."""
+    (first, *others) = movie.excerpts
+    if others or first.onset_s or first.from_s or first.path.is_dir():
+        return False
+    info = _info(first)
+    ends_s = min(first.duration_s, math.inf if movie.duration_s is None else movie.duration_s)
+    lasts_s = info.duration_s if movie.duration_s is None else movie.duration_s
+    return abs(ends_s - info.duration_s) < 0.5 / info.fps and abs(lasts_s - info.duration_s) < 0.5 / info.fps
 
 
 def _content(path: Path) -> str:

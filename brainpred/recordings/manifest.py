@@ -135,6 +135,8 @@ class Manifest(BaseModel):
         Scans of people, or pictures alone, whose manifest says nothing of readers, subjects and scans.
     reader : str
         Name of the reader in :mod:`brainpred.recordings.readers`.
+    simulated : bool
+        Whether the scans were computed and not measured, which tables, figures and reports then say.
     subjects, sessions : list of str
         Subjects (for a simulated data set, examples) and sessions.
     tr_s : float
@@ -182,6 +184,7 @@ class Manifest(BaseModel):
     folder: str | None = Field(default=None, min_length=1)
     kind: Literal["recording", "pictures"] = "recording"
     reader: str = ""
+    simulated: bool = False
     subjects: list[str] = Field(default_factory=list, min_length=1)
     sessions: list[str] = Field(default_factory=list)
     tr_s: float = Field(default=0.0, gt=0, allow_inf_nan=False)

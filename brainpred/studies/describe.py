@@ -31,7 +31,6 @@ __all__ = ["Ask", "DescribeConfig", "describe_dataset"]
 
 MOVIES = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 TR_TOLERANCE_S = 0.001
-COMPUTED = "Computed by brainpred, not measured: scores say nothing about brains."
 HEAD = """\
 # Manifest of {name}, written by `brainpred data init`. Correct what is wrong, and check it with:
 #   brainpred data verify {file}
@@ -143,7 +142,7 @@ def describe_dataset(
         "options": options | ({"check_tr": False} if stated_s is None else {}), "stimuli": stimuli, "runs": entries,
         **({"atlas": _atlas(config.atlas, bids)} if config.atlas else {}),
         **({"confounds": "motion"} if all(run.confounds.is_file() for run in runs) else {}),
-        "defects": [COMPUTED] if is_simulated(bids, output.folder) else [],
+        "simulated": is_simulated(bids, output.folder), "defects": [],
     }  # fmt: skip
     content = {key: value for key, value in content.items() if value or key == "defects"}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)

@@ -145,6 +145,11 @@ def test_fingerprint_is_of_content_and_times(films):
     write_video(films / "film.mp4", numbered_frames(5, 32, 48), 5)
     (films / "copy.mp4").write_bytes((films / "film.mp4").read_bytes())
     assert of(films / "film.mp4") == of(films / "copy.mp4")
+    for same in (f"{films / 'film.mp4'}[0:1]", Movie((Excerpt(films / "film.mp4", duration_s=1.05),), 0.99)):
+        assert of(same) == of(films / "film.mp4")
+    for other in (f"{films / 'film.mp4'}[0:0.8]", Movie.parse(films / "film.mp4").shifted(0.2),
+                  Movie((Excerpt(films / "film.mp4", duration_s=1.0),), 3.0)):  # fmt: skip
+        assert of(other) != of(films / "film.mp4")
     every = [of(address) for address in (f"{films / 'a.npy'}@5", f"{films / 'a.npy'}@6", f"{films / 'a.npy'}@5[0:1]")]
     every += [of(Movie.parse(films / "a.npy", 5).shifted(1)), of(f"{films / 'b.npy'}@5"), of(films / "film.mp4")]
     assert len(set(every)) == len(every)

@@ -61,3 +61,24 @@ def test_failure_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="Unknown subject 'alice'"):
         simulate_bids(tmp_path / "new", "alice", TINY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_way_from_init_to_the_report(example, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINPRED_CACHE", str(example.parent / "cache"))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("data", "init", example, "--atlas", example / "derivatives" / "rois" / "rois.nii.gz")
+    assert (code, err) == (0, "")
+    assert "run-5: test, 11 scans of 1 s, shows test-01" in out
+    manifest = yaml.safe_load((tmp_path / "example.yaml").read_text())
+    assert manifest["simulated"] is True
+    assert manifest["options"]["test_runs"] == ["run-4", "run-5"]
+    code, out, err = run(
+        "decode", "--dataset", "example.yaml", "--subject", "sim02", "--layers", "R3", "--delays", "2",
+        "--confounds", "none", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "example/sim02 (simulated)" in out
+    report = tmp_path / "results" / "example" / "sim02" / "report.html"
+    assert "simulated data" in report.read_text()
+    scores = pd.read_csv(report.parent / "layers.tsv", sep="\t")
+    assert scores["n_scans"].tolist() == [9]
