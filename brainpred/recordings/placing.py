@@ -116,7 +116,7 @@ def read_events(
         clips = named["trial_type"].tolist()
     elif "stim_file" in table or "file" in table:
         found = read_clip_list(path, folder / "stimuli")
-        excerpts = [_known(excerpt, movies) for excerpt in found.excerpts]
+        excerpts = [_known(excerpt, movies, folder) for excerpt in found.excerpts]
         clips = [_clip_name(excerpt, movies) for excerpt in excerpts]
         for excerpt in excerpts:
             if not excerpt.path.exists():
@@ -151,12 +151,14 @@ def _excerpt(movie: Movie, onset_s: float, duration_s: float, shows: str) -> Exc
     return replace(own, onset_s=own.onset_s + onset_s, duration_s=min(own.duration_s, wanted))
 
 
-def _known(excerpt: Excerpt, movies: Mapping[str, Movie]) -> Excerpt:
-    """Take the manifest's own file where an event names it by its file name alone."""
+def _known(excerpt: Excerpt, movies: Mapping[str, Movie], folder: Path) -> Excerpt:
+    """Find a file that an event names from the data set's folder on, or that the manifest has elsewhere."""
     if excerpt.path.exists():
         return excerpt
-    same = [movie.excerpts[0].path for movie in movies.values() if movie.excerpts[0].path.name == excerpt.path.name]
-    return replace(excerpt, path=same[0]) if same else excerpt
+    below = folder / "stimuli"
+    named = [folder / excerpt.path.relative_to(below)] if excerpt.path.is_relative_to(below) else []
+    named += [movie.excerpts[0].path for movie in movies.values() if movie.excerpts[0].path.name == excerpt.path.name]
+    return replace(excerpt, path=next((path for path in named if path.exists()), excerpt.path))
 
 
 def _clip_name(excerpt: Excerpt, movies: Mapping[str, Movie]) -> str:

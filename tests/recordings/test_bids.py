@@ -266,6 +266,15 @@ def test_events_place_clips(tmp_path, folder, column):
     assert recording.stimuli["c"].excerpts[0].onset_s == 3
 
 
+@pytest.mark.parametrize("named", ["film.npy", "stimuli/film.npy"])
+def test_events_may_name_files_from_either_folder(tmp_path, folder, named):
+    write_bids(folder)
+    write_movies_events(folder, {name: [(0, 30, "movie", named)] for name in LENGTHS}, ("film",))
+    runs = [{"name": name, "role": "train"} for name in LENGTHS]
+    recording = load(tmp_path, manifest_of(tmp_path, runs=runs))
+    assert {movie.excerpts[0].path for movie in recording.stimuli.values()} == {folder / "stimuli" / "film.npy"}
+
+
 @pytest.mark.parametrize(
     ("sidecar", "shift_s"),
     [({"SliceTimingCorrected": True, "StartTime": 0.75}, 0.0), ({"SliceTimingCorrected": True, "StartTime": 0.0}, 0.75),

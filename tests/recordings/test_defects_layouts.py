@@ -97,6 +97,16 @@ def test_bdata_without_runs(refused):
     assert_says(refused("bdata", damage), "sub-01.h5 has no column that its metadata call Run", "Add it")
 
 
+def test_bdata_of_matlab_v73(refused):
+    def damage(folder):
+        with h5py.File(folder / "sub-01.h5", "a") as file:
+            references = np.array([file["dataset"].ref] * len(file["metadata/key"]), dtype=h5py.ref_dtype)
+            del file["metadata/key"]
+            file.create_dataset("metadata/key", data=references, dtype=h5py.ref_dtype)
+
+    assert_says(refused("bdata", damage), "sub-01.h5 is a MATLAB v7.3 file", "Save it with bdpy as .h5")
+
+
 def test_bdata_without_voxels(refused):
     message = refused("bdata", lambda folder: None, options={"voxels": "VoxelDataX"})
     assert_says(message, "sub-01.h5 marks no voxels as VoxelDataX", "VoxelData, Session, Run", "options: voxels")

@@ -158,6 +158,11 @@ def _open(path: Path, label: str, again: str) -> _BData:
     if h5py.is_hdf5(path):
         with open_hdf5(path, label, again) as file:
             metadata, array = _find(file, METADATA), _find(file, ARRAYS)
+            if h5py.check_ref_dtype(metadata["key"].dtype):
+                raise DataError(
+                    f"{label}: {path.name} is a MATLAB v7.3 file, whose cell arrays are not read here. Save it with "
+                    "bdpy as .h5, or in MATLAB with save(..., '-v7')."
+                )
             names = [key.decode() if isinstance(key, bytes) else str(key) for key in metadata["key"][()]]
             keys = dict(zip(names, np.asarray(metadata["value"][()], dtype=np.float64), strict=True))
             return _told(keys, array.shape, lambda column: array[:, column], label, path)
