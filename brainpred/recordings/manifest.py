@@ -1,5 +1,7 @@
 """Data set manifests: what a data set is, who is in it, where its files lie, which reader reads them."""
 
+import inspect
+import re
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -291,9 +293,18 @@ def manifest_schema() -> dict[str, Any]:
         The schema; ``data_manifests/manifest.schema.json`` holds the same.
     """
     schema = Manifest.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "brainpred manifest"} | {
-        key: value for key, value in schema.items() if key != "title"
-    }
+    for model in (Manifest, RunEntry, Atlas, Download):
+        _add_descriptions(schema if model is Manifest else schema["$defs"][model.__name__], model)
+    return schema | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "brainpred manifest"}
+
+
+def _add_descriptions(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Take what the docstring says of each attribute over into a schema."""
+    summary, _, attributes = inspect.cleandoc(model.__doc__ or "").partition("Attributes\n----------\n")
+    schema["description"] = " ".join(summary.split())
+    for names, text in re.findall(r"^([\w, ]+) : .*\n((?:    .*\n?)+)", attributes, re.MULTILINE):
+        for name in names.split(", "):
+            schema["properties"][name]["description"] = " ".join(text.split())
 
 
 def load_manifest(name: str) -> Manifest:

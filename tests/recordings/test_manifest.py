@@ -89,6 +89,9 @@ def test_manifest_that_ships_keeps_to_the_schema_of_the_docs(name):
 def test_schema_of_the_docs_is_the_one_that_is_checked():
     text = (manifest_folder() / "manifest.schema.json").read_text()
     assert json.loads(text) == manifest_schema(), "write it again: python -m brainpred.recordings.manifest"
+    for part in (manifest_schema(), *manifest_schema()["$defs"].values()):
+        assert all(field["description"] for field in part["properties"].values())
+    assert "in seconds" in manifest_schema()["properties"]["tr_s"]["description"]
 
 
 def test_every_manifest_says_how_to_get_the_data_and_what_is_wrong_with_it():

@@ -200,6 +200,14 @@ def test_repetition_time_may_be_stated_where_no_file_does(lab, tmp_path):
     assert content["options"]["check_tr"] is False
 
 
+def test_output_of_fmriprep_may_lie_by_itself(lab, tmp_path):
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    content, path, recording = describe(lab / "derivatives" / "fmriprep", movie=movie, tr_s=TR_S, name="alone")
+    assert content["options"]["derivatives"] == "."
+    assert recording.tr_s == TR_S
+    assert load_recording(str(path), "11").runs[1].n_scans == LENGTHS["run-2"]
+
+
 def test_command_line_writes_what_decoding_takes(lab, tmp_path, run, monkeypatch):
     movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
     code, out, err = run("data", "init", lab, "--movie", movie, "--test-runs", "run-2", "run-4", "--out", "lab.yaml")
