@@ -13,6 +13,7 @@ import numpy as np
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.models.prednet_weights import weights_fingerprint
+from brainpred.movies.programme import movie_fingerprint
 from brainpred.movies.synthesis import FPS, synthesise_movie
 from brainpred.movies.video import iterate_frames, probe_video, write_video
 from brainpred.progress import SILENT, Reporter
@@ -24,7 +25,7 @@ from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
 from brainpred.recordings.spaces import Volume
 from brainpred.stimulus import Movie
-from brainpred.storage import file_fingerprint, fingerprint, make_directory, output_folder
+from brainpred.storage import fingerprint, make_directory, output_folder
 
 __all__ = ["SimulationConfig", "simulate_bids", "simulate_subject"]
 
@@ -81,7 +82,7 @@ def _synthesise(config: SimulationConfig, folder: Path, reporter: Reporter) -> d
     return paths
 
 
-def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
+def _cut(movie: Movie, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
     """Cut a movie into equal clips of whole seconds; the last is the test clip."""
     names = _clip_names(config)
     info = probe_video(movie)
@@ -91,7 +92,7 @@ def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter
             f"{movie} lasts {info.duration_s:.1f} s; {len(names)} clips of {SHORTEST_RUN_S} s or more need "
             f"{len(names) * SHORTEST_RUN_S} s. Give a longer movie or fewer runs."
         )
-    key = fingerprint(movie=file_fingerprint(movie), run_s=run_s, n=config.n_train_runs, version=1)
+    key = fingerprint(movie=movie_fingerprint(movie, {}), run_s=run_s, n=config.n_train_runs, version=1)
     paths = {name: folder / f"{name}_{key}.mp4" for name in names}
     if all(path.is_file() for path in paths.values()):
         return paths
@@ -146,7 +147,8 @@ def simulate_subject(
     config : SimulationConfig, optional
         What the subject is like.
     movie : Path or str, optional
-        Movie to show instead of the synthesised one; it is cut into as many clips as there are.
+        Movie to show instead of the synthesised one, or its address (:func:`brainpred.movies.video.probe_video`); it is
+        cut into as many clips as there are.
     data : Path or str, optional
         Folder of data sets; ``$BRAINPRED_DATA`` or the cache by default.
     overwrite : bool
@@ -178,15 +180,15 @@ def simulate_subject(
             f"{SHORTEST_RUN_S} s; received {config}."
         )
     made_with = {"version": VERSION, "weights_sha256": weights_fingerprint(config.weights)}
-    settings = {**asdict(config), "movie": Path(movie).name if movie else None, **made_with}
+    settings = {**asdict(config), "movie": Movie.of(movie).name if movie else None, **made_with}
     if movie:
         probe_video(movie)
-        settings["movie_sha256"] = file_fingerprint(movie)
+        settings["movie_sha256"] = movie_fingerprint(movie, {})
     if simulated.is_written(subject, data) and not overwrite:
         _compare_settings(subject, simulated.read_settings(subject, data), settings, reporter, asked=asked)
         return simulated.read(manifest, subject, data)
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
-    clips = _cut(Path(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
+    clips = _cut(Movie.of(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
     files = feature_files(
         list(clips.values()), cache_folder() / "features", FeatureConfig(config.tr_s, weights=config.weights),
         device=device, reporter=reporter,
