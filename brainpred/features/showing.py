@@ -141,8 +141,8 @@ class Showing:
     def _gap(self) -> DataError:
         return DataError(
             f"{self.movie}: its frames, up to {self._time_s:.2f} s, do not fill scans of {self.pool.tr_s} s without a "
-            f"gap; scan {self._next_scan} has none. Check the movie and the repetition time; if the picture stood still "
-            "there, convert the movie to a constant frame rate."
+            f"gap; scan {self._next_scan} has none. Check the movie and the repetition time; if the picture stood "
+            "still there, convert the movie to a constant frame rate."
         )
 
     def write(self, state: PredNetState, *, complete: bool = False) -> None:
