@@ -95,7 +95,6 @@ class ArrayFile:
         if len(found) != 1:
             raise DataError(
                 f"{self._where}: {self.path.name} holds {len(found)} arrays ({', '.join(found) or 'none'}). Name the "
-                "scans' "
-                "with options: array."
+                "scans' with options: array."
             )
         return next(iter(found.values()))

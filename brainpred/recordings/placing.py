@@ -250,8 +250,7 @@ def listed_runs(manifest: Manifest, there: Mapping[str, str], label: str) -> dic
     if missing := [entry.name for entry in manifest.runs if entry.name not in there]:
         raise DataError(
             f"{label}, run {missing[0]}: the manifest lists it, but the files hold {', '.join(there)} alone. Name "
-            "runs as "
-            "they do."
+            "runs as they do."
         )
     if not manifest.runs:
         entries = ({"name": name, "role": role, "stimulus": name} for name, role in there.items())

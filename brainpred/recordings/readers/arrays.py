@@ -150,8 +150,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
             raise DataError(
                 f"{label}, run {one.name}: {one.file.path.name} has {one.file.n_voxels} voxels, "
                 f"{stretches[0].file.path.name} has {n_voxels}. All runs need the same voxels; if scans come last, "
-                "state "
-                "options: axes."
+                "state options: axes."
             )
 
     mask = _read_mask(manifest, subject, data, n_voxels, label, again)
@@ -160,8 +159,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         if mask is None:
             raise DataError(
                 f"{label}: nobody says where the voxels of these arrays lie, so that {name} cannot choose any. State "
-                "files: "
-                "mask, or use .npy or .txt files of numbers."
+                "files: mask, or use .npy or .txt files of numbers."
             )
         path = dataset_file(manifest, name, data, subject=subject)
         image, values = read_volume(path, label, again)
@@ -257,7 +255,6 @@ def _read_mask(
     if len(cells) != n_voxels:
         raise DataError(
             f"{label}: {path.name} has {len(cells)} voxels above 0, but the arrays have {n_voxels}. Use the mask that "
-            "they "
-            "were made with."
+            "they were made with."
         )
     return _Mask(path, image, cells)

@@ -91,8 +91,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if marked is None or not (marked == 1).any():
         raise DataError(
             f"{label}: {path.name} marks no voxels as {options.voxels}; its metadata are {', '.join(content.keys)}. "
-            "State "
-            "options: voxels."
+            "State options: voxels."
         )
     columns = np.flatnonzero(marked == 1)
     cells, order, affine, grid = _place(content.keys, columns)
@@ -116,8 +115,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if missing := [entry for entry in entries if entry not in stretches]:
         raise DataError(
             f"{label}, run {missing[0]}: the manifest lists it, but {path.name} holds {', '.join(stretches)} alone. "
-            "Name "
-            "runs as the file does."
+            "Name runs as the file does."
         )
     names = [name for name in stretches if not entries or name in entries]
     roles = {

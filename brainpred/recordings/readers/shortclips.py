@@ -1,5 +1,6 @@
 """Read the responses of shortclips (Huth et al., 2012): HDF5 files as the voxelwise tutorials keep them."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from brainpred.errors import DataError
-from brainpred.recordings.fetch import dataset_file, dataset_movies
+from brainpred.recordings.fetch import dataset_file
 from brainpred.recordings.hdf5 import open_hdf5, read_columns
-from brainpred.recordings.manifest import Manifest, RunEntry
-from brainpred.recordings.placing import listed_runs, place_runs
+from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
-from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.readers.parts import Part, runs_of_parts
+from brainpred.recordings.recording import LazyScans, Recording
 from brainpred.recordings.selection import select_voxels
 from brainpred.recordings.spaces import MappedSurfaces, NoSpace, Space
 
@@ -91,22 +92,14 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
 
         return LazyScans((last - first, int(chosen.inside.sum())), read_scans)
 
-    ends = dict(zip(onsets, [*onsets[1:], n_train], strict=True))
-    firsts = {f"train-{number:02d}": first for number, first in enumerate(onsets, 1)}
-    parts = listed_runs(manifest, dict.fromkeys(firsts, "train") | {"test": "test"}, label)
-    scans: dict[str, LazyScans] = {}
-    entries: dict[str, RunEntry] = {}
-    for part, entry in parts.items():
-        if part in firsts:
-            entries[part], scans[part] = entry, lazily(part, "Y_train", firsts[part], ends[firsts[part]])
-            continue
-        for number in range(n_repeats):
-            name = f"test_repeat-{number + 1:02d}"
-            entries[name], scans[name] = entry, lazily(name, "Y_test", 0, n_test, number)
-    shown = {name: (entry.stimulus, entry.onset_s) for name, entry in entries.items()}
-    roles = {name: entry.role for name, entry in entries.items()}
-    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
-    runs = [Run(name, roles[name], bold, stimulus_of_run.get(name), file=path.name) for name, bold in scans.items()]
+    parts = []
+    for number, (first, last) in enumerate(pairwise([*onsets, n_train]), 1):
+        name = f"train-{number:02d}"
+        parts.append(Part(name, name, "train", lazily(name, "Y_train", first, last)))
+    for number in range(n_repeats):
+        name = f"test_repeat-{number + 1:02d}"
+        parts.append(Part(name, "test", "test", lazily(name, "Y_test", 0, n_test, number)))
+    runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
     space: Space = NoSpace(int(chosen.inside.sum()))
     if matrix is not None:
         space = MappedSurfaces(matrix[:, np.flatnonzero(chosen.inside)])
@@ -135,7 +128,6 @@ def _read_mapper(
     if matrix.shape[1] != n_voxels or any(mask.shape != (n_voxels,) for mask in rois.values()):
         raise DataError(
             f"{label}: {path.name} maps {matrix.shape[1]} voxels, but the responses have {n_voxels}. Take the mapper "
-            "of this "
-            "subject."
+            "of this subject."
         )
     return rois, matrix

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError
-from brainpred.recordings.fetch import dataset_file, dataset_movies
+from brainpred.recordings.fetch import dataset_file
 from brainpred.recordings.hdf5 import open_hdf5, read_rows
-from brainpred.recordings.manifest import Manifest, RunEntry
-from brainpred.recordings.placing import listed_runs, place_runs
+from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
-from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.readers.parts import Part, runs_of_parts
+from brainpred.recordings.recording import LazyScans, Recording
 from brainpred.recordings.selection import select_voxels
 from brainpred.recordings.spaces import NoSpace, Space, Volume
 from brainpred.recordings.volumes import read_volume
@@ -93,8 +93,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if n_train % options.n_train_runs:
         raise DataError(
             f"{label}: rt of {path.name} holds {n_train} scans, which are not {options.n_train_runs} runs of equal "
-            "length. "
-            "State options: n_train_runs."
+            "length. State options: n_train_runs."
         )
     chosen = select_voxels(
         manifest, subject, data, n_voxels,
@@ -110,21 +109,12 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         return LazyScans((n_scans, int(chosen.inside.sum())), read_scans)
 
     n_scans = n_train // options.n_train_runs
-    firsts = {f"train-{number + 1:02d}": number * n_scans for number in range(options.n_train_runs)}
-    parts = listed_runs(manifest, dict.fromkeys(firsts, "train") | {"test": "test"}, label)
-    scans: dict[str, LazyScans] = {}
-    entries: dict[str, RunEntry] = {}
-    for part, entry in parts.items():
-        if part in firsts:
-            entries[part], scans[part] = entry, lazily(part, "rt", firsts[part], n_scans)
-            continue
-        for number, leading in enumerate(repeats):
-            name = f"test_repeat-{number + 1:02d}" if leading else "test"
-            entries[name], scans[name] = entry, lazily(name, test, 0, n_test, *leading)
-    shown = {name: (entry.stimulus, entry.onset_s) for name, entry in entries.items()}
-    roles = {name: entry.role for name, entry in entries.items()}
-    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
-    runs = [Run(name, roles[name], bold, stimulus_of_run.get(name), file=path.name) for name, bold in scans.items()]
+    train = [(f"train-{number + 1:02d}", number * n_scans) for number in range(options.n_train_runs)]
+    parts = [Part(name, name, "train", lazily(name, "rt", first, n_scans)) for name, first in train]
+    for number, leading in enumerate(repeats, 1):
+        name = f"test_repeat-{number:02d}" if leading else "test"
+        parts.append(Part(name, "test", "test", lazily(name, test, 0, n_test, *leading)))
+    runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
         roi_masks=chosen.roi_masks,
@@ -137,8 +127,7 @@ def _check_tr(file: dict, manifest: Manifest, label: str, path: Path) -> None:
         if abs(tr_s - manifest.tr_s) > TR_TOLERANCE_S:
             raise DataError(
                 f"{label}: {path.name} states a repetition time of {tr_s:g} s, the manifest {manifest.tr_s:g} s. "
-                "Correct "
-                "the manifest."
+                "Correct the manifest."
             )
 
 
