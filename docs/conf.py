@@ -29,6 +29,7 @@ numpydoc_show_inherited_class_members = False
 html_theme = "pydata_sphinx_theme"
 html_title = "brainpred"
 html_static_path = ["_static"]
+html_extra_path = ["../data_manifests/manifest.schema.json"]
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "brainpred"},

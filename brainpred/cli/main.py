@@ -97,6 +97,22 @@ def decode(
         typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
     ] = "shared",
     candidates: Annotated[int, typer.Option(help="Band weights to try, where the search is not shared.")] = 40,
+    high_pass_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest period of the BOLD signal to keep, in seconds; 0: all (default: as the manifest says)."
+        ),
+    ] = None,
+    confounds: Annotated[
+        str | None, typer.Option(help="Confounds to remove: motion, motion24, simple, compcor, ... or none.")
+    ] = None,
+    dummy_scans: Annotated[
+        int | None,
+        typer.Option(help="Scans at the beginning of every run to leave out (default: as the manifest says)."),
+    ] = None,
+    percent_signal_change: Annotated[
+        bool, typer.Option("--percent-signal-change", help="Scale voxels to percent of their mean, not to variance 1.")
+    ] = False,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -117,12 +133,13 @@ def decode(
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights,
+        precision, memory, seed, str(features) if features else None, weights, dummy_scans, high_pass_s, confounds,
+        percent_signal_change or None,
     )  # fmt: skip
     results = decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
     simulated = bool(read_json(folder / "decode.json")["simulated"])
-    title = f"{dataset}/{subject}" + (" (simulated)" if simulated else "")
+    title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if simulated else "")
     _print_table(title, layer_table(results, simulated=simulated), LAYER_COLUMNS)
     typer.echo(f"Report: {folder / 'report.html'}")
 
@@ -165,7 +182,7 @@ def reconstruct(
     )
     scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    title = f"{dataset}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
+    title = f"{Path(dataset).stem}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
     _print_table(title, picture_table(scores), PICTURE_COLUMNS)
     gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
     _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
@@ -179,7 +196,12 @@ def reconstruct(
 
 @app.command()
 def features(
-    movie: Annotated[list[Path] | None, typer.Option(help="Movie files, of any format FFmpeg knows.")] = None,
+    movie: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Movies: video files, folders of pictures (DIR@25), arrays (FILE::NAME@15), clip lists (TSV)."
+        ),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Instead of --movie: the movies that this subject saw.")] = None,
     dataset: Dataset = "simulated",
     units: Annotated[list[str] | None, typer.Option(help="Units, such as R0 E2 Ahat0 (default: every R).")] = None,

@@ -11,7 +11,10 @@ from brainpred.progress import SILENT, Reporter, RichReporter
 
 __all__ = ["Data", "Device", "Layers", "Mnist", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
 
-LIST_OPTIONS = ("--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--pairs", "--settings")
+LIST_OPTIONS = (
+    "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
+    "--settings",
+)  # fmt: skip
 
 Data = Annotated[
     Path | None,

@@ -111,6 +111,7 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         design=_design(settings),
         pictures=pictures,
         whole_brain=_is_drawn_on_glass(folder, settings),
+        maps={name: _maps(settings, name) for name in _map_names(settings)},
         top_roi=_top_roi(folder, settings),
         percentile=TIMELINE_PERCENTILE,
         reconstruction=read_reconstruction(folder),
@@ -197,9 +198,10 @@ def _draw_layer(pictures: _Pictures, folder: Path, layer: str, settings: Mapping
     simulated = bool(settings["simulated"])
     colour = layer_colours(settings["layers"])[layer]
     image, title = folder / f"contribution_{layer}.nii.gz", f"{layer}: contribution of each voxel"
-    pictures.draw(
-        f"contribution_{layer}", lambda: brain_figure(nib.load(image), title, "contribution", simulated=simulated)
-    )
+    if image.name in _maps(settings, f"contribution_{layer}"):
+        pictures.draw(
+            f"contribution_{layer}", lambda: brain_figure(nib.load(image), title, "contribution", simulated=simulated)
+        )
     try:
         result = load_result(folder / f"decoded_{layer}.h5")
     except Exception as error:  # as for a figure
@@ -214,6 +216,16 @@ def _draw_layer(pictures: _Pictures, folder: Path, layer: str, settings: Mapping
         pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated))
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
+
+
+def _map_names(settings: Mapping[str, Any]) -> list[str]:
+    return [*(f"contribution_{layer}" for layer in settings["layers"]), "explainable_variance"]
+
+
+def _maps(settings: Mapping[str, Any], name: str) -> list[str]:
+    """List the files of a map; results of before other spaces were known have a volume."""
+    files: list[str] = settings.get("maps", {}).get(name, [f"{name}.nii.gz"])
+    return files
 
 
 def _is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:

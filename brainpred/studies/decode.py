@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from brainpred.decoding.evaluation import (
 )
 from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
-from brainpred.errors import ConfigError
+from brainpred.errors import ConfigError, DataError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
@@ -31,6 +30,7 @@ from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
+from brainpred.recordings.cleaning import Cleaning
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
@@ -42,6 +42,7 @@ from brainpred.studies.simulate import simulate_subject
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
 
+MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
 RESULT_VERSION = 4  # raise it when the same scans, features and settings give other results
 
 
@@ -75,6 +76,9 @@ class DecodeConfig:
         File of features to decode; None: PredNet's, from the movies of the data set.
     weights : str
         PredNet, by shipped name or file.
+    dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
+        How scans are cleaned, where it is not as the manifest says; see
+        :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
     """
 
     subject: str
@@ -90,6 +94,18 @@ class DecodeConfig:
     seed: int = 0
     features: str | None = None
     weights: str = "small"
+    dummy_scans: int | None = None
+    high_pass_s: float | None = None
+    confounds: str | None = None
+    percent_signal_change: bool | None = None
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """How scans are cleaned: as the manifest says, but for what is asked for here."""
+        return Cleaning.of_manifest(
+            load_manifest(self.dataset), dummy_scans=self.dummy_scans, high_pass_s=self.high_pass_s,
+            confounds=self.confounds, percent_signal_change=self.percent_signal_change,
+        )  # fmt: skip
 
 
 def default_folder(dataset: str, subject: str) -> Path:
@@ -140,6 +156,7 @@ def decode_subject(
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
     if not config.features:
         _check_network(config)
+    _ = config.cleaning
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -153,37 +170,53 @@ def _decode_into(
         recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
     else:
         recording = load_recording(config.dataset, config.subject, data)
+    recording = recording.without_dummies(config.cleaning.dummy_scans)
     source, features_key = _find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
 
     with reporter.task("Cleaning runs", len(recording.runs)) as advance:
         runs = []
-        for run in clean_recording(recording):
+        for run in clean_recording(recording, config.cleaning):
             runs.append(run)
             advance(1)
-    keys = _layer_keys(config, recording, layers, features_key)
+    _tell_constant_voxels(runs, reporter)
+    keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
-    _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
+    maps = _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
     write_json(
         folder / "decode.json",
         {
             **asdict(config), "layers": layers, "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels,
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(config.cleaning),
             "runs": [
-                {"name": run.name, "role": run.role, "n_scans": run.n_scans, "stimulus": run.stimulus}
-                for run in recording.runs
+                {
+                    "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
+                    "stimulus": run.run.stimulus, "n_constant_voxels": run.n_constant_voxels,
+                }
+                for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "keys": keys, "simulation": dict(recording.simulation), "features": _describe_features(config),
+            "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
+            "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
     write_report(folder, reporter)
     return results
+
+
+def _tell_constant_voxels(runs: Sequence[CleanRun], reporter: Reporter) -> None:
+    """Say where voxels never vary: they are no mistake outside the brain, but they tell nothing."""
+    told = [f"{run.n_constant_voxels} in run {run.run.name}" for run in runs if run.n_constant_voxels]
+    if told:
+        more = f" and {len(told) - 3} more runs" if len(told) > 3 else ""
+        reporter.say(
+            f"Note: voxels that never vary are taken as 0: {', '.join(told[:3])}{more}, of {runs[0].bold.shape[1]}."
+        )
 
 
 def _check_network(config: DecodeConfig) -> None:
@@ -210,26 +243,31 @@ def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporte
         return load_table(config.features, recording), file_fingerprint(config.features)
     check_movie_lengths(recording)
     clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
-    files = feature_files(
-        list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
-        device=config.device, reporter=reporter,
-    )  # fmt: skip
+    try:
+        files = feature_files(
+            list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
+            device=config.device, reporter=reporter,
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError(f"{recording.label}: {error}") from error
     return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])
 
 
-def _recording_fingerprint(recording: Recording) -> str:
+def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
     digest = hashlib.sha256()
-    for run in recording.runs:
-        digest.update(f"{run.name} {run.role} {run.stimulus} {run.bold.shape}".encode())
-        digest.update(np.ascontiguousarray(run.bold).data)
+    for run in runs:
+        digest.update(f"{run.run.name} {run.run.role} {run.run.stimulus} {run.bold.shape} {run.fingerprint}".encode())
     digest.update("\n".join(recording.rois.tolist()).encode())
     return digest.hexdigest()[:16]
 
 
-def _layer_keys(config: DecodeConfig, recording: Recording, layers: Sequence[str], features_key: str) -> dict[str, str]:
+def _layer_keys(
+    config: DecodeConfig, recording: Recording, runs: Sequence[CleanRun], layers: Sequence[str], features_key: str
+) -> dict[str, str]:
     """Fingerprint, layer by layer, everything that a result depends on."""
     shared = {
-        "scans": _recording_fingerprint(recording), "tr_s": recording.tr_s, "features": features_key,
+        "scans": _scans_fingerprint(recording, runs), "tr_s": recording.tr_s, "features": features_key,
+        "cleaning": asdict(config.cleaning),
         "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
         "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
         "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
@@ -286,11 +324,18 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
-def _write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
-    image = recording.to_image(values)
-    image.header["descrip"] = (("simulated: " if recording.simulated else "") + what).encode()[:79]
-    with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+def _write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
+    """Write a map, and give the names of its files."""
+    _forget_map(stem)
+    description = f"simulated: {what}" if recording.simulated else what
+    return [path.name for path in recording.write_map(stem, values, description)]
+
+
+def _forget_map(stem: Path) -> None:
+    """Remove a map of whatever kind: the scans may have been of another kind before."""
+    for path in stem.parent.glob(f"{stem.name}*"):
+        if path.name.removeprefix(stem.name) in MAP_ENDINGS:
+            path.unlink()
 
 
 def _write_tables_and_maps(
@@ -299,19 +344,17 @@ def _write_tables_and_maps(
     runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
     unit_names: Mapping[str, list[str]],
-) -> None:
+) -> dict[str, list[str]]:
+    """Write scores, and maps; give the names of each map's files."""
+    maps: dict[str, list[str]] = {}
     _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
     units = pd.concat([unit_table(result, unit_names.get(result.layer)) for result in results], ignore_index=True)
     units.insert(1, "data", "simulated" if recording.simulated else "measured")
     _write_table(folder / "scores.tsv", units)
     rows = []
     for result in results:
-        _write_map(
-            folder / f"contribution_{result.layer}.nii.gz",
-            recording,
-            result.contributions,
-            f"contribution to decoding {result.layer}",
-        )
+        name, what = f"contribution_{result.layer}", f"contribution to decoding {result.layer}"
+        maps[name] = _write_map(folder / name, recording, result.contributions, what)
         by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
         rows += [
             {
@@ -325,8 +368,9 @@ def _write_tables_and_maps(
         ]
     _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))
     variance = voxel_explainable_variance(runs)
-    path = folder / "explainable_variance.nii.gz"
     if variance is None:
-        path.unlink(missing_ok=True)
+        _forget_map(folder / "explainable_variance")
     else:
-        _write_map(path, recording, variance, "explainable variance of one scan")
+        name = "explainable_variance"
+        maps[name] = _write_map(folder / name, recording, variance, "explainable variance of one scan")
+    return maps
