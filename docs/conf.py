@@ -31,7 +31,7 @@ autodoc_typehints = "none"  # numpydoc's Parameters sections give type, shape an
 numpydoc_show_class_members = False  # the templates list methods themselves
 numpydoc_show_inherited_class_members = False
 
-# Every docs/gallery/plot_*.py is run and becomes a page of docs/studies; figures and .mp4 paths that it names are shown.
+# Every docs/gallery/plot_*.py is run and becomes a page of docs/studies, with the figures and .mp4 paths that it names.
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "studies",
