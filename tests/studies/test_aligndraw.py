@@ -169,6 +169,11 @@ def test_scores_and_probes_print_tables(run, tmp_path):
     table = pd.read_csv(tmp_path / "composition" / "composition.tsv", sep="\t")
     assert (table["n_networks"] == 2).all()
     assert (table["cosine_low"] < table["cosine_high"]).all()
+    each = pd.read_csv(tmp_path / "composition" / "networks.tsv", sep="\t")
+    assert list(each["weights"].drop_duplicates()) == list(map(str, weights))
+    means = table.set_index(["vectors", "compound"])["cosine"]
+    expected = each.groupby(["vectors", "compound"])["cosine"].mean()
+    np.testing.assert_allclose(means, expected.reindex(means.index))
     assert _pixels(tmp_path / "composition" / "composition.png").shape[1] > 1000
     assert "左上 - 左 + 右" in out
     code, out, err = run("probe", "aligndraw", "attention", _network(tmp_path, "A"), "--quiet")
