@@ -51,8 +51,9 @@ def compositionality(vectors: NDArray[np.floating], vocabulary: Sequence[str]) -
     DataFrame
         A row a compound and vectors used (``raw``, or ``centred``: less the mean of the eight words of place), with
         ``cosine``; ``wrong_parts``, the mean cosine with the sums of the other pairs of a horizontal and a vertical
-        word; ``random_parts``, with the sums of pairs of words that are no places; and ``rank`` of the true sum
-        among the four sums (1: the highest cosine).
+        word; ``random_parts``, with the sums of pairs of words that are no places; ``rank`` of the true sum
+        among the four sums (1: the highest cosine); and ``length``, the compound's norm, as the direction of a short
+        vector says little.
 
     References
     ----------
@@ -78,6 +79,7 @@ def compositionality(vectors: NDArray[np.floating], vocabulary: Sequence[str]) -
                     "wrong_parts": float(np.mean(wrong)),
                     "random_parts": float(np.mean(random)),
                     "rank": 1 + sum(value > cosines[parts] for value in wrong),
+                    "length": float(np.linalg.norm(used[compound])),
                 }
             )
     return pd.DataFrame(rows)
