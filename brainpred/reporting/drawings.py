@@ -176,5 +176,5 @@ def composition_figure(summary: pd.DataFrame) -> Figure:
             axes.set_xticks(x, rows["compound"], fontproperties=japanese(13))
             axes.set_title("as learned" if kind == "raw" else "less the mean of the eight words of place")
         panels[0].set_ylabel("cosine with the sum of …")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9.5)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
     return figure
