@@ -102,6 +102,7 @@ def aligndraw(
     ] = "document",
     updates: Annotated[int, typer.Option(help="Updates of the weights.")] = 20_000,
     batch_size: Annotated[int, typer.Option(help="Scenes an update.")] = 100,
+    steps: Annotated[int, typer.Option(help="Steps of a drawing, T.")] = 32,
     entropy_penalty: Annotated[float, typer.Option(help="Weight of the attention's entropy in the loss.")] = 0.0,
     precision: Annotated[
         str, typer.Option(help="What large products are multiplied in: auto, float32 or bfloat16.")
@@ -118,7 +119,7 @@ def aligndraw(
     from brainpred.studies.train_aligndraw import AlignDRAWTrainingConfig, train_aligndraw
 
     config = AlignDRAWTrainingConfig(
-        study, encoder, recipe, updates, batch_size, entropy_penalty, precision, seed
+        study, encoder, recipe, updates, batch_size, steps, entropy_penalty, precision, seed
     )  # fmt: skip
     out = out or Path("results") / f"aligndraw_{study}"
     weights = train_aligndraw(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet))
