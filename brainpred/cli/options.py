@@ -13,7 +13,7 @@ __all__ = ["Data", "Device", "Layers", "Mnist", "Out", "Quiet", "Seed", "parse_s
 
 LIST_OPTIONS = (
     "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
-    "--settings",
+    "--more-pairs", "--settings",
 )  # fmt: skip
 
 Data = Annotated[

@@ -108,6 +108,9 @@ def mnist(
     pairs: Annotated[
         list[int] | None, typer.Option(help="Numbers of pairs, such as: --pairs 256 1024 8192 (the default).")
     ] = None,
+    more_pairs: Annotated[
+        list[int] | None, typer.Option(help="Further ones, for the default bridge and one seed (32 64 128 512 2048).")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How often, with other pairs.")] = 3,
     settings: Annotated[
         list[str] | None,
@@ -117,6 +120,9 @@ def mnist(
         ),
     ] = None,
     document: Annotated[bool, typer.Option("--document", help="Document 002's setting alone.")] = False,
+    image_vae: Annotated[str, typer.Option(help="Image model: digits, or a file.")] = "digits",
+    early_vae: Annotated[str, typer.Option(help="Image model that was stopped early.")] = "digits_3_epochs",
+    label_vae: Annotated[str, typer.Option(help="Label model: labels, or a file.")] = "labels",
     scored: Annotated[int, typer.Option(help="Digits whose likelihood is estimated.")] = 200,
     mnist: Mnist = None,
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("results/bridge_mnist"),
@@ -128,9 +134,12 @@ def mnist(
     from brainpred.studies.digit_bridge import SETTINGS, DigitBridgeConfig, bridge_digits
 
     chosen = ("document",) if document else tuple(settings or SETTINGS)
-    config = DigitBridgeConfig(seeds=seeds, n_scored=scored, settings=chosen, seed=seed)
-    if pairs:
-        config = replace(config, pairs=tuple(pairs), more_pairs=())
+    config = DigitBridgeConfig(
+        seeds=seeds, n_scored=scored, settings=chosen, image_vaes=(("trained", image_vae), ("3 epochs", early_vae)),
+        label_vae=label_vae, seed=seed,
+    )  # fmt: skip
+    if pairs or more_pairs:
+        config = replace(config, pairs=tuple(pairs or config.pairs), more_pairs=tuple(more_pairs or ()))
     bridge_digits(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
     for name in ("table1", "table2"):
         typer.echo((out / f"{name}.tsv").read_text(), nl=False)
