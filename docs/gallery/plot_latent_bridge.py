@@ -61,9 +61,9 @@ figure2 = label_figure(images("document", "trained"), "Images from labels, as in
 figure2_default = label_figure(images("default", "trained"), "Images from labels, default")
 
 # %%
-# Table 1 of the document, with what it lacks. ``log_p_x`` is log p(image | label), importance-sampled on digits that the
-# bridge has never seen, and ``log_p_x_own`` the image VAE's own log p(image) on the same digits, which a label can raise
-# by log 10 = 2.3 nats. ``log_p_x_document`` is the document's estimate, the log of a mean over draws: with latents
+# Table 1 of the document, with what it lacks. ``log_p_x`` is log p(image | label), importance-sampled on digits that
+# the bridge has never seen, and ``log_p_x_own`` the image VAE's own log p(image) on the same digits, which a label can
+# raise by log 10 = 2.3 nats. ``log_p_x_document`` is the document's estimate, the log of a mean over draws: with latents
 # drawn from the bridge it needs more draws than there are, and with latents drawn from the image's own posterior (the
 # last rows) it is no marginal at all. ``recognised`` is the part of generated digits that a classifier takes for their
 # label, ``diversity`` their variance within a label over that of the VAE's own reconstructions.
@@ -90,8 +90,8 @@ figure3_default = latents_figure(latents("default", "trained"), "Label latents f
 
 # %%
 # Table 2. The document reports log p(y) of −0.0456 for its bridges and for the label VAE alike. No marginal over ten
-# labels, each as frequent, can be above −log 10 = −2.30. The estimate is above it because its latents are drawn from the
-# posterior of the label itself: it says that the label VAE reads its own latents well, and nothing about images.
+# labels, each as frequent, can be above −log 10 = −2.30. The estimate is above it because its latents are drawn from
+# the posterior of the label itself: it says that the label VAE reads its own latents well, and nothing about images.
 # ``log_p_y`` is log p(label | image), importance-sampled, ``log_p_y_grid`` the same by quadrature over the two latents.
 
 table2 = pd.read_csv(data / "table2.tsv", sep="\t")
@@ -143,4 +143,4 @@ scores = scores_figure(brain, float(saved["coverage"]), voxel_r, simulated=True)
 strict = pd.read_csv(data / "brain_strict.tsv", sep="\t")
 pd.concat([brain.assign(components="all patterns"), strict.assign(components="strict")]).pivot_table(
     index="metric", columns=["components", "method"], values="mean", sort=False
-)[["all patterns", "strict"]].round(3).T
+)[["all patterns", "strict"]].round(3).transpose()
