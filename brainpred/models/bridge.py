@@ -6,7 +6,6 @@ about :math:`z_y` given :math:`z_x` (document 002). Both directions are the same
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +19,14 @@ from brainpred.models.bridge_settings import BridgeSettings
 from brainpred.models.conditionals import Latents, fit_linear, fit_network
 from brainpred.models.guided import Evidence, NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
 from brainpred.models.inference import infer, infer_pairs, latent_features, normal_of_pairs
-from brainpred.models.joint_mixture import JointMixture, fit_joint_mixture
+from brainpred.models.joint_mixture import fit_joint_mixture
 from brainpred.models.likelihood import (
     LatentModel,
     LikelihoodEstimate,
     conditional_log_likelihood,
     grid_log_likelihood,
     importance_log_likelihood,
+    summarise_weights,
 )
 from brainpred.progress import SILENT, Reporter
 
@@ -34,6 +34,7 @@ __all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
 
 ESTIMATORS = ("importance", "conditional", "grid")
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
+LEAST_EFFECTIVE = 20  # of those draws
 N_NORMALISER = 2048  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 AT_ONCE = 20_000  # latents whose evidence is computed in one go
@@ -169,10 +170,11 @@ class LatentBridge:
         self._backward: nn.Module | None = None
         if settings.base == "conditional":
             self._forward = self._fit_one(settings.family, source, target, self.source, generator, reporter)
-        if settings.guidance > 0 and settings.guide == "joint" and isinstance(self._forward, JointMixture):
-            self._backward = self._forward.swapped()
-        elif settings.guidance > 0:
+        if settings.guidance > 0:
+            curve, chosen = self.curve_, self.chosen_
             self._backward = self._fit_one(settings.guide, target, source, self.target, generator, reporter)
+            if self._forward is not None:  # what is told is about the way there
+                self.curve_, self.chosen_ = curve, chosen
         size = target[0].shape[1]
         standard = (torch.zeros(size), torch.eye(size))
         self._prior = normal_of_pairs(target) if settings.base == "pairs" else standard
@@ -200,7 +202,7 @@ class LatentBridge:
                 given, wanted, n_components=settings.n_components if family == "mixture" else 1,
                 divergence=settings.divergence, updates=settings.updates, generator=generator, advance=advance,
             )  # fmt: skip
-        self.curve_ = self.curve_ or curve
+        self.curve_ = curve
         return network
 
     # ------------------------------------------------------------------ files
@@ -248,7 +250,7 @@ class LatentBridge:
         """Give the mixture that draws begin with, for each sample whose source latents are known as posteriors."""
         if self.settings.base != "conditional":
             self._conditional("_backward")
-            return NormalMixture(torch.zeros(1, 1), self._prior[0][None, None], self._prior[1][None])
+            return NormalMixture(torch.zeros(1, 1), self._prior[0][None, None], self._prior[1][None], True)
         forward, (mean, spread) = self._conditional("_forward"), latents
         draws = mean + spread * torch.randn((n, *mean.shape), generator=generator)
         return join_mixtures([NormalMixture.of(forward.given(z)) for z in draws])
@@ -314,7 +316,7 @@ class LatentBridge:
         return self._decode(self.draw_latents(x, n, generator))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Generate the one datum that is most probable: what the densest latents generate.
+        """Generate one datum: of the densest latents or, without guidance, of the middle of the likeliest component.
 
         Parameters
         ----------
@@ -370,7 +372,13 @@ class LatentBridge:
             evidence = self._evidence(latents)
             noise, chosen, rows = base.draw(N_NORMALISER, len(x), generator)
             weights = evidence(base.unfold(noise, chosen, rows), rows).reshape(N_NORMALISER, len(x))
-            normaliser = weights.logsumexp(dim=0) - math.log(N_NORMALISER)
+            drawn = summarise_weights(weights)
+            if float(drawn.effective.min()) < LEAST_EFFECTIVE:
+                raise ConfigError(
+                    f"Only {float(drawn.effective.min()):.1f} of {N_NORMALISER} draws of the base fit what the source "
+                    "says, too few to normalise a guided density. Use guidance 0 for likelihoods of such sources."
+                )
+            normaliser = drawn.values.to(base.means.dtype)
 
         def density(z: Tensor) -> Tensor:
             rows = torch.arange(len(x)).repeat(len(z))

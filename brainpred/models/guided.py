@@ -17,7 +17,7 @@ CLIMB_RATE = 0.1
 SLICES = 20  # updates of each draw by elliptical slice sampling
 SLICES_FAR = 100  # where a climb came first, and neighbours began at one place
 MOST_SHRINKS = 40
-LEFT_OUT = 1e-4  # weight of the components that a density need not be summed over
+LEFT_OUT = 1e-12  # weight of the components that a density need not be summed over
 STARTS = 4  # of the search for the mode
 
 # Latents (m, d) and the samples (m,) that they are for, to logarithms (m,), up to a constant for each sample.
@@ -36,11 +36,14 @@ class NormalMixture:
         Means.
     factors : Tensor (components, d, d) or (n, components, d)
         Lower Cholesky factors of covariances that all samples share, or standard deviations of independent latents.
+    shared : bool
+        Which of the two.
     """
 
     logits: Tensor
     means: Tensor
     factors: Tensor
+    shared: bool
 
     @classmethod
     def of(cls, distribution: Distribution) -> "NormalMixture":
@@ -58,12 +61,7 @@ class NormalMixture:
             shared = False
         if not isinstance(distribution, MixtureSameFamily):
             means, factors = means[:, None], factors[None] if shared else factors[:, None]
-        return cls(logits.log_softmax(dim=1), means, factors)
-
-    @property
-    def shared(self) -> bool:
-        """Whether all samples share the covariances."""
-        return self.factors.shape[-1] == self.factors.shape[-2] and len(self.factors) == self.means.shape[1]
+        return cls(logits.log_softmax(dim=1), means, factors, shared)
 
     def unfold(self, noise: Tensor, chosen: Tensor, rows: Tensor) -> Tensor:
         """Turn standard normal numbers (m, d) into latents of the components chosen (m,), of the samples named (m,)."""
@@ -128,6 +126,7 @@ def join_mixtures(parts: list[NormalMixture]) -> NormalMixture:
         torch.cat([part.logits for part in parts], dim=1) - math.log(len(parts)),
         torch.cat([part.means for part in parts], dim=1),
         torch.cat([part.factors for part in parts], dim=0 if first.shared else 1),
+        first.shared,
     )
 
 
@@ -178,7 +177,8 @@ def _climb(base: NormalMixture, evidence: Evidence, noise: Tensor, chosen: Tenso
 def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: torch.Generator) -> Tensor:
     """Draw from base times evidence: candidates picked by the evidence, then moved by elliptical slice sampling.
 
-    Where next to no candidate fits, a climb leads to where others do.
+    Where next to no candidate fits, a climb leads to where others do. A draw stays within its component: the weights of
+    the components are those among the candidates.
 
     Parameters
     ----------
@@ -205,11 +205,12 @@ def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generat
     picked = torch.multinomial(weights.T, k, replacement=True, generator=generator).T * n + torch.arange(n)  # (k, n)
     noise, chosen, rows = noise[picked.flatten()], chosen[picked.flatten()], torch.arange(n).repeat(k)
     few = (1 / weights.square().sum(dim=0) < FEW)[rows]
-    far = bool(few.any())
-    if far:
+    if bool(few.any()):
         noise[few] = _climb(base, evidence, noise[few], chosen[few], rows[few])
-    for _ in range(SLICES_FAR if far else SLICES):
+    for _ in range(SLICES):
         noise = _slice(base, evidence, noise, chosen, rows, generator)
+    for _ in range(SLICES_FAR if bool(few.any()) else 0):
+        noise[few] = _slice(base, evidence, noise[few], chosen[few], rows[few], generator)
     return base.unfold(noise, chosen, rows).reshape(k, n, -1)
 
 

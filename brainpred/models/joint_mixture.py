@@ -2,6 +2,7 @@ r"""One density over the latents of both models: a mixture of normal distributio
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,14 +143,19 @@ def _clusters(points: Tensor, spreads: Tensor, n_components: int, seed: int) -> 
 
 
 def fit_joint_mixture(
-    given: Latents, wanted: Latents, *, seed: int = 0, advance: Callable[[int], None] = lambda n: None
-) -> tuple[JointMixture, dict[str, float | str]]:
+    given: Latents,
+    wanted: Latents,
+    *,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda n: None,
+) -> tuple[JointMixture, dict[str, Any]]:
     r"""Fit a joint mixture by expectation and maximisation; cross-validation chooses its size, shrinkage and start.
 
     The latents of a pair are known as normal posteriors, whose variances enter both steps. A component's covariance is
     shrunk to the pooled one as if that had been seen :math:`\nu` times more, and that to I, the prior of both models.
-    The components start from clusters of the latents given or of those wanted. What counts is the mean
-    :math:`\log q(z_b|z_a)` of pairs left out.
+    As draws of the latents given stand for them, slopes are flatter than between the latents themselves, as they are
+    for every network that sees such draws. The components start from clusters of the latents given or of those wanted.
+    What counts is the mean :math:`\log q(z_b|z_a)` of pairs left out.
 
     Parameters
     ----------
@@ -165,7 +171,8 @@ def fit_joint_mixture(
     JointMixture
         float32.
     dict
-        ``n_components``, ``shrinkage``, ``start`` and ``score``, the log density of pairs left out, in nats.
+        ``n_components``, ``shrinkage``, ``start``; ``score``, the log density of pairs left out, in nats; ``spread``,
+        for each latent wanted, how much wider than the conditional those pairs lie about it (1: as wide as it says).
 
     References
     ----------
@@ -178,23 +185,36 @@ def fit_joint_mixture(
     order = torch.randperm(n_pairs, generator=torch.Generator().manual_seed(seed))
     folds = list(order.tensor_split(FOLDS))[: FOLDS if n_pairs <= ENTIRE else 1]
     sides = {"given": slice(None, n_given), "wanted": slice(n_given, None)}
-    groups: dict[tuple[str, int], Tensor] = {}
+    groups: dict[tuple[str, int, int], Tensor] = {}
+    spread: dict[tuple[str, int, float], list[float]] = {}
+
+    def grouped(start: str, n_components: int, fold: int, rows: Tensor) -> Tensor:
+        """Cluster the pairs of a fold, once."""
+        key, side = (start, n_components, fold), sides[start]
+        if key not in groups:
+            groups[key] = _clusters(points[rows][:, side], spreads[rows][:, side], n_components, seed)
+        return groups[key]
 
     def score(start: str, n_components: int, shrinkage: float) -> float:
-        if (start, n_components) not in groups:
-            side = sides[start]
-            groups[start, n_components] = _clusters(points[:, side], spreads[:, side], n_components, seed)
-        labels, total = groups[start, n_components], 0.0
-        for held_out in folds:
+        total, squares = 0.0, []
+        for number, held_out in enumerate(folds):
             rest = torch.ones(n_pairs, dtype=torch.bool)
             rest[held_out] = False
-            mixture = _fit((points[rest], spreads[rest] ** 2), labels[rest], n_components, shrinkage, n_given)
-            total += float(mixture.given(points[held_out, :n_given]).log_prob(points[held_out, n_given:]).mean())
+            labels = grouped(start, n_components, number, rest)
+            mixture = _fit((points[rest], spreads[rest] ** 2), labels, n_components, shrinkage, n_given)
+            q, y = mixture.given(points[held_out, :n_given]), points[held_out, n_given:]
+            total += float(q.log_prob(y).mean())
+            squares.append((((y - q.mean).square() + spreads[held_out, n_given:] ** 2) / q.variance).mean(dim=0))
+        spread[start, n_components, shrinkage] = torch.stack(squares).mean(dim=0).sqrt().tolist()
         return total / len(folds)
 
     sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
     tried = {}
-    distinct = {start: len(points[:, side].unique(dim=0)) for start, side in sides.items()}
+    every = torch.ones(n_pairs, dtype=torch.bool)
+    least = min(folds, key=lambda fold: n_pairs - len(fold))
+    some = every.clone()
+    some[least] = False
+    distinct = {start: len(points[some][:, side].unique(dim=0)) for start, side in sides.items()}
     candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
     for start, size in candidates:
         tried[start, size, FIRST_SHRINKAGE] = score(start, size, FIRST_SHRINKAGE)
@@ -206,5 +226,11 @@ def fit_joint_mixture(
         advance(5)
     best = max(tried, key=tried.__getitem__)
     start, size, shrinkage = best
-    mixture = _fit((points, spreads**2), groups[start, size], size, shrinkage, n_given).float()
-    return mixture, {"n_components": size, "shrinkage": shrinkage, "start": start, "score": tried[best]}
+    mixture = _fit((points, spreads**2), grouped(start, size, -1, every), size, shrinkage, n_given).float()
+    return mixture, {
+        "n_components": size,
+        "shrinkage": shrinkage,
+        "start": start,
+        "score": tried[best],
+        "spread": spread[best],
+    }

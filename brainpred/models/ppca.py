@@ -106,7 +106,7 @@ class ProbabilisticPCA:
 
     def posterior(self, x: Tensor) -> Independent:
         """Infer latents from data (n, n_features): independent normal distributions, event (n_latent,)."""
-        mean = (x - self.mean_) @ self._gain
+        mean = (x.to(self.mean_) - self.mean_) @ self._gain
         return Independent(Normal(mean, self._spread.expand_as(mean)), 1)
 
     def likelihood(self, z: Tensor) -> Independent:

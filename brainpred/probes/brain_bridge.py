@@ -61,8 +61,9 @@ def reconstruct_left_out(
 ) -> LeftOut:
     """Leave out one fold of pairs after the other and reconstruct its pictures from its voxels.
 
-    Voxels are standardised over the recording. Their latents are probabilistic principal components, whose number is
-    the one with which pictures' latents that are left out (of the pairs that are not) are the likeliest.
+    Voxels are standardised over the patterns that the components see. Their latents are probabilistic principal
+    components, whose number is the one with which pictures' latents that are left out (of the pairs that are not) are
+    the likeliest.
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ def reconstruct_left_out(
         Folds; ``n_pairs`` leaves out one pair at a time.
     unpaired : bool
         Whether the principal components see the patterns of the pairs left out, as unpaired data: never their
-        pictures. If not, the other patterns are cross-fitted (each is replaced by what components of others make of
-        it), as components fit the patterns that made them better than a new one. The controls need no components.
+        pictures. If not, the other patterns are cross-fitted (each is replaced by its projection on components of
+        others), as components fit the patterns that made them better than a new one. The controls need no components.
     n_draws : int
         Draws for intervals.
     seed : int
@@ -95,28 +96,35 @@ def reconstruct_left_out(
     DataError
         If voxels and pictures do not belong together or are too few.
     """
-    x, y = _checked(voxels, pictures, n_folds)
-    n_pairs = len(x)
+    raw, y = _checked(voxels, pictures, n_folds)
+    n_pairs = len(raw)
     flat = y.flatten(1).numpy()
     with torch.inference_mode():
         posterior = vae.posterior(y).base_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
+        own = (posterior.mean + posterior.stddev * noise).numpy()
     means, used = posterior.mean.numpy(), (posterior.stddev.mean(dim=0) < USED).numpy()
     made = {name: np.zeros(y.shape, np.float32) for name in METHODS}
-    spread, back = np.zeros(y.shape, np.float32), np.zeros(x.shape, np.float32)
+    spread, back = np.zeros(y.shape, np.float32), np.zeros(raw.shape, np.float32)
     inside, chosen = [], []
     rng = np.random.default_rng(seed)
     for held_out in np.array_split(rng.permutation(n_pairs), n_folds):
         rest = np.setdiff1d(np.arange(n_pairs), held_out)
+        x = _standardised(raw, slice(None) if unpaired else rest)
         bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, unpaired=unpaired)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
         made["bridge"][held_out] = bridge.predict(x[held_out]).numpy()
         draws = bridge.draw_latents(x[held_out], n_draws)  # (draws, n, n_latent)
+        # Widened by what pairs left out inside the fold called for.
+        wider = torch.tensor(bridge.chosen_["spread"]).clamp(min=1)
+        draws = draws.mean(dim=0) + wider * (draws - draws.mean(dim=0))
         low, high = (draws.quantile(q, dim=0).numpy() for q in ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
-        inside.append(((means[held_out] > low) & (means[held_out] < high))[:, used])
+        inside.append(((own[held_out] > low) & (own[held_out] < high))[:, used])
         with torch.inference_mode():
             spread[held_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
-        backward = LatentBridge(vae, bridge.source, seed=seed).fit((y[rest], paired))
-        back[held_out] = backward.predict(y[held_out]).numpy()
+        # Voxels are what is predicted here: those left out must not have made the components.
+        others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
+        back[held_out] = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest])).predict(y[held_out]).numpy()
         shuffled = torch.from_numpy(rng.permutation(rest))
         wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]))
         made["shuffled pairs"][held_out] = wrong.predict(x[held_out]).numpy()
@@ -132,14 +140,15 @@ def reconstruct_left_out(
 def _checked(
     voxels: NDArray[np.floating], pictures: NDArray[np.floating], n_folds: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check arrays and give them as tensors, voxels standardised."""
+    """Check arrays and give them as tensors."""
     if len(voxels) != len(pictures):
         raise DataError(
             f"Every brain pattern needs its picture: received {len(voxels)} patterns, {len(pictures)} pictures."
         )
-    if voxels.ndim != 2 or pictures.shape[1:] != (28, 28):
+    if voxels.ndim != 2 or voxels.shape[1] < 3 or pictures.shape[1:] != (28, 28):
         raise DataError(
-            f"Expected patterns (n, n_voxels) and pictures (n, 28, 28), received {voxels.shape} and {pictures.shape}."
+            "Expected patterns (n, n_voxels) of 3 voxels or more and pictures (n, 28, 28), received "
+            f"{voxels.shape} and {pictures.shape}."
         )
     if not 2 <= n_folds <= len(voxels) or len(voxels) < 20:
         raise DataError(f"Expected 20 pairs or more and 2 to that many folds, received {len(voxels)} and {n_folds}.")
@@ -147,8 +156,14 @@ def _checked(
     constant = int((spread == 0).sum())
     if constant:
         raise DataError(f"{constant} of {voxels.shape[1]} voxels are constant. Leave them out.")
-    standardised = ((voxels - voxels.mean(axis=0)) / spread).astype(np.float32)
-    return torch.from_numpy(standardised), torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))
+    x, y = (np.ascontiguousarray(array, dtype=np.float32) for array in (voxels, pictures))
+    return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def _standardised(x: torch.Tensor, rows: NDArray[np.int64] | slice) -> torch.Tensor:
+    """Standardise voxels by the mean and spread of some patterns; what is constant there becomes 0."""
+    mean, spread = x[rows].mean(dim=0), x[rows].std(dim=0)
+    return torch.where(spread > 0, (x - mean) / torch.where(spread > 0, spread, 1), 0)
 
 
 def _fit_bridge(
@@ -160,9 +175,8 @@ def _fit_bridge(
     """
     best: tuple[float, LatentBridge, torch.Tensor] | None = None
     seen = x if unpaired else x[rest]
-    for n in N_LATENTS:
-        if n > min(len(seen) - 2, len(rest) // 2):
-            break
+    most = min(len(rest) // 2, x.shape[1] - 2)
+    for n in [n for n in N_LATENTS if n <= most] or [most]:
         paired = x[rest] if unpaired else _cross_fitted(x[rest], n, seed)
         bridge = LatentBridge(ProbabilisticPCA(n).fit(seen), vae, seed=seed).fit((paired, pictures))
         if best is None or bridge.chosen_["score"] > best[0]:
@@ -172,12 +186,13 @@ def _fit_bridge(
 
 
 def _cross_fitted(x: torch.Tensor, n_latent: int, seed: int) -> torch.Tensor:
-    """Replace each pattern by what components of other patterns make of it."""
+    """Replace each pattern by its projection on the components of others."""
     order = np.random.default_rng(seed).permutation(len(x))
     fitted = torch.empty_like(x)
     for held_out in np.array_split(order, CROSS_FITS):
         model = ProbabilisticPCA(n_latent).fit(x[np.setdiff1d(order, held_out)])
-        fitted[held_out] = model.likelihood(model.posterior(x[held_out]).mean).mean
+        axes = torch.linalg.qr(model.loadings_).Q
+        fitted[held_out] = model.mean_ + (x[held_out] - model.mean_) @ axes @ axes.T
     return fitted
 
 

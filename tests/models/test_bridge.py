@@ -155,6 +155,20 @@ def test_a_user_s_own_model_of_categories_is_joined_both_ways():
     assert (made.mean(0) - means).abs().max() < 0.6
 
 
+def test_a_guided_density_integrates_to_one_and_is_refused_where_it_cannot_be_normalised(linear):
+    source, target, x, y = linear
+    bridge = LatentBridge(source, target, guidance=2.0).fit((x[:300], y[:300]))
+    axis = torch.linspace(-5, 5, 81)
+    grid = torch.cartesian_prod(axis, axis)[:, None].expand(-1, 2, -1)
+    total = bridge.log_density(x[600:602])(grid).exp().sum(0) * (axis[1] - axis[0]) ** 2
+    torch.testing.assert_close(total, torch.ones(2), atol=0.1, rtol=0)
+    many = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
+    model = Exact(torch.eye(12), 0.05)
+    narrow = LatentBridge(model, model, family="linear", base="standard", guidance=1.0).fit((many[:200], many[:200]))
+    with pytest.raises(ConfigError, match="too few to normalise"):
+        narrow.log_likelihood(many[200:], many[200:])
+
+
 @pytest.mark.parametrize("name", [*FITS, "mixture", "guided by a network"])
 def test_a_saved_bridge_gives_the_same_draws(linear, name, tmp_path):
     source, target, x, y = linear

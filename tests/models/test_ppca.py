@@ -50,6 +50,11 @@ def test_cross_validation_finds_the_number_of_latents():
     assert ProbabilisticPCA().fit(_data(n=211, features=37, latents=5, noise=0.3)).n_latent_ == 5
 
 
+def test_float64_data_serve():
+    x = _data().double()
+    assert ProbabilisticPCA(3).fit(x).posterior(x).mean.dtype == torch.float32
+
+
 def test_more_latents_than_samples_can_tell_are_refused():
     with pytest.raises(ConfigError, match="1 to 9 latents, not 10"):
         ProbabilisticPCA(10).fit(_data(n=40))

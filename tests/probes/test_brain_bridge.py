@@ -51,14 +51,14 @@ def test_the_bridge_beats_ridge_to_pixels_and_every_other_control(left_out, digi
 
 
 def test_intervals_hold_about_as_much_as_they_say(left_out):
-    assert 0.8 < left_out.coverage < 0.97
+    assert 0.85 < left_out.coverage < 0.95
 
 
 def test_voxels_are_predicted_from_pictures(left_out, digits):
     voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=1500, signal_to_noise=0.2)
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(voxels.T, left_out.voxels.T, strict=True)]
-    assert np.median(r) > 0.1
-    assert np.quantile(r, 0.9) > 0.35
+    assert np.mean(r) > 0.05
+    assert np.quantile(r, 0.9) > 0.3
 
 
 def test_blind_voxels_give_chance(digits, vae):
@@ -77,16 +77,35 @@ def test_a_picture_left_out_does_not_touch_its_own_reconstruction(digits, vae):
         reconstruct_left_out(voxels, p, vae, n_folds=2, n_draws=3).pictures for p in (digits[:40], changed)
     )
     for method in METHODS:
-        if method == "shuffled pairs":  # draws its order after the first fold's predictions
-            continue
         np.testing.assert_array_equal(first[method][held_out], second[method][held_out])
 
 
-def test_strict_components_do_not_see_patterns_left_out(digits, vae):
+@pytest.mark.parametrize("unpaired", [False, True])
+def test_strict_reconstructions_do_not_see_other_patterns_left_out(digits, vae, unpaired):
     voxels = simulate_voxels(digits[:40], np.random.default_rng(2), n_voxels=200)
-    strict = reconstruct_left_out(voxels, digits[:40], vae, n_folds=2, n_draws=3, unpaired=False).pictures["bridge"]
-    loose = reconstruct_left_out(voxels, digits[:40], vae, n_folds=2, n_draws=3).pictures["bridge"]
-    assert not np.allclose(strict, loose)
+    held_out = np.array_split(np.random.default_rng(0).permutation(40), 2)[0]
+    changed = voxels.copy()
+    changed[held_out[0]] *= 3
+    first, second = (
+        reconstruct_left_out(v, digits[:40], vae, n_folds=2, n_draws=3, unpaired=unpaired) for v in (voxels, changed)
+    )
+    same = np.array_equal(first.pictures["bridge"][held_out[1:]], second.pictures["bridge"][held_out[1:]])
+    assert same is not unpaired
+
+
+def test_voxels_left_out_do_not_make_what_predicts_them(digits, vae):
+    noise = np.random.default_rng(0).normal(size=(60, 50)).astype(np.float32)
+    predicted = reconstruct_left_out(noise, digits[:60], vae, n_folds=3, n_draws=3).voxels
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(noise.T, predicted.T, strict=True)]
+    assert np.mean(r) < 0.05
+
+
+@pytest.mark.parametrize("n_voxels", [3, 6, 30])
+def test_small_regions_serve(digits, vae, n_voxels):
+    voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=n_voxels, responsive=1.0)
+    for unpaired in (True, False):
+        made = reconstruct_left_out(voxels, digits, vae, n_folds=3, n_draws=3, unpaired=unpaired).pictures["bridge"]
+        assert np.isfinite(made).all()
 
 
 def test_scores_against_a_loop():
