@@ -32,6 +32,7 @@ LAYER_COLUMNS = {
     "layer": "layer",
     "n_units": "units",
     "mean_r": "mean r",
+    "p": "p",
     "mean_ceiling": "ceiling",
     "mean_pattern_r": "pattern r",
     "identification_2way": "2-way id.",
@@ -104,6 +105,9 @@ def decode(
     memory: Annotated[
         str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
     ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
+    ] = 1000,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
@@ -111,19 +115,22 @@ def decode(
 ) -> None:
     """Decode a subject's scans: scores, decoded features, brain maps and a report."""
     from brainpred.decoding.decoder import DEFAULT_DELAYS_S
-    from brainpred.decoding.result import layer_table
-    from brainpred.storage import read_json
+    from brainpred.reporting.saved import read_settings, read_table
     from brainpred.studies.decode import DecodeConfig, decode_subject, default_folder
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights,
+        precision, memory, seed, str(features) if features else None, weights, permutations,
     )  # fmt: skip
-    results = decode_subject(config, out, data=data, reporter=reporter(quiet))
+    decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    simulated = bool(read_json(folder / "decode.json")["simulated"])
-    title = f"{dataset}/{subject}" + (" (simulated)" if simulated else "")
-    _print_table(title, layer_table(results, simulated=simulated), LAYER_COLUMNS)
+    settings = read_settings(folder)
+    title = f"{dataset}/{subject}" + (" (simulated)" if settings["simulated"] else "")
+    _print_table(title, read_table(folder / "layers.tsv", tuple(LAYER_COLUMNS)), LAYER_COLUMNS)
+    typer.echo(
+        f"p: of a mean r as high in the best of all layers, by {permutations} permutations of "
+        f"{settings['n_blocks']} blocks of {settings['block_scans']} scans."
+    )
     typer.echo(f"Report: {folder / 'report.html'}")
 
 

@@ -14,11 +14,15 @@ from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
+from brainpred.numerics.patterns import forward_pattern_strength
 from brainpred.numerics.scores import (
-    identification_accuracy,
+    EXCLUDED_S,
+    identification,
     nway_identification,
     pattern_correlation,
+    pattern_similarity,
     pearson_correlation,
+    product_measure,
     r2_score,
 )
 from brainpred.numerics.timing import zscore_runs
@@ -221,7 +225,11 @@ class _Fold:
     decoded: NDArray[np.float32]
     runs: NDArray[np.str_]
     ceiling: NDArray[np.floating]
-    contributions: NDArray[np.float64]
+    tr_s: float
+    delays: tuple[int, ...]
+    band_r2: NDArray[np.float32]
+    lag_contributions: NDArray[np.float64]
+    pattern: NDArray[np.float64]
     train_true: NDArray[np.float32]
     train_decoded: NDArray[np.float32]
     train_runs: NDArray[np.str_]
@@ -247,7 +255,7 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
     ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
     labels = [np.repeat(group[0].clip, n) for group, n in zip(split.predicted, n_scored, strict=True)]
     nothing = np.empty((0, n_units), dtype=np.float32)
-    contributions = _contributions(decoder, split, layer, source, n_scored[:n_tests])
+    held_out = _HeldOut(decoder, split, layer, source, n_scored[:n_tests])
     ridge = decoder.ridge_
     return _Fold(
         mean=decoder.mean_,
@@ -263,7 +271,11 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         decoded=decoder.restore(zscored[:n_held_out]),
         runs=np.concatenate(labels[:n_tests]),
         ceiling=ceiling,
-        contributions=contributions,
+        tr_s=decoder.tr_s,
+        delays=ridge.delays_,
+        band_r2=held_out.band_r2(),
+        lag_contributions=held_out.contributions(),
+        pattern=held_out.pattern(zscored[:n_held_out]),
         train_true=np.concatenate([nothing, *true[n_tests:]]),
         train_decoded=decoder.restore(zscored[n_held_out:]),
         train_runs=np.concatenate([np.empty(0, dtype=labels[0].dtype), *labels[n_tests:]]),
@@ -281,28 +293,58 @@ def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
     return n_scored
 
 
-def _contributions(
-    decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]
-) -> NDArray[np.float64]:
-    bold = [
-        np.mean([test.bold[:n] for test in group], axis=0)
-        for group, n in zip(split.repeats, split.n_scans, strict=True)
-    ]
+class _HeldOut:
+    """Split what a decoder predicts of the test runs among bands, delays and voxels.
 
-    # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
-    def reader(run: Run, n_kept: int, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
-        def read(units: Any) -> NDArray[np.float32]:
-            zscored = zscore_runs(source.of_run(layer, run, units)[:n_kept], np.zeros(n_kept))[0]
-            return np.pad(zscored, ((0, n_scans - n_kept), (0, 0)))
+    The ridge is linear: the mean of the repeats' predictions is the prediction from their mean, which is used here.
+    """
 
-        return read
+    def __init__(self, decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]):
+        self._ridge, self._n_scored, self._n_scans = decoder, n_scored, split.n_scans
+        self._clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
+        self._bold = np.concatenate(
+            [
+                np.mean([test.bold[:n] for test in group], axis=0)
+                for group, n in zip(split.repeats, split.n_scans, strict=True)
+            ]
+        )
 
-    readers = [
-        reader(group[0].run, n_kept, n) for group, n_kept, n in zip(split.repeats, n_scored, split.n_scans, strict=True)
-    ]
-    truth = StackedRuns(readers, split.n_scans, int(np.prod(source.shapes[layer])))
-    clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
-    return decoder.ridge_.feature_contributions(np.concatenate(bold), truth, clips)
+        # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
+        def reader(run: Run, n_kept: int, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
+            def read(units: Any) -> NDArray[np.float32]:
+                zscored = zscore_runs(source.of_run(layer, run, units)[:n_kept], np.zeros(n_kept))[0]
+                return np.pad(zscored, ((0, n_scans - n_kept), (0, 0)))
+
+            return read
+
+        readers = [
+            reader(group[0].run, n_kept, n)
+            for group, n_kept, n in zip(split.repeats, n_scored, split.n_scans, strict=True)
+        ]
+        self._truth = StackedRuns(readers, split.n_scans, int(np.prod(source.shapes[layer])))
+        ends = np.cumsum(split.n_scans)
+        self._scored = np.concatenate(
+            [np.arange(end - n, end - n + kept) for end, n, kept in zip(ends, split.n_scans, n_scored, strict=True)]
+        )
+
+    def band_r2(self) -> NDArray[np.float32]:
+        """Give the part of each band in R², (n_bands, n_units)."""
+        ridge = self._ridge.ridge_
+        shares = np.empty((len(ridge.band_names_), self._truth.shape[1]), dtype=np.float32)
+        numbers = np.arange(self._truth.shape[1])
+        for units, parts in self._ridge.predict_blocks(ridge.prepare(self._bold, self._clips), by_band=True):
+            true = self._truth[slice(None), numbers[units]][self._scored]
+            shares[:, units] = product_measure(true, parts[:, self._scored], centre=False)
+        return shares
+
+    def contributions(self) -> NDArray[np.float64]:
+        """Give the contribution of each voxel at each delay, (n_delays, n_voxels)."""
+        return self._ridge.ridge_.feature_contributions(self._bold, self._truth, self._clips, by_delay=True)
+
+    def pattern(self, zscored: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Give the strength of each voxel's forward pattern, (n_voxels,)."""
+        delays = self._ridge.ridge_.delays_
+        return forward_pattern_strength(self._bold, zscored, self._clips, self._scored, delays)
 
 
 def evaluate_layer(
@@ -362,6 +404,9 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
         r2[units] = r2_score(zscored_true[:, units], zscored[:, units])
     correct, _, n_patterns = nway_identification(true, decoded)
+    similarity = pattern_similarity(zscored_true, zscored)
+    excluded = int(np.ceil(EXCLUDED_S / folds[0].tr_s))
+    n_scans = [len(fold.runs) for fold in folds]
 
     def average(values: Sequence[Any]) -> NDArray[np.float32]:
         return np.mean(values, axis=0).astype(np.float32)
@@ -374,6 +419,9 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         decoded=decoded,
         mean=average([fold.mean for fold in folds]),
         std=average([fold.std for fold in folds]),
+        folds=np.repeat(np.arange(len(folds)), n_scans),
+        fold_mean=np.stack([fold.mean for fold in folds]),
+        fold_std=np.stack([fold.std for fold in folds]),
         r=r,
         r2=r2,
         ceiling=average([fold.ceiling for fold in folds]),
@@ -382,12 +430,17 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         regret=average([fold.regret for fold in folds]),
         form="primal" if any(fold.form == "primal" for fold in folds) else "dual",
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
-        identification=identification_accuracy(zscored_true, zscored).astype(np.float32),
+        identification=identification(similarity, excluded, 2, runs).astype(np.float32),
+        identification_10way=identification(similarity, excluded, 10, runs).astype(np.float32),
         nway_correct=correct,
         n_patterns=n_patterns,
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),
-        contributions=average([fold.contributions for fold in folds]),
+        # y is z-scored, so that scans weigh alike in Σ y².
+        band_r2=np.average([fold.band_r2 for fold in folds], axis=0, weights=n_scans).astype(np.float32),
+        delays=np.array(folds[0].delays, dtype=np.int64),
+        lag_contributions=average([fold.lag_contributions for fold in folds]),
+        pattern=average([fold.pattern for fold in folds]),
         train_runs=join("train_runs"),
         train_true=join("train_true"),
         train_decoded=join("train_decoded"),

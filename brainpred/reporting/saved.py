@@ -27,11 +27,14 @@ __all__ = [
 MAX_VIDEO_BYTES = 8_000_000
 NEEDED = (
     "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
-    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance",
+    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance", "n_permutations", "block_scans",
+    "n_blocks",
 )  # fmt: skip
 LAYER_COLUMNS = (
-    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",
-    "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
+    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "fisher_r", "fisher_r_low",
+    "fisher_r_high", "p", "significant", "mean_r2", "mean_ceiling", "mean_r_over_ceiling", "mean_pattern_r",
+    "pattern_r_low", "pattern_r_high", "identification_2way", "identification_2way_low", "identification_2way_high",
+    "identification_10way", "nway", "identification_nway",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
 METRIC_NAMES = {

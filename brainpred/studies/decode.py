@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
+from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import (
     CleanRun,
@@ -21,7 +22,8 @@ from brainpred.decoding.evaluation import (
     split_runs,
     voxel_explainable_variance,
 )
-from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
+from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
+from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.extract import FeatureConfig, feature_files
@@ -42,7 +44,7 @@ from brainpred.studies.simulate import simulate_subject
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
 
-RESULT_VERSION = 4  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class DecodeConfig:
         File of features to decode; None: PredNet's, from the movies of the data set.
     weights : str
         PredNet, by shipped name or file.
+    n_permutations : int
+        Permutations of blocks of time that tell what chance gives.
     """
 
     subject: str
@@ -90,6 +94,7 @@ class DecodeConfig:
     seed: int = 0
     features: str | None = None
     weights: str = "small"
+    n_permutations: int = 1000
 
 
 def default_folder(dataset: str, subject: str) -> Path:
@@ -138,6 +143,8 @@ def decode_subject(
     memory_budget_bytes(config.memory_budget, resolve_device(config.device))
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
+    if config.n_permutations < 1:
+        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
     if not config.features:
         _check_network(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
@@ -165,7 +172,9 @@ def _decode_into(
     keys = _layer_keys(config, recording, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
-    _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
+    chance = _find_chance(folder, config, results, keys, reporter)
+    _write_tables(folder, recording, results, chance, source.unit_names)
+    _write_maps(folder, recording, runs, results)
     write_json(
         folder / "decode.json",
         {
@@ -178,7 +187,8 @@ def _decode_into(
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
             "keys": keys, "simulation": dict(recording.simulation), "features": _describe_features(config),
-            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "provenance": provenance(),
+            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
+            "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
@@ -281,52 +291,64 @@ def _decode_layers(
     return results
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
+def _find_chance(
+    folder: Path, config: DecodeConfig, results: Sequence[LayerResult], keys: Mapping[str, str], reporter: Reporter
+) -> Chance:
+    """Permute, unless that was done for the same results."""
+    path = folder / "significance.h5"
+    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=1)
+    chance = load_chance(path, key)
+    if chance is None:
+        chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
+        save_chance(chance, path, key)
+    return chance
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as TSV, whole or not at all."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
-def _write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
+def write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
+    """Write one number a voxel as an image in the space of the scan."""
     image = recording.to_image(values)
     image.header["descrip"] = (("simulated: " if recording.simulated else "") + what).encode()[:79]
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 
 
-def _write_tables_and_maps(
+def _write_tables(
     folder: Path,
     recording: Recording,
-    runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
+    chance: Chance,
     unit_names: Mapping[str, list[str]],
 ) -> None:
-    _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
-    units = pd.concat([unit_table(result, unit_names.get(result.layer)) for result in results], ignore_index=True)
-    units.insert(1, "data", "simulated" if recording.simulated else "measured")
-    _write_table(folder / "scores.tsv", units)
-    rows = []
+    simulated = recording.simulated
+    write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
+    for name, tables in {
+        "scores": [unit_table(result, chance, unit_names.get(result.layer)) for result in results],
+        "channels": [channel_table(result, chance) for result in results],
+    }.items():
+        table = pd.concat(tables, ignore_index=True)
+        table.insert(1, "data", "simulated" if simulated else "measured")
+        write_table(folder / f"{name}.tsv", table)
+    write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
+    write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
+    write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
+
+
+def _write_maps(folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]) -> None:
     for result in results:
-        _write_map(
-            folder / f"contribution_{result.layer}.nii.gz",
-            recording,
-            result.contributions,
-            f"contribution to decoding {result.layer}",
-        )
-        by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
-        rows += [
-            {
-                "layer": result.layer,
-                "data": "simulated" if recording.simulated else "measured",
-                "roi": roi,
-                "n_voxels": int(row["size"]),
-                "contribution": row["sum"],
-            }
-            for roi, row in by_roi.iterrows()
-        ]
-    _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))
+        layer = result.layer
+        what = f"contribution to decoding {layer}"
+        write_map(folder / f"contribution_{layer}.nii.gz", recording, result.contributions, what)
+        what = f"forward pattern of decoded {layer}"
+        write_map(folder / f"pattern_{layer}.nii.gz", recording, result.pattern, what)
     variance = voxel_explainable_variance(runs)
     path = folder / "explainable_variance.nii.gz"
     if variance is None:
         path.unlink(missing_ok=True)
     else:
-        _write_map(path, recording, variance, "explainable variance of one scan")
+        write_map(path, recording, variance, "explainable variance of one scan")

@@ -31,9 +31,13 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "r": rng.uniform(-0.2, 0.7, n_units).astype(np.float32),
         "ceiling": rng.uniform(0.7, 0.9, n_units).astype(np.float32),
         "pattern_r": np.zeros(n_scans, np.float32), "identification": np.ones(n_scans, np.float32),
+        "identification_10way": np.full(n_scans, 0.5, np.float32), "folds": np.zeros(n_scans, np.int64),
         "regret": np.zeros(2, np.float32), "form": "dual", "nway_correct": np.zeros(0, bool), "n_patterns": 0,
         "band_names": ("a",),
-        "band_weights": np.ones(1, np.float32), "contributions": np.zeros(5, np.float32),
+        "band_weights": np.ones(1, np.float32), "delays": np.array([2, 3]),
+        "lag_contributions": np.zeros((2, 5), np.float32), "pattern": np.zeros(5, np.float32),
+        "band_r2": np.zeros((1, n_units), np.float32), "fold_mean": np.zeros((1, n_units), np.float32),
+        "fold_std": np.ones((1, n_units), np.float32),
         "train_runs": np.array(["train"] * 2), "train_true": np.zeros((2, n_units), np.float32),
         "train_decoded": np.zeros((2, n_units), np.float32),
     }  # fmt: skip
@@ -96,7 +100,7 @@ def test_text_with_dollars_is_no_formula():
     assert "a$\\nonsense$\n8 units" in texts(layer_figure([result], simulated=False))
 
 
-def test_layers_keep_their_colour_whatever_stands_beside_them():
+def compare_with_chance_keep_their_colour_whatever_stands_beside_them():
     everywhere = layer_colours(["R0", "R1", "R2", "R3"])
     assert len(set(everywhere.values())) == 4
     assert layer_colours(["R2"])["R2"] == everywhere["R2"]
@@ -126,7 +130,7 @@ def test_layer_figure_shows_every_unit_of_a_small_layer():
     assert not any("ceiling" in text for text in texts(figure))
 
 
-def test_layers_without_any_score_are_refused():
+def compare_with_chance_without_any_score_are_refused():
     with pytest.raises(DataError, match="every unit is constant"):
         layer_figure([make_result(r=np.full(180, np.nan, np.float32))], simulated=False)
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainpred.decoding.result import layer_table, save_result, unit_table
+from brainpred.decoding.chance import compare_with_chance, save_chance
+from brainpred.decoding.result import save_result
+from brainpred.decoding.tables import layer_table, unit_table
 from brainpred.errors import DataError
 from brainpred.reporting import page as page_module
 from brainpred.reporting import saved as saved_module
@@ -80,14 +82,16 @@ def fabricate(folder, results, **changes):
             "versions": {"brainpred": "0.1.0", "nilearn": "0.14.1", "himalaya": "0.4.9"}, "commit": "abc123",
             "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
         },
-        "seconds": 12.3, **changes,
+        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "n_blocks": 5, **changes,
     }  # fmt: skip
     (folder / "decode.json").write_text(json.dumps(settings))
     for result in results:
         save_result(result, folder / f"decoded_{result.layer}.h5", "key", simulated=settings["simulated"])
         nib.save(slab_image(), folder / f"contribution_{result.layer}.nii.gz")
-    write_tsv(layer_table(results, simulated=settings["simulated"]), folder / "layers.tsv")
-    write_tsv(pd.concat([unit_table(result) for result in results]), folder / "scores.tsv")
+    chance = compare_with_chance(results, n_permutations=settings["n_permutations"])
+    save_chance(chance, folder / "significance.h5", "key")
+    write_tsv(layer_table(results, chance, simulated=settings["simulated"]), folder / "layers.tsv")
+    write_tsv(pd.concat([unit_table(result, chance) for result in results]), folder / "scores.tsv")
     write_tsv(make_rois(layers), folder / "roi_contributions.tsv")
     return folder
 

@@ -197,7 +197,7 @@ def feature_contributions(
     *,
     per_delay: bool,
 ) -> NDArray[np.float64]:
-    r"""Split what truth and prediction share among the features: :math:`\sum_d x_v(t+d)^\top M_b\, x_v(s+d)`.
+    r"""Split what truth and prediction share among features and delays: :math:`x_v(t+d)^\top M_b\, x_v(s+d)`.
 
     The weights of single features are never formed.
 
@@ -220,11 +220,11 @@ def feature_contributions(
 
     Returns
     -------
-    ndarray of float64 (n_features,)
+    ndarray of float64 (n_delays, n_features)
         Contributions.
     """
     dtype, device = matrices[0].dtype, matrices[0].device
-    contributions = np.zeros(len(means))
+    contributions = np.zeros((len(delays), len(means)))
     pairs = [(delayed_rows(left_runs, delay), delayed_rows(right_runs, delay)) for delay in delays]
     for columns in column_chunks(len(left_runs) + len(right_runs), len(means), dtype):
         x_left, x_right = (
@@ -236,5 +236,5 @@ def feature_contributions(
                 matrix = matrices[band * len(delays) + d if per_delay else band]
                 shared = matrix[torch.as_tensor(rows)[:, None], torch.as_tensor(cols)] @ x_right[col_scans][:, members]
                 parts = (x_left[row_scans][:, members] * shared).sum(dim=0)
-                contributions[np.arange(columns.start, columns.stop)[members.cpu().numpy()]] += parts.cpu().numpy()
+                contributions[d, np.arange(columns.start, columns.stop)[members.cpu().numpy()]] = parts.cpu().numpy()
     return contributions
