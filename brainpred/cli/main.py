@@ -38,6 +38,13 @@ LAYER_COLUMNS = {
     "identification_2way": "2-way id.",
     "identification_nway": "n-way id.",
 }
+VOXEL_COLUMNS = {
+    "roi": "ROI",
+    "n_voxels": "voxels",
+    "mean_r": "mean r",
+    "significant": "q < 0.05",
+    "mean_r2": "R²",
+}
 PICTURE_COLUMNS = {
     "layers": "swapped",
     "picture": "picture",
@@ -132,6 +139,46 @@ def decode(
         f"{settings['n_blocks']} blocks of {settings['block_scans']} scans."
     )
     typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def encode(
+    subject: Subject,
+    dataset: Dataset = "simulated",
+    layers: Layers = None,
+    delays: Annotated[list[float] | None, typer.Option(help="Seconds before the scan (default: 3 4 5 6).")] = None,
+    features: Annotated[Path | None, typer.Option(help="Predict from these features (TSV or HDF5).")] = None,
+    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="What voxels are multiplied in while scored: auto, float64, float32 or bfloat16.")
+    ] = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
+    ] = 10_000,
+    out: Out = None,
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Predict every voxel from the features, the reverse of decode: scores, brain maps, tables by region."""
+    from brainpred.decoding.decoder import DEFAULT_DELAYS_S
+    from brainpred.reporting.saved import ENCODING_COLUMNS, read_table
+    from brainpred.studies.decode import default_folder
+    from brainpred.studies.encode import EncodeConfig, encode_subject
+
+    config = EncodeConfig(
+        subject, dataset, tuple(layers or ()), tuple(delays or DEFAULT_DELAYS_S), device, precision, memory, seed,
+        str(features) if features else None, weights, permutations,
+    )  # fmt: skip
+    encode_subject(config, out, data=data, reporter=reporter(quiet))
+    folder = out or default_folder(dataset, subject)
+    table = read_table(folder / "encoding.tsv", ENCODING_COLUMNS)
+    _print_table(f"{dataset}/{subject}, voxels predicted", table, VOXEL_COLUMNS)
+    typer.echo(f"Maps and scores of every voxel: {folder}")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Tell what was decoded from chance: p of every unit, of every layer, and intervals, from blocks of time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ __all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_c
 
 FORMAT = "brainpred-chance-1"
 NULL_EDGES = np.linspace(-1, 1, 201)
-UNITS_AT_ONCE = 8192
+UNITS_AT_ONCE = 4096
 # Permutations whose correlations are counted for the picture of the null; all enter p.
 COUNTED = 100
 LARGEST_R = np.float32(1 - 1e-6)
@@ -136,7 +136,8 @@ def compare_with_chance(
         for result in results:
             p, null_mean, counts = _permute(result, permutations, advance)
             blocks = time_blocks(runs, length)
-            mean = bootstrap_fisher_mean(*result.zscored_pair(), runs, length, rng)
+            pairs = (result.zscored_pair(units) for units in _unit_blocks(result))
+            mean = bootstrap_fisher_mean(pairs, runs, length, rng)
             layers.append(
                 {
                     "layer": result.layer, "p": p, "q": false_discovery_rates(p).astype(np.float32),
@@ -148,7 +149,7 @@ def compare_with_chance(
             )  # fmt: skip
             means.append(mean.mean)
     mean_p = max_statistic_p(means, np.stack([layer["null_mean_r"] for layer in layers], axis=1))
-    n_blocks, block_length = permutations.rows.shape
+    _, n_blocks, block_length = permutations.rows.shape
     tested = tuple(LayerChance(mean_p=float(p), **layer) for layer, p in zip(layers, mean_p, strict=True))
     return Chance(block_length, n_blocks, n_permutations, tested)
 
@@ -156,6 +157,11 @@ def compare_with_chance(
 def _block_length(result: LayerResult) -> int:
     some = slice(None, None, max(1, len(result.r) // 2000))
     return resampling_block_length(*result.zscored_pair(some), result.runs)
+
+
+def _unit_blocks(result: LayerResult) -> Iterator[slice]:
+    for first in range(0, len(result.r), UNITS_AT_ONCE):
+        yield slice(first, first + UNITS_AT_ONCE)
 
 
 def _permute(
@@ -166,13 +172,12 @@ def _permute(
     p = np.full(len(result.r), np.nan, dtype=np.float32)
     total, n_defined = np.zeros(n_permutations), 0
     counts = np.zeros(len(NULL_EDGES) - 1, dtype=np.int64)
-    for first in range(0, len(p), UNITS_AT_ONCE):
-        units = slice(first, first + UNITS_AT_ONCE)
+    for units in _unit_blocks(result):
         for inside, null in null_correlations(*result.zscored_pair(units), permutations):
             observed = result.r[units][inside]
             defined = np.isfinite(observed) & np.isfinite(null[0])
             null = null[:, defined]
-            place = first + np.arange(len(result.r[units]))[inside][defined]
+            place = np.arange(len(p))[units][inside][defined]
             p[place] = (1 + exceedances(observed[defined], null)) / (1 + n_permutations)
             total += np.arctanh(null.clip(-LARGEST_R, LARGEST_R)).sum(axis=1, dtype=np.float64)
             n_defined += len(place)

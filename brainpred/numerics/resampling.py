@@ -1,6 +1,6 @@
 """Resample blocks of time: what correlations chance gives, and how far a mean correlation may be off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ __all__ = [
 # decorrelation length lose at most an eighth of the variance that correlations have by chance.
 DECORRELATIONS_A_BLOCK = 4
 FEWEST_BLOCKS = 5
+# With fewer blocks than this, their orders are so few that runs are cut into blocks at every possible place.
+MANY_BLOCKS = 10
 # Autocorrelation below this counts as none: it is what short series have of it by chance.
 LEAST_AUTOCORRELATION = 0.05
 UNITS_FOR_LENGTH = 2000
@@ -106,17 +108,20 @@ class BlockPermutations(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray of int64 (n_blocks, block_length)
-        Samples of each block.
-    rest : ndarray of int64 (n_rest,)
-        Samples at the ends of runs that fill no block, and stay where they are.
+    rows : ndarray of int64 (n_cuts, n_blocks, block_length)
+        Samples of each block, for each way to cut runs into blocks.
+    rest : ndarray of int64 (n_cuts, n_rest)
+        Samples that fill no block, and stay where they are.
     orders : ndarray of int64 (n_permutations, n_blocks)
         Which block comes to each place.
+    cuts : ndarray of int64 (n_permutations,)
+        Which cut each permutation is of.
     """
 
     rows: NDArray[np.int64]
     rest: NDArray[np.int64]
     orders: NDArray[np.int64]
+    cuts: NDArray[np.int64]
 
 
 def block_permutations(
@@ -125,7 +130,8 @@ def block_permutations(
     """Draw permutations of blocks of time.
 
     Blocks of all runs are exchanged with each other. Of lengths up to a quarter longer than asked for, the one that
-    leaves the fewest samples over is taken.
+    leaves the fewest samples over is taken. Where blocks are fewer than ten, each permutation is of one of
+    ``block_length`` ways to cut the runs, which are closed to rings for that, as are 720 orders of six blocks too few.
 
     Parameters
     ----------
@@ -159,13 +165,21 @@ def block_permutations(
 
     lengths = range(max(1, block_length), block_length + block_length // 4 + 1)
     length = min((one for one in lengths if n_whole(one) >= min(FEWEST_BLOCKS, n_whole(block_length))), key=left_over)
-    rows = np.concatenate([inside[: len(inside) // length * length].reshape(-1, length) for inside in places])
-    if len(rows) < 2:
+    n_blocks = n_whole(length)
+    if n_blocks < 2:
         raise DataError(
-            f"{len(runs)} scans hold {len(rows)} block(s) of {length}, too few to permute. Test on longer runs."
+            f"{len(runs)} scans hold {n_blocks} block(s) of {length}, too few to permute. Test on longer runs."
         )
-    orders = rng.permuted(np.tile(np.arange(len(rows)), (n_permutations, 1)), axis=1)
-    return BlockPermutations(rows, np.setdiff1d(np.arange(len(runs)), rows), orders)
+    n_cuts = length if n_blocks < MANY_BLOCKS else 1
+    turned = [[np.roll(inside, -cut) for inside in places] for cut in range(n_cuts)]
+    rows = [[part[: len(part) // length * length].reshape(-1, length) for part in parts] for parts in turned]
+    rest = [[part[len(part) // length * length :] for part in parts] for parts in turned]
+    return BlockPermutations(
+        np.stack([np.concatenate(parts) for parts in rows]),
+        np.stack([np.concatenate(parts) for parts in rest]),
+        rng.permuted(np.tile(np.arange(n_blocks), (n_permutations, 1)), axis=1),
+        rng.integers(n_cuts, size=n_permutations),
+    )
 
 
 def null_correlations(
@@ -195,17 +209,26 @@ def null_correlations(
         Their correlations; NaN where truth or prediction is constant.
     """
     true, predicted = np.asarray(true), np.asarray(predicted)
-    n_permutations, n_blocks = permutations.orders.shape
-    entries = (np.arange(n_blocks) * n_blocks + permutations.orders).ravel()
-    bounds = np.arange(0, len(entries) + 1, n_blocks)
-    pick = csr_matrix((np.ones(len(entries), np.float32), entries, bounds), shape=(n_permutations, n_blocks**2))
+    of_cut = [np.flatnonzero(permutations.cuts == cut) for cut in range(len(permutations.rows))]
+    picks = [_picked_entries(permutations.orders[own]) for own in of_cut]
     for first in range(0, true.shape[1], UNITS_AT_ONCE):
         units = slice(first, first + UNITS_AT_ONCE)
         y, y_hat = _standardised(true[:, units]), _standardised(predicted[:, units])  # (n_units, n_samples)
-        blocks, others = (torch.from_numpy(values[:, permutations.rows]) for values in (y, y_hat))
-        products = torch.bmm(blocks, others.transpose(1, 2))  # (n_units, n_blocks, n_blocks)
-        rest = np.sum(y[:, permutations.rest] * y_hat[:, permutations.rest], axis=1)
-        yield units, pick @ products.flatten(1).numpy().T.copy() + rest
+        null = np.empty((len(permutations.orders), len(y)), dtype=np.float32)
+        for rows, stay, own, pick in zip(permutations.rows, permutations.rest, of_cut, picks, strict=True):
+            blocks, others = (torch.from_numpy(values[:, rows]) for values in (y, y_hat))
+            products = torch.bmm(blocks, others.transpose(1, 2))  # (n_units, n_blocks, n_blocks)
+            rest = np.sum(y[:, stay] * y_hat[:, stay], axis=1)
+            null[own] = pick @ products.flatten(1).numpy().T.copy() + rest
+        yield units, null
+
+
+def _picked_entries(orders: NDArray[np.int64]) -> csr_matrix:
+    """Give the matrix that sums, for every order, its entries of a table (n_blocks × n_blocks) that is laid flat."""
+    n_permutations, n_blocks = orders.shape
+    entries = (np.arange(n_blocks) * n_blocks + orders).ravel()
+    bounds = np.arange(0, len(entries) + 1, n_blocks)
+    return csr_matrix((np.ones(len(entries), np.float32), entries, bounds), shape=(n_permutations, n_blocks**2))
 
 
 def _standardised(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -328,8 +351,7 @@ class FisherMean:
 
 
 def bootstrap_fisher_mean(
-    true: ArrayLike,
-    predicted: ArrayLike,
+    pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]],
     runs: ArrayLike,
     block_length: int,
     rng: np.random.Generator,
@@ -348,8 +370,8 @@ def bootstrap_fisher_mean(
 
     Parameters
     ----------
-    true, predicted : array_like (n_samples, n_units)
-        Values.
+    pairs : iterable of (ndarray (n_samples, n_units), ndarray (n_samples, n_units))
+        True and predicted values, some units at a time.
     runs : array_like (n_samples,)
         Run of each sample.
     block_length : int
@@ -366,17 +388,15 @@ def bootstrap_fisher_mean(
     FisherMean
         Mean and interval.
     """
-    true, predicted = np.asarray(true), np.asarray(predicted)
     blocks = time_blocks(runs, block_length)
-    n_blocks, n_units = int(blocks.max()) + 1, true.shape[1]
+    n_blocks = int(blocks.max()) + 1
     starts = np.flatnonzero(np.diff(blocks, prepend=-1))
     taken = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=n_draws).astype(np.float32)
     n = taken @ np.diff([*starts, len(blocks)]).astype(np.float32)  # samples of each draw
-    total, counted, observed = np.zeros(n_draws), np.zeros(n_draws), np.empty(n_units)
-    for first in range(0, n_units, UNITS_AT_ONCE):
-        units = slice(first, first + UNITS_AT_ONCE)
-        y, y_hat = _standardised(true[:, units]).T, _standardised(predicted[:, units]).T
-        observed[units] = np.sum(y * y_hat, axis=0)
+    total, counted, observed = np.zeros(n_draws), np.zeros(n_draws), []
+    for true, predicted in pairs:
+        y, y_hat = _standardised(true).T, _standardised(predicted).T
+        observed.append(np.sum(y * y_hat, axis=0))
         sums = [taken @ np.add.reduceat(part, starts) for part in (y, y_hat, y * y, y_hat * y_hat, y * y_hat)]
         covariance = sums[4] - sums[0] * sums[1] / n[:, None]
         power = (sums[2] - sums[0] ** 2 / n[:, None]) * (sums[3] - sums[1] ** 2 / n[:, None])
@@ -384,7 +404,7 @@ def bootstrap_fisher_mean(
         z = np.arctanh(r.clip(-LARGEST_R, LARGEST_R))
         total += np.nansum(z, axis=1)
         counted += np.isfinite(z).sum(axis=1)
-    mean = float(fisher_mean(observed))
+    mean = float(fisher_mean(np.concatenate(observed)))
     if n_blocks < 2 or not counted.all():
         return FisherMean(mean, Interval(float("nan"), float("nan")))
     reach = stdtrit(n_blocks - 1, (1 + level) / 2) * np.sqrt(n_blocks / (n_blocks - 1)) * np.std(total / counted)

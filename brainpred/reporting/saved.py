@@ -14,6 +14,7 @@ from brainpred.reconstruction.tables import KEYS, read_scores
 from brainpred.storage import read_json
 
 __all__ = [
+    "ENCODING_COLUMNS",
     "MAX_VIDEO_BYTES",
     "ROI_COLUMNS",
     "Picture",
@@ -36,7 +37,8 @@ LAYER_COLUMNS = (
     "pattern_r_low", "pattern_r_high", "identification_2way", "identification_2way_low", "identification_2way_high",
     "identification_10way", "nway", "identification_nway",
 )  # fmt: skip
-ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
+ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution", "pattern")
+ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
 METRIC_NAMES = {
     "pixel_r": "Pixel r",
     "ssim": "SSIM",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -26,8 +26,16 @@ from brainpred.decoding.result import LayerResult, load_result, save_result, sav
 from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError
+from brainpred.features.baselines import BASELINES, baseline_files
 from brainpred.features.extract import FeatureConfig, feature_files
-from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
+from brainpred.features.source import (
+    ClipFeatures,
+    FeatureSource,
+    JoinedFeatures,
+    check_layers,
+    check_movie_lengths,
+    load_table,
+)
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
@@ -41,7 +49,17 @@ from brainpred.reporting.page import write_report
 from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, read_json, write_json
 from brainpred.studies.simulate import simulate_subject
 
-__all__ = ["DecodeConfig", "decode_subject", "default_folder"]
+__all__ = [
+    "DecodeConfig",
+    "WantedFeatures",
+    "check_network",
+    "decode_subject",
+    "default_folder",
+    "find_features",
+    "find_recording",
+    "write_map",
+    "write_table",
+]
 
 
 RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
@@ -56,7 +74,8 @@ class DecodeConfig:
     subject, dataset : str
         Whose scans.
     layers : tuple of str
-        Layers to decode; empty: all that the features have.
+        Layers to decode, and baselines (:data:`brainpred.features.baselines.BASELINES`); empty: all that the features
+        have, and with PredNet's all baselines.
     bands : {"roi", "delay", "roi×delay", "none"}
         What shares one regularisation.
     delays_s : tuple of float
@@ -146,7 +165,7 @@ def decode_subject(
     if config.n_permutations < 1:
         raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
     if not config.features:
-        _check_network(config)
+        check_network(config.weights, config.layers)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -156,11 +175,8 @@ def _decode_into(
 ) -> list[LayerResult]:
     """Decode, with options that are checked, into a folder that exists."""
     began = time.monotonic()
-    if load_manifest(config.dataset).reader == "simulated":
-        recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
-    else:
-        recording = load_recording(config.dataset, config.subject, data)
-    source, features_key = _find_features(config, recording, reporter)
+    recording = find_recording(config.dataset, config.subject, config.device, data, reporter)
+    source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
 
@@ -196,13 +212,20 @@ def _decode_into(
     return results
 
 
-def _check_network(config: DecodeConfig) -> None:
+def find_recording(dataset: str, subject: str, device: str, data: Path | str | None, reporter: Reporter) -> Recording:
+    """Read a subject's scans; those of a simulated subject are made first."""
+    if load_manifest(dataset).reader == "simulated":
+        return simulate_subject(subject, data=data, device=device, reporter=reporter)
+    return load_recording(dataset, subject, data)
+
+
+def check_network(weights: str, layers: Sequence[str]) -> None:
     """Check weights and layers before anything is computed."""
-    read_frame_size(config.weights)
-    known = [f"R{layer}" for layer in range(load_prednet(config.weights).n_layers)]
-    unknown = [layer for layer in config.layers if layer not in known]
+    read_frame_size(weights)
+    known = [*(f"R{layer}" for layer in range(load_prednet(weights).n_layers)), *BASELINES]
+    unknown = [layer for layer in layers if layer not in known]
     if unknown:
-        raise ConfigError(f"Unknown layer {', '.join(unknown)}. PredNet has: {', '.join(known)}.")
+        raise ConfigError(f"Unknown layer {', '.join(unknown)}. There are: {', '.join(known)}.")
 
 
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:
@@ -214,17 +237,42 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
+class WantedFeatures(Protocol):
+    """What :func:`find_features` needs to know of a study's settings."""
+
+    @property
+    def features(self) -> str | None:
+        """File of features; None: PredNet's."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers wanted; empty: all."""
+
+    @property
+    def weights(self) -> str:
+        """PredNet."""
+
+    @property
+    def device(self) -> str:
+        """Where to compute."""
+
+
+def find_features(config: WantedFeatures, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
     """Give the features of every run, with a fingerprint of what they come from."""
     if config.features:
         return load_table(config.features, recording), file_fingerprint(config.features)
     check_movie_lengths(recording)
     clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
+    cache, movies = cache_folder() / "features", list(clips.values())
     files = feature_files(
-        list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
-        device=config.device, reporter=reporter,
-    )  # fmt: skip
-    return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])
+        movies, cache, FeatureConfig(recording.tr_s, weights=config.weights), device=config.device, reporter=reporter
+    )
+    sources, names = [ClipFeatures(dict(zip(clips, files, strict=True)))], [file.path.name for file in files]
+    kinds = [kind for kind in BASELINES if kind in (config.layers or BASELINES)]
+    if kinds:
+        plain = baseline_files(movies, cache, kinds, recording.tr_s, reporter=reporter)
+        sources.append(ClipFeatures(dict(zip(clips, plain, strict=True))))
+    return JoinedFeatures(sources), fingerprint(files=names)
 
 
 def _recording_fingerprint(recording: Recording) -> str:

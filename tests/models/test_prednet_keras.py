@@ -116,7 +116,7 @@ def test_networks_of_other_depths_are_read(tmp_path, channels):
     assert_follows_reference(network, weights, 4, 12)
 
 
-def compare_with_chance_may_come_in_any_order(tmp_path):
+def test_layers_may_come_in_any_order(tmp_path):
     path = write_keras(tmp_path / "w.hdf5", keras_weights())
     first = load_keras_prednet(path).state_dict()
     with h5py.File(path, "a") as file:

@@ -11,11 +11,11 @@ def correlate(one, other):
     return np.corrcoef(one, other)[0, 1]
 
 
-def permuted_correlations(true, predicted, rows, orders):
+def permuted_correlations(true, predicted, permutations):
     """Put the blocks of the prediction at each other's places and correlate, (n_permutations, n_units)."""
     null = []
-    for order in orders:
-        moved = np.array(predicted, dtype=float)
+    for order, cut in zip(permutations.orders, permutations.cuts, strict=True):
+        moved, rows = np.array(predicted, dtype=float), permutations.rows[cut]
         for place, block in enumerate(order):
             moved[rows[place]] = predicted[rows[block]]
         null.append([correlate(true[:, unit], moved[:, unit]) for unit in range(true.shape[1])])

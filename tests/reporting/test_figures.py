@@ -100,7 +100,7 @@ def test_text_with_dollars_is_no_formula():
     assert "a$\\nonsense$\n8 units" in texts(layer_figure([result], simulated=False))
 
 
-def compare_with_chance_keep_their_colour_whatever_stands_beside_them():
+def test_layers_keep_their_colour_whatever_stands_beside_them():
     everywhere = layer_colours(["R0", "R1", "R2", "R3"])
     assert len(set(everywhere.values())) == 4
     assert layer_colours(["R2"])["R2"] == everywhere["R2"]
@@ -130,7 +130,7 @@ def test_layer_figure_shows_every_unit_of_a_small_layer():
     assert not any("ceiling" in text for text in texts(figure))
 
 
-def compare_with_chance_without_any_score_are_refused():
+def test_layers_without_any_score_are_refused():
     with pytest.raises(DataError, match="every unit is constant"):
         layer_figure([make_result(r=np.full(180, np.nan, np.float32))], simulated=False)
 

@@ -168,7 +168,7 @@ def test_damaged_table_is_told_before_anything_is_computed(folder, tiny_data, no
         reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
 
 
-def compare_with_chance_that_the_network_does_not_have_are_refused(folder, tiny_data, run):
+def test_layers_that_the_network_does_not_have_are_refused(folder, tiny_data, run):
     common = ["--subject", "sim01", "--data", tiny_data, "--out", folder, "--quiet"]
     code, _, err = run("reconstruct", "--layers", "R9", *common)
     assert code == 2
