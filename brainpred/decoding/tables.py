@@ -105,22 +105,21 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
     Returns
     -------
     DataFrame (one row a layer)
-        Means over units (r, R², ceiling) and over scans (pattern r, identification) with their intervals, p over
-        layers, the part of units whose q is below 0.05, n-way identification where features have few distinct
-        patterns, and the origin of the scans.
+        Means over units (r by Fisher's z, R², ceiling) and over scans (pattern r, identification) with their
+        intervals, p over layers, the part of units whose q is below 0.05, n-way identification where features have
+        few distinct patterns, and the origin of the scans.
     """
     rows = []
     for result in results:
-        ceiling, r = _mean(result.ceiling), _mean(result.r)
+        ceiling, r = _mean(result.ceiling), float(fisher_mean(result.r))
         tested = chance.of(result.layer)
         defined = np.isfinite(tested.q)
         rows.append(
             {
                 "layer": result.layer, "data": "simulated" if simulated else "measured", "n_units": len(result.r),
                 "n_constant_units": int(np.isnan(result.r).sum()), "n_scans": len(result.runs), "mean_r": r,
+                "mean_r_low": tested.low, "mean_r_high": tested.high, "p": tested.mean_p,
                 "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
-                "fisher_r": tested.mean_r, "fisher_r_low": tested.low, "fisher_r_high": tested.high,
-                "p": tested.mean_p,
                 "significant": float(np.mean(tested.q[defined] < SIGNIFICANT_Q)) if defined.any() else float("nan"),
                 "mean_r2": _mean(result.r2), "mean_ceiling": ceiling,
                 # A ceiling below r was estimated from too few scans to divide by.

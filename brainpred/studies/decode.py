@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
@@ -46,7 +44,9 @@ from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, read_json, write_json
+from brainpred.storage import file_fingerprint, fingerprint, output_folder, read_json, write_json
+from brainpred.studies.outputs import write_map, write_table
+from brainpred.studies.quality import write_quality
 from brainpred.studies.simulate import simulate_subject
 
 __all__ = [
@@ -57,8 +57,6 @@ __all__ = [
     "default_folder",
     "find_features",
     "find_recording",
-    "write_map",
-    "write_table",
 ]
 
 
@@ -179,6 +177,7 @@ def _decode_into(
     source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
+    write_quality(folder, recording, reporter)
 
     with reporter.task("Cleaning runs", len(recording.runs)) as advance:
         runs = []
@@ -194,7 +193,9 @@ def _decode_into(
     write_json(
         folder / "decode.json",
         {
-            **asdict(config), "layers": layers, "bands": check_bands(config.bands), "device": device,
+            **asdict(config), "layers": layers,
+            "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
+            "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
             "tr_s": recording.tr_s, "n_voxels": recording.n_voxels,
             "runs": [
@@ -350,20 +351,6 @@ def _find_chance(
         chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
         save_chance(chance, path, key)
     return chance
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as TSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
-
-
-def write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
-    """Write one number a voxel as an image in the space of the scan."""
-    image = recording.to_image(values)
-    image.header["descrip"] = (("simulated: " if recording.simulated else "") + what).encode()[:79]
-    with atomic_path(path) as temporary:
-        nib.save(image, temporary)
 
 
 def _write_tables(

@@ -25,9 +25,8 @@ from brainpred.studies.decode import (
     default_folder,
     find_features,
     find_recording,
-    write_map,
-    write_table,
 )
+from brainpred.studies.outputs import write_map, write_table
 
 __all__ = ["EncodeConfig", "encode_subject"]
 

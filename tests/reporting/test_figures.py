@@ -115,7 +115,8 @@ def test_layer_figure_shows_mean_and_ceiling():
     results = [make_result(seed=5), with_gap]
     figure = layer_figure(results, simulated=False)
     for x, result in enumerate(results):
-        assert f"{np.nanmean(result.r):.2f}" in texts(figure)
+        mean = np.tanh(np.nanmean(np.arctanh(result.r)))
+        assert f"{mean:.2f}" in texts(figure)
         assert f"ceiling {result.ceiling.mean():.2f}" in texts(figure)
         assert f"{result.layer}\n{len(result.r)} units" in texts(figure)
         lines = [line for line in figure.axes[0].findobj(LineCollection) if line.get_segments()[0][0][0] == x - 0.38]
