@@ -277,12 +277,35 @@ def features(
 
 
 @app.command()
-def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None, quiet: Quiet = False) -> None:
-    """Build the report page again from saved results."""
+def report(
+    subject: Annotated[str | None, typer.Option(help="Build the page of this subject again.")] = None,
+    subjects: Annotated[
+        list[str] | None, typer.Option(help="Instead: put these subjects side by side, with means and intervals.")
+    ] = None,
+    dataset: Dataset = "simulated",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results (default: results/<dataset>/<subject>); with --subjects, the one above."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build report pages from saved results: of a subject, or of a group."""
+    from brainpred.errors import ConfigError
+    from brainpred.reporting.group import write_group_report
     from brainpred.reporting.page import write_report
     from brainpred.studies.decode import default_folder
 
-    typer.echo(f"Report: {write_report(out or default_folder(dataset, subject), reporter(quiet))}")
+    if bool(subject) == bool(subjects):
+        raise ConfigError("Name one subject with --subject S, or a group with --subjects S1 S2 ... (not both).")
+    if subject:
+        page = write_report(out or default_folder(dataset, subject), reporter(quiet))
+    else:
+        names = list(dict.fromkeys(subjects or ()))
+        folders = {name: out / name if out else default_folder(dataset, name) for name in names}
+        page = write_group_report(folders, out or default_folder(dataset, names[0]).parent, reporter(quiet))
+    typer.echo(f"Report: {page}")
 
 
 def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str], digits: int = 3) -> None:

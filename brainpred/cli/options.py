@@ -11,7 +11,7 @@ from brainpred.progress import SILENT, Reporter, RichReporter
 
 __all__ = ["Data", "Device", "Layers", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
 
-LIST_OPTIONS = ("--layers", "--delays", "--movies", "--movie", "--units", "--hold-out")
+LIST_OPTIONS = ("--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects")
 
 Data = Annotated[
     Path | None,

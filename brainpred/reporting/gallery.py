@@ -46,11 +46,11 @@ from brainpred.reporting.style import STYLE
 from brainpred.reporting.surface import surface_figure
 from brainpred.storage import atomic_path, make_directory
 
-__all__ = ["draw_pictures", "is_drawn_on_glass"]
+__all__ = ["Pictures", "draw_pictures", "is_drawn_on_glass"]
 
 
 @dataclass
-class _Pictures:
+class Pictures:
     """Collect the figures of a page as they are drawn; a figure that fails leaves its reason."""
 
     folder: Path
@@ -93,7 +93,7 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
         Every figure, or the reason why it could not be drawn, by name.
     """
     simulated, names = bool(settings["simulated"]), list(settings["layers"])
-    pictures = _Pictures(make_directory(folder / "figures"))
+    pictures = Pictures(make_directory(folder / "figures"))
     scores = []
     for layer in names:
         result = _draw_layer(pictures, folder, layer, settings)
@@ -124,7 +124,7 @@ def _chance(folder: Path) -> Chance:
     return chance
 
 
-def _draw_tables(pictures: _Pictures, folder: Path, settings: Mapping[str, Any]) -> None:
+def _draw_tables(pictures: Pictures, folder: Path, settings: Mapping[str, Any]) -> None:
     """Draw what is in tables alone."""
     simulated = bool(settings["simulated"])
 
@@ -156,7 +156,7 @@ def _encoding(folder: Path, *, simulated: bool) -> Figure:
 
 
 def _draw_map(
-    pictures: _Pictures, folder: Path, name: str, title: str, label: str, *, simulated: bool, signed: bool = True
+    pictures: Pictures, folder: Path, name: str, title: str, label: str, *, simulated: bool, signed: bool = True
 ) -> None:
     """Draw a map on a glass brain or as slices and, where it is a whole brain, on the inflated surface."""
     path = folder / f"{name}.nii.gz"
@@ -171,7 +171,7 @@ def _draw_map(
         )
 
 
-def _draw_layer(pictures: _Pictures, folder: Path, layer: str, settings: Mapping[str, Any]) -> LayerResult | None:
+def _draw_layer(pictures: Pictures, folder: Path, layer: str, settings: Mapping[str, Any]) -> LayerResult | None:
     """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
     simulated = bool(settings["simulated"])
     colour = layer_colours(settings["layers"])[layer]

@@ -27,7 +27,7 @@ from brainpred.reporting.saved import (
 )
 from brainpred.storage import atomic_path
 
-__all__ = ["write_report"]
+__all__ = ["PAGE_FILTERS", "write_report"]
 
 BASELINE_WORDS = {
     "pixels": "the picture blurred to 16 × 20 pixels",
@@ -65,9 +65,7 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(
-        number=_number, signed=_signed, probability=_probability, thousands=lambda n: f"{int(n):,}", joined=_joined
-    )
+    environment.filters.update(PAGE_FILTERS)
     page = environment.get_template("report.html.j2").render(
         settings=settings,
         delays_used_s=_delays_used_s(settings),
@@ -114,10 +112,19 @@ def _probability(value: float) -> str:
     return _number(value, 2 if value >= 0.01 else 4)
 
 
+def _thousands(value: float) -> str:
+    return f"{int(value):,}"
+
+
 def _joined(words: list[Any]) -> str:
     """Join as in prose: "3, 4 and 5"."""
     texts = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+PAGE_FILTERS: dict[str, Any] = {
+    "number": _number, "signed": _signed, "probability": _probability, "thousands": _thousands, "joined": _joined,
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ words

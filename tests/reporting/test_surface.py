@@ -12,7 +12,7 @@ from tests.reporting.test_figures import head_image, slab_image
 
 def test_nearest_triangle_is_seen_and_values_go_between_its_corners():
     corners = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1]]) * 5.0  # mm, as large as triangles of the surface
-    near, far = corners, corners + [1, 0, 0]
+    near, far = corners, corners + np.array([1, 0, 0])
     places, triangles = np.vstack([near, far]), np.array([[0, 1, 2], [3, 4, 5]])
     view = surface._look("", "left", places, triangles, np.array([-1, 0, 0]), np.array([0, -1, 0]))
     shown = view.paint(np.array([0, 40, 0, 900, 900, 900]))  # what lies 1 mm behind would show as 900
