@@ -33,8 +33,8 @@ __all__ = [
 # decorrelation length lose at most an eighth of the variance that correlations have by chance.
 DECORRELATIONS_A_BLOCK = 4
 FEWEST_BLOCKS = 5
-# With fewer blocks than this, their orders are so few that runs are cut into blocks at every possible place.
-MANY_BLOCKS = 10
+# With fewer blocks than this, their orders are so few that runs are cut into blocks at several places.
+MANY_BLOCKS, MOST_CUTS = 10, 8
 # Autocorrelation below this counts as none: it is what short series have of it by chance.
 LEAST_AUTOCORRELATION = 0.05
 UNITS_FOR_LENGTH = 2000
@@ -130,8 +130,8 @@ def block_permutations(
     """Draw permutations of blocks of time.
 
     Blocks of all runs are exchanged with each other. Of lengths up to a quarter longer than asked for, the one that
-    leaves the fewest samples over is taken. Where blocks are fewer than ten, each permutation is of one of
-    ``block_length`` ways to cut the runs, which are closed to rings for that, as are 720 orders of six blocks too few.
+    leaves the fewest samples over is taken. Where blocks are fewer than ten, each permutation is of one
+    of up to eight ways to cut the runs, which are closed to rings for that: 720 orders of six blocks are too few.
 
     Parameters
     ----------
@@ -170,8 +170,9 @@ def block_permutations(
         raise DataError(
             f"{len(runs)} scans hold {n_blocks} block(s) of {length}, too few to permute. Test on longer runs."
         )
-    n_cuts = length if n_blocks < MANY_BLOCKS else 1
-    turned = [[np.roll(inside, -cut) for inside in places] for cut in range(n_cuts)]
+    n_cuts = min(length, MOST_CUTS) if n_blocks < MANY_BLOCKS else 1
+    begins = np.arange(n_cuts) * length // n_cuts
+    turned = [[np.roll(inside, -begin) for inside in places] for begin in begins]
     rows = [[part[: len(part) // length * length].reshape(-1, length) for part in parts] for parts in turned]
     rest = [[part[len(part) // length * length :] for part in parts] for parts in turned]
     return BlockPermutations(

@@ -190,7 +190,7 @@ def _draw_layer(pictures: Pictures, folder: Path, layer: str, settings: Mapping[
             lambda: timeline_figure(result, settings["tr_s"], simulated=simulated, colour=colour),
         )
     if len(result.shape) == 3:
-        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated))
+        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated), svg=False)
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
 

@@ -220,15 +220,9 @@ def test_every_figure_is_there_with_words_for_those_who_cannot_see_it(full):
     assert "could not be drawn" not in page.text
     drawn = {path.name for path in (full / "figures").iterdir()}
     lines = {"layers", "null", "comparison", "time_course_R0", "time_course_R1", "contributions", "bands", "lags",
-             "encoding", "quality", "visual_field_R0", "visual_field_R1", "visual_field_pixels"}  # fmt: skip
-    pictures = {
-        "contribution_R0",
-        "contribution_R1",
-        "explainable_variance",
-        "encoding_r",
-        "surface_encoding_r",
-        "tsnr",
-    }
+             "encoding", "quality"}  # fmt: skip
+    pictures = {"visual_field_R0", "visual_field_R1", "visual_field_pixels", "contribution_R0", "contribution_R1",
+                "explainable_variance", "encoding_r", "surface_encoding_r", "tsnr"}  # fmt: skip
     assert drawn == {f"{name}.png" for name in lines | pictures} | {f"{name}.svg" for name in lines}
 
 
