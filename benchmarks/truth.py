@@ -42,10 +42,8 @@ def main() -> None:
     print(f"commit {provenance()['commit']}, {options.subject}")
     table = pd.DataFrame({"roi": truth["roi"], "planted": planted, "measured": read("explainable_variance")})
     means = table.groupby("roi").mean().sort_values("planted", ascending=False)
-    print(
-        "\nPart of the variance that is signal, mean over the voxels of each ROI\n| ROI | planted | explainable variance |"
-    )
-    print("|---|---|---|")
+    print("\nPart of the variance that is signal, mean over the voxels of each ROI")
+    print("| ROI | planted | explainable variance |\n|---|---|---|")
     for roi, row in means.iterrows():
         print(f"| {roi} | {row['planted']:.4f} | {row['measured']:.4f} |")
     print(f"Rank correlation over ROIs: {spearmanr(means['planted'], means['measured']).statistic:.2f}")
@@ -54,16 +52,14 @@ def main() -> None:
     voxels = pd.read_csv(options.results / "encoding_voxels.tsv", sep="\t", na_values="n/a")
     highest = np.sqrt(n_repeats * strength**2 / (1 + n_repeats * strength**2))
     print(f"\nVoxels whose signal is {options.least:g} of their noise or more: {strong.sum()}")
-    print(
-        "| explainable variance: planted | measured | ceiling of r: planted | measured | r reached |\n|---|---|---|---|---|"
-    )
+    print("| explainable variance: planted | measured | ceiling of r: planted | measured | r reached |")
+    print("|---|---|---|---|---|")
     print(
         f"| {planted[strong].mean():.3f} | {table['measured'][strong].mean():.3f} | {highest[strong].mean():.3f} "
         f"| {voxels['ceiling'][strong].mean():.3f} | {voxels['r'][strong].mean():.3f} |"
     )
-    print(
-        "\nArea under the ROC curve, those voxels against voxels that carry nothing\n| map | all layers | R0 | R1 |\n|---|---|---|---|"
-    )
+    print("\nArea under the ROC curve, those voxels against voxels that carry nothing")
+    print("| map | all layers | R0 | R1 |\n|---|---|---|---|")
     nothing = (truth["layer"] == "none").to_numpy()
     for name in (
         "explainable_variance",
