@@ -357,7 +357,7 @@ def bootstrap_fisher_mean(
     block_length: int,
     rng: np.random.Generator,
     *,
-    n_draws: int = 500,
+    n_draws: int = 200,
     level: float = 0.95,
 ) -> FisherMean:
     r"""Average the correlations of units, with an interval from drawing blocks of time again.

@@ -163,7 +163,7 @@ def _draw_map(
     pictures.draw(
         name, lambda: brain_figure(nib.load(path), title, label, simulated=simulated, signed=signed), svg=False
     )
-    if pictures.drawn[name].uri and is_whole_brain(nib.load(path)):
+    if name != "tsnr" and pictures.drawn[name].uri and is_whole_brain(nib.load(path)):
         pictures.draw(
             f"surface_{name}",
             lambda: surface_figure(nib.load(path), title, label, simulated=simulated, signed=signed),

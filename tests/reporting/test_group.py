@@ -38,7 +38,9 @@ def test_means_and_intervals_over_subjects(subjects, run):
     subjects_table = pd.read_csv(subjects / "group_subjects.tsv", sep="\t")
     assert subjects_table["subject"].tolist() == ["sim01"] * 2 + ["sim03"] * 2 + ["sim02"] * 2
     page = Page(subjects / "group.html")
-    assert f"R1 is decoded with a mean r of {row['mean']:.2f} (95 % interval over subjects" in page.text
+    assert "R0 is decoded with a mean r of" in page.text
+    found = f"R1 {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}; {row['n_significant']:.0f} of 3)."
+    assert found.replace("-", "−") in page.text
     assert "Simulated data." in page.text
     assert "Not decoded alike" not in page.text
     assert next(image["alt"] for image in page.all("img")).endswith("simulated data")
