@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from brainpred.decoding.result import load_result
+from brainpred.numerics.resampling import fisher_mean
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.decode import DecodeConfig, decode_subject
@@ -53,7 +54,7 @@ def test_tables_agree_with_the_predictions_on_disk(decoded):
         r = pearson_correlation(result.true.astype(float), result.decoded.astype(float))
         varies = result.decoded.std(axis=0) > 1e-3  # less than that drowns in the rounding of float32
         np.testing.assert_allclose(units.loc[layer, "r"].to_numpy()[varies], r[varies], atol=2e-3)
-        np.testing.assert_allclose(layers.loc[layer, "mean_r"], np.nanmean(result.r), rtol=1e-4)
+        np.testing.assert_allclose(layers.loc[layer, "mean_r"], fisher_mean(result.r), rtol=1e-4)
 
 
 def test_map_and_roi_table_hold_the_same_contributions(decoded, tiny_data):
