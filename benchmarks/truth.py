@@ -31,7 +31,7 @@ def main() -> None:
     recording = load_recording("simulated", options.subject, options.data)
     path = subject_folder(options.subject, options.data) / "truth.tsv"
     truth = pd.read_csv(path, sep="\t", keep_default_na=False)
-    inside = np.asanyarray(recording.mask.dataobj) > 0
+    inside = recording.space.inside
 
     def read(name: str) -> np.ndarray:
         return nib.load(options.results / f"{name}.nii.gz").get_fdata()[inside]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from brainpred.decoding.decoder import BrainDecoder
     from brainpred.features.extract import FeatureConfig, extract_features
     from brainpred.models.aligndraw import AlignDRAW
+    from brainpred.models.bridge import LatentBridge
     from brainpred.models.prednet import PredNet
     from brainpred.numerics.ridge.estimator import BandedRidgeCV
     from brainpred.progress import RichReporter
@@ -31,6 +32,7 @@ _HOMES = {
     "BrainDecoder": "brainpred.decoding.decoder",
     "DecodeConfig": "brainpred.studies.decode",
     "FeatureConfig": "brainpred.features.extract",
+    "LatentBridge": "brainpred.models.bridge",
     "PredNet": "brainpred.models.prednet",
     "ReconstructConfig": "brainpred.studies.reconstruct",
     "Recording": "brainpred.recordings.recording",
@@ -49,6 +51,7 @@ __all__ = [
     "BrainDecoder",
     "DecodeConfig",
     "FeatureConfig",
+    "LatentBridge",
     "PredNet",
     "ReconstructConfig",
     "Recording",

@@ -1,5 +1,8 @@
 """Commands about data sets."""
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +12,9 @@ from brainpred.cli.options import Data, Device, Quiet, reporter
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, describe, fetch and simulate data sets.", no_args_is_help=True)
+EXAMPLE_VOXELS, EXAMPLE_MM = 8_000, 6
+
+app = typer.Typer(help="List, show, fetch, verify, simulate data sets, and describe your own.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -25,15 +30,23 @@ def list_datasets() -> None:
 @app.command()
 def show(dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")]) -> None:
     """Show a data set's manifest: licence, citation, how to get it, subjects."""
-    from brainpred.recordings.manifest import load_manifest
+    from brainpred.recordings.manifest import load_manifest, manifest_path
 
+    typer.echo(f"manifest: {manifest_path(dataset)}")
     for field, value in load_manifest(dataset).model_dump(exclude_defaults=True).items():
-        typer.echo(f"{field}: {', '.join(map(_show, value)) if isinstance(value, list) else _show(value)}")
+        if isinstance(value, dict | list) and field not in ("subjects", "sessions"):
+            typer.echo("\n  ".join([f"{field}:", *_lines(value)]))
+        else:
+            typer.echo(f"{field}: {', '.join(value) if isinstance(value, list) else value}")
 
 
-def _show(value: object) -> str:
-    """Write a value of a manifest, or a part of it with its names."""
-    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+def _lines(value: object) -> list[str]:
+    """Write a value of a manifest, a part a line."""
+    if isinstance(value, dict):
+        return [f"{name}: {part}" for name, part in value.items()]
+    if isinstance(value, list):
+        return ["- " + ", ".join(_lines(part)) for part in value]
+    return [str(value)]
 
 
 @app.command()
@@ -51,6 +64,85 @@ def fetch(
 
 
 @app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")],
+    subjects: Annotated[list[str] | None, typer.Option(help="Subjects to look at (default: all).")] = None,
+    data: Data = None,
+    quiet: Quiet = False,
+) -> None:
+    """Look at every file of a data set and read every run once: present, missing or corrupt."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from brainpred.recordings.manifest import load_manifest
+    from brainpred.studies.verify import MISSING, PRESENT, verify_dataset
+
+    checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
+    manifest = load_manifest(dataset)
+    table = Table(title=manifest.name, title_justify="left")
+    for column in ("subject", "what", "file", "state", "found"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        colour = "green" if check.state == PRESENT else "red"
+        state = f"[{colour}]{check.state}[/{colour}]"
+        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(check.detail))
+    Console().print(table)
+    wrong = [check for check in checks if check.state != PRESENT]
+    typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
+    if any(check.state == MISSING and not check.detail for check in wrong):
+        typer.echo(f"What is missing: {manifest.access}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    bids: Annotated[Path, typer.Argument(help="BIDS folder, with fMRIPrep's output in derivatives.")],
+    movie: Annotated[
+        Path | None, typer.Option(help="Movie, or folder of movies, where events do not name files below stimuli/.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the folder's).")] = None,
+    derivatives: Annotated[str | None, typer.Option(help="Folder of derivatives, relative to the BIDS folder.")] = None,
+    kind: Annotated[str | None, typer.Option(help="volume, surface or grayordinates.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, such as movie.")] = None,
+    space: Annotated[str | None, typer.Option(help="Space as in file names, such as T1w.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Resolution or density as in file names.")] = None,
+    tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where no JSON file states it.")] = None,
+    test_runs: Annotated[
+        list[str] | None, typer.Option(help="Test runs, such as run-5 'run-*' (default: runs that repeat a clip).")
+    ] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Image of numbered ROIs, with a .tsv of index and name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Manifest to write (default: <name>.yaml here).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a manifest that is there.")] = False,
+) -> None:
+    """Write the manifest of a BIDS data set and its movie; asks where there is a choice."""
+    from brainpred.studies.describe import DescribeConfig, describe_dataset
+
+    config = DescribeConfig(
+        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas
+    )
+    path, recording = describe_dataset(config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None)
+    for run in recording.runs:
+        typer.echo(f"{run.name}: {run.role}, {run.n_scans} scans of {recording.tr_s:g} s, shows {run.stimulus}")
+    typer.echo(f"Manifest: {path}")
+    typer.echo(f"Next: brainpred decode --dataset {path} --subject {recording.subject}")
+
+
+def _ask(question: str, choices: Sequence[str], flag: str) -> str:
+    """Let the user choose one of several by number or name."""
+    typer.echo(f"{question} ({flag})")
+    for number, choice in enumerate(choices, 1):
+        typer.echo(f"  {number}: {choice or 'none'}")
+    while True:
+        answer = str(typer.prompt("Which", default="1"))
+        if answer in choices:
+            return answer
+        if answer.isdigit() and 0 < int(answer) <= len(choices):
+            return choices[int(answer) - 1]
+
+
+@app.command()
 def simulate(
     subject: Annotated[str, typer.Option(help="sim01, sim02, ...")] = "sim01",
     movie: Annotated[Path | None, typer.Option(help="Movie to show instead of the synthesised one.")] = None,
@@ -58,6 +150,10 @@ def simulate(
     runs: Annotated[int, typer.Option(help="Training runs.")] = 6,
     run_s: Annotated[int, typer.Option(help="Length of a run in seconds.")] = 100,
     repeats: Annotated[int, typer.Option(help="Presentations of the test clip.")] = 5,
+    bids: Annotated[
+        Path | None,
+        typer.Option(help="Write a BIDS data set with fMRIPrep's files there instead (voxels of 6 mm, to be quick)."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make the subject anew.")] = False,
     device: Device = "auto",
     data: Data = None,
@@ -65,9 +161,14 @@ def simulate(
 ) -> None:
     """Make a simulated subject (decode does so by itself with the default settings)."""
     from brainpred.recordings.readers.simulated import subject_folder
-    from brainpred.studies.simulate import SimulationConfig, simulate_subject
+    from brainpred.studies.simulate import SimulationConfig, simulate_bids, simulate_subject
 
     config = SimulationConfig(n_train_runs=runs, run_s=run_s, n_test_repeats=repeats, strength=strength)
+    if bids:
+        config = replace(config, n_voxels=EXAMPLE_VOXELS, resolution_mm=EXAMPLE_MM)
+        simulate_bids(bids, subject, config, movie=movie, overwrite=overwrite, device=device, reporter=reporter(quiet))
+        typer.echo(f"BIDS data set of {subject} (simulated): {bids}")
+        return
     recording = simulate_subject(
         subject, config, movie=movie, data=data, overwrite=overwrite, device=device, reporter=reporter(quiet)
     )

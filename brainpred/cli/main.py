@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainpred.cli import data, probe, train
-from brainpred.cli.options import Data, Device, Layers, Out, Quiet, Seed, parse_size, reporter, spread_lists
+from brainpred.cli.options import (
+    Confounds,
+    Data,
+    Device,
+    DummyScans,
+    HighPass,
+    Layers,
+    Out,
+    PercentSignalChange,
+    Quiet,
+    Seed,
+    parse_size,
+    reporter,
+    spread_lists,
+)
 from brainpred.errors import BrainpredError, ConfigError
 
 if TYPE_CHECKING:
@@ -105,6 +119,10 @@ def decode(
         typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
     ] = "shared",
     candidates: Annotated[int, typer.Option(help="Band weights to try, where the search is not shared.")] = 40,
+    high_pass_s: HighPass = None,
+    confounds: Confounds = None,
+    dummy_scans: DummyScans = None,
+    percent_signal_change: PercentSignalChange = False,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -127,12 +145,13 @@ def decode(
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights, permutations,
+        precision, memory, seed, str(features) if features else None, weights, permutations, dummy_scans, high_pass_s,
+        confounds, percent_signal_change or None,
     )  # fmt: skip
     decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
     settings = read_settings(folder)
-    title = f"{dataset}/{subject}" + (" (simulated)" if settings["simulated"] else "")
+    title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if settings["simulated"] else "")
     _print_table(title, read_table(folder / "layers.tsv", tuple(LAYER_COLUMNS)), LAYER_COLUMNS)
     typer.echo(
         f"p: of a mean r as high in the best of all layers, by {permutations} permutations of "
@@ -149,6 +168,10 @@ def encode(
     delays: Annotated[list[float] | None, typer.Option(help="Seconds before the scan (default: 3 4 5 6).")] = None,
     features: Annotated[Path | None, typer.Option(help="Predict from these features (TSV or HDF5).")] = None,
     weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    high_pass_s: HighPass = None,
+    confounds: Confounds = None,
+    dummy_scans: DummyScans = None,
+    percent_signal_change: PercentSignalChange = False,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What voxels are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -172,12 +195,13 @@ def encode(
 
     config = EncodeConfig(
         subject, dataset, tuple(layers or ()), tuple(delays or DEFAULT_DELAYS_S), device, precision, memory, seed,
-        str(features) if features else None, weights, permutations,
+        str(features) if features else None, weights, permutations, dummy_scans, high_pass_s, confounds,
+        percent_signal_change or None,
     )  # fmt: skip
     encode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
     table = read_table(folder / "encoding.tsv", ENCODING_COLUMNS)
-    _print_table(f"{dataset}/{subject}, voxels predicted", table, VOXEL_COLUMNS)
+    _print_table(f"{Path(dataset).stem}/{subject}, voxels predicted", table, VOXEL_COLUMNS)
     typer.echo(f"Maps and scores of every voxel: {folder}")
 
 
@@ -219,7 +243,7 @@ def reconstruct(
     )
     scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    title = f"{dataset}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
+    title = f"{Path(dataset).stem}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
     _print_table(title, picture_table(scores), PICTURE_COLUMNS)
     gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
     _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
@@ -233,7 +257,12 @@ def reconstruct(
 
 @app.command()
 def features(
-    movie: Annotated[list[Path] | None, typer.Option(help="Movie files, of any format FFmpeg knows.")] = None,
+    movie: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Movies: video files, folders of pictures (DIR@25), arrays (FILE::NAME@15), clip lists (TSV)."
+        ),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Instead of --movie: the movies that this subject saw.")] = None,
     dataset: Dataset = "simulated",
     units: Annotated[list[str] | None, typer.Option(help="Units, such as R0 E2 Ahat0 (default: every R).")] = None,

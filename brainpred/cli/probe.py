@@ -1,11 +1,12 @@
 """Commands of the generative probes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainpred.cli.options import Device, Quiet, Seed, reporter
+from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, reporter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +15,9 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Probe small generative models.", no_args_is_help=True)
 aligndraw = typer.Typer(help="alignDRAW: pictures from captions.", no_args_is_help=True)
+bridge = typer.Typer(help="Latent bridge: one kind of data from another.", no_args_is_help=True)
 app.add_typer(aligndraw, name="aligndraw")
+app.add_typer(bridge, name="bridge")
 
 Networks = Annotated[list[str], typer.Argument(help="Weights: B or files.")]
 
@@ -98,6 +101,81 @@ def composition(
         if out and name == "composition":
             with atomic_path(out / "composition.png") as temporary:
                 composition_figure(table).savefig(temporary, dpi=150)
+
+
+@bridge.command()
+def mnist(
+    pairs: Annotated[
+        list[int] | None, typer.Option(help="Numbers of pairs, such as: --pairs 256 1024 8192 (the default).")
+    ] = None,
+    more_pairs: Annotated[
+        list[int] | None, typer.Option(help="Further ones, for the default bridge and one seed (32 64 128 512 2048).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often, with other pairs.")] = 3,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Out of: default, document, 'opposite divergence', 'network mixture', 'joint mixture', Bayes "
+            "(default: all)."
+        ),
+    ] = None,
+    document: Annotated[bool, typer.Option("--document", help="Document 002's setting alone.")] = False,
+    image_vae: Annotated[str, typer.Option(help="Image model: digits, or a file.")] = "digits",
+    early_vae: Annotated[str, typer.Option(help="Image model that was stopped early.")] = "digits_3_epochs",
+    label_vae: Annotated[str, typer.Option(help="Label model: labels, or a file.")] = "labels",
+    scored: Annotated[int, typer.Option(help="Digits whose likelihood is estimated.")] = 200,
+    mnist: Mnist = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("results/bridge_mnist"),
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Run document 002's experiments: images from labels, labels from images, from few pairs."""
+    from brainpred.studies.digit_bridge import SETTINGS, DigitBridgeConfig, bridge_digits
+
+    chosen = ("document",) if document else tuple(settings or SETTINGS)
+    config = DigitBridgeConfig(
+        seeds=seeds, n_scored=scored, settings=chosen, image_vaes=(("trained", image_vae), ("3 epochs", early_vae)),
+        label_vae=label_vae, seed=seed,
+    )  # fmt: skip
+    if pairs or more_pairs:
+        config = replace(config, pairs=tuple(pairs or config.pairs), more_pairs=tuple(more_pairs or ()))
+    bridge_digits(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
+    for name in ("table1", "table2"):
+        typer.echo((out / f"{name}.tsv").read_text(), nl=False)
+    typer.echo(f"Results: {out}")
+
+
+@bridge.command()
+def brain(
+    brain: Annotated[
+        str | None, typer.Option(help="Voxels (pairs x voxels): .npy, .npz, .mat or .h5, as FILE or FILE:KEY.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels), as --brain.")
+    ] = None,
+    vae: Annotated[str, typer.Option(help="Model of the pictures: digits, or a file.")] = "digits",
+    folds: Annotated[int, typer.Option(help="Folds left out in turn; 0: one pair at a time.")] = 10,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Keep patterns left out from the voxels' components, too.")
+    ] = False,
+    view: Annotated[
+        str, typer.Option(help="auto, as they are, transposed, inverted, or transposed and inverted.")
+    ] = "auto",
+    pairs: Annotated[int, typer.Option(help="Pairs to simulate, without --brain and --images.")] = 90,
+    mnist: Mnist = None,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results/bridge_brain"),
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Reconstruct pictures from voxels, each pair while it is left out, beside controls."""
+    from brainpred.studies.brain_bridge import BrainBridgeConfig, bridge_brain
+
+    config = BrainBridgeConfig(brain, images, vae, folds, not strict, view, pairs, seed)
+    table = bridge_brain(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
+    _show(table, None)
+    typer.echo(f"Results: {out}")
 
 
 def _show(table: "pd.DataFrame", out: Path | None) -> None:

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from brainpred.cli.options import Data, Device, Quiet, Seed, parse_size, reporter
+from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, parse_size, reporter
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Train networks.", no_args_is_help=True)
-
-Mnist = Annotated[
-    Path | None,
-    typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
-]
 
 
 @app.callback()
@@ -107,6 +102,7 @@ def aligndraw(
     ] = "document",
     updates: Annotated[int, typer.Option(help="Updates of the weights.")] = 20_000,
     batch_size: Annotated[int, typer.Option(help="Scenes an update.")] = 100,
+    steps: Annotated[int, typer.Option(help="Steps of a drawing, T.")] = 32,
     entropy_penalty: Annotated[float, typer.Option(help="Weight of the attention's entropy in the loss.")] = 0.0,
     precision: Annotated[
         str, typer.Option(help="What large products are multiplied in: auto, float32 or bfloat16.")
@@ -123,7 +119,7 @@ def aligndraw(
     from brainpred.studies.train_aligndraw import AlignDRAWTrainingConfig, train_aligndraw
 
     config = AlignDRAWTrainingConfig(
-        study, encoder, recipe, updates, batch_size, entropy_penalty, precision, seed
+        study, encoder, recipe, updates, batch_size, steps, entropy_penalty, precision, seed
     )  # fmt: skip
     out = out or Path("results") / f"aligndraw_{study}"
     weights = train_aligndraw(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet))
@@ -146,6 +142,27 @@ def digits(
         out, DigitTrainingConfig(seed=seed), mnist=mnist, data=data, device=device, reporter=reporter(quiet)
     )
     _say_where(weights)
+
+
+@app.command()
+def vae(
+    of: Annotated[str, typer.Option(help="What it models: digits (64 latents) or labels (2 latents).")] = "digits",
+    mnist: Mnist = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="How often every sample is shown (default: 60 for digits, 10 for labels).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights and logs (default: results/vae_OF).")] = None,
+    data: Data = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train a variational autoencoder for the latent bridge; run it again to go on where it was stopped."""
+    from brainpred.studies.train_vae import VAETrainingConfig, train_vae
+
+    config = VAETrainingConfig(of, epochs, seed=seed)
+    out = out or Path("results") / f"vae_{of}"
+    _say_where(train_vae(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet)))
 
 
 def _say_where(weights: Path, scores: str = "Scores") -> None:

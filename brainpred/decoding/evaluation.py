@@ -1,5 +1,6 @@
 """Score a decoder on scans that it was not fitted to: the test runs, or every run left out in turn."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,8 @@ from brainpred.numerics.scores import (
 )
 from brainpred.numerics.timing import zscore_runs
 from brainpred.progress import SILENT, Reporter
-from brainpred.recordings.recording import Recording, Run, clean_run
+from brainpred.recordings.cleaning import Cleaning, read_clean_run
+from brainpred.recordings.recording import Recording, Run
 
 __all__ = ["CleanRun", "Split", "clean_recording", "evaluate_layer", "split_runs", "voxel_explainable_variance"]
 
@@ -46,10 +48,18 @@ class CleanRun:
         The run as measured.
     bold : ndarray of float32 (n_scans, n_voxels)
         BOLD without trend, standardised.
+    fingerprint : str
+        Hash of the scans as measured.
     """
 
     run: Run
     bold: NDArray[np.float32]
+    fingerprint: str = ""
+
+    @property
+    def n_constant_voxels(self) -> int:
+        """Number of voxels that never vary."""
+        return int((~self.bold.any(axis=0)).sum())
 
     @property
     def clip(self) -> str:
@@ -57,10 +67,11 @@ class CleanRun:
         return self.run.stimulus or self.run.name
 
 
-def clean_recording(recording: Recording) -> Iterator[CleanRun]:
-    """Clean every run, one at a time; see :func:`brainpred.recordings.recording.clean_run`."""
+def clean_recording(recording: Recording, cleaning: Cleaning | None = None) -> Iterator[CleanRun]:
+    """Read and clean every run, one at a time; see :func:`brainpred.recordings.cleaning.read_clean_run`."""
     for run in recording.runs:
-        yield CleanRun(run, clean_run(run.bold, recording.tr_s))
+        bold, cleaned = read_clean_run(recording, run, cleaning)
+        yield CleanRun(run, cleaned, hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest())
 
 
 def _repeats(tests: Sequence[CleanRun]) -> list[list[CleanRun]]:

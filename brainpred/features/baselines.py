@@ -14,10 +14,12 @@ from torch.nn.functional import avg_pool2d, conv2d
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.pooling import ScanPool
 from brainpred.features.store import FeatureFile, read_feature_file, write_feature_file
+from brainpred.movies.programme import movie_fingerprint
 from brainpred.movies.video import iterate_frames, probe_video
 from brainpred.numerics.timing import n_whole_scans
 from brainpred.progress import SILENT, Reporter
-from brainpred.storage import file_fingerprint, fingerprint, make_directory
+from brainpred.stimulus import AnyMovie, Movie
+from brainpred.storage import fingerprint, make_directory
 
 __all__ = ["BASELINES", "baseline_files", "blurred_pixels", "check_baselines", "motion_energy"]
 
@@ -135,14 +137,14 @@ BASELINES: dict[str, Callable[[Iterator[NDArray[np.uint8]], float], Iterator[Ten
 
 
 def baseline_files(
-    movies: Sequence[Path | str], cache: Path | str, kinds: Sequence[str], tr_s: float, *, reporter: Reporter = SILENT
+    movies: Sequence[AnyMovie], cache: Path | str, kinds: Sequence[str], tr_s: float, *, reporter: Reporter = SILENT
 ) -> list[FeatureFile]:
     """Give a file of baseline features of every movie, computing only what is not yet in the cache.
 
     Parameters
     ----------
-    movies : sequence of Path or str
-        Movie files.
+    movies : sequence of Movie, Path or str
+        Movies, or their addresses; see :func:`brainpred.movies.video.probe_video`.
     cache : Path or str
         Folder of the feature files.
     kinds : sequence of str
@@ -165,12 +167,12 @@ def baseline_files(
         If a movie is missing, damaged, or shorter than a scan, or skips a scan.
     """
     check_baselines(kinds)
-    paths = [
-        Path(cache)
-        / f"{fingerprint(movie=file_fingerprint(movie), kinds=sorted(kinds), tr_s=float(tr_s), baseline=VERSION)}.h5"
-        for movie in movies
-    ]
-    todo = [(Path(movie), path) for movie, path in zip(movies, paths, strict=True) if not path.is_file()]
+    shown = [Movie.of(movie) for movie in movies]
+    known: dict[Path, str] = {}
+    options = {"kinds": sorted(kinds), "tr_s": float(tr_s), "baseline": VERSION}
+    contents = [movie_fingerprint(movie, known) for movie in shown]
+    paths = [Path(cache) / f"{fingerprint(movie=content, **options)}.h5" for content in contents]
+    todo = [(movie, path) for movie, path in zip(shown, paths, strict=True) if not path.is_file()]
     if todo:
         locks = make_directory(Path(cache) / ".locks")
         with reporter.task(f"Features without a network: {', '.join(kinds)}", len(todo)) as advance:
@@ -191,7 +193,7 @@ def check_baselines(kinds: Sequence[str]) -> None:
         raise ConfigError(f"Unknown baseline {', '.join(unknown)}. There are: {', '.join(BASELINES)}.")
 
 
-def _pooled(movie: Path, kinds: Sequence[str], tr_s: float) -> dict[str, NDArray[np.float32]]:
+def _pooled(movie: Movie, kinds: Sequence[str], tr_s: float) -> dict[str, NDArray[np.float32]]:
     """Compute the features of every frame and average them within scans, each (n_scans, ...)."""
     fps = probe_video(movie).fps
     if not fps > 0:

@@ -22,11 +22,13 @@ from brainpred.features.showing import Showing, read_blocks, show_movies
 from brainpred.features.store import FeatureFile, read_feature_file, write_feature_blocks
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
+from brainpred.movies.programme import movie_fingerprint
 from brainpred.movies.video import probe_video
 from brainpred.numerics.timing import LANCZOS_LOBES, check_repetition_time, n_whole_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.storage import file_fingerprint, fingerprint, make_directory
+from brainpred.stimulus import AnyMovie, Movie
+from brainpred.storage import fingerprint, make_directory
 
 __all__ = ["FeatureConfig", "extract_features", "feature_files"]
 
@@ -90,7 +92,7 @@ class FeatureConfig:
 
 
 def feature_files(
-    movies: Sequence[Path | str],
+    movies: Sequence[AnyMovie],
     cache: Path | str,
     config: FeatureConfig | None = None,
     *,
@@ -104,8 +106,8 @@ def feature_files(
 
     Parameters
     ----------
-    movies : sequence of Path or str
-        Movie files.
+    movies : sequence of Movie, Path or str
+        Movies, or their addresses; see :func:`brainpred.movies.video.probe_video`.
     cache : Path or str
         Folder of the feature files.
     config : FeatureConfig, optional
@@ -144,12 +146,10 @@ def feature_files(
         "burn_in_s": _burn_in(config) if config.pieces > 1 else 0.0,
     }
     del options["at_once"]
-    paths: list[Path] = []
-    for movie in movies:
-        if not Path(movie).is_file():
-            what = "is a folder; name its files" if Path(movie).is_dir() else "does not exist"
-            raise DataError(f"Movie {movie} {what}.")
-        paths.append(folder / f"{fingerprint(movie=file_fingerprint(movie), version=2, **options)}.h5")
+    shown = [Movie.of(movie) for movie in movies]
+    known: dict[Path, str] = {}
+    contents = [movie_fingerprint(movie, known) for movie in shown]
+    paths = [folder / f"{fingerprint(movie=content, version=2, **options)}.h5" for content in contents]
     if not all(path.is_file() for path in paths):
         network = network.to(resolve_device(device), PRECISIONS[config.precision])
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -158,14 +158,14 @@ def feature_files(
             # that no two wait for each other.
             for path in sorted(set(paths)):
                 locks.enter_context(FileLock(make_directory(folder / ".locks") / f"{path.stem}.lock"))
-            todo = {path: Path(movie) for path, movie in zip(paths, movies, strict=True) if not path.is_file()}
+            todo = {path: movie for path, movie in zip(paths, shown, strict=True) if not path.is_file()}
             _compute(network, todo, config, units, size, options, reporter)
     return [read_feature_file(path) for path in paths]
 
 
 def _compute(
     network: PredNet,
-    todo: Mapping[Path, Path],
+    todo: Mapping[Path, Movie],
     config: FeatureConfig,
     units: tuple[str, ...],
     size: tuple[int, int],
@@ -217,7 +217,7 @@ def _burn_in(config: FeatureConfig) -> float:
     return max(config.burn_in_s, LANCZOS_LOBES * config.tr_s if config.pooling == "lanczos" else 0.0)
 
 
-def _pieces(movie: Path, parts: Path, config: FeatureConfig, units: tuple[str, ...]) -> list[Showing]:
+def _pieces(movie: Movie, parts: Path, config: FeatureConfig, units: tuple[str, ...]) -> list[Showing]:
     """Cut a movie into showings; one, unless pieces are asked for and the movie is long enough."""
     if config.pieces == 1:
         return [Showing(movie, parts / "0", ScanPool(config.pooling, config.tr_s), units)]
@@ -274,14 +274,15 @@ def _burn_in_error(longer: Showing, piece: Showing) -> float:
 
 
 def extract_features(
-    movie: Path | str, config: FeatureConfig | None = None, *, device: str = "auto", reporter: Reporter = SILENT
+    movie: AnyMovie, config: FeatureConfig | None = None, *, device: str = "auto", reporter: Reporter = SILENT
 ) -> dict[str, NDArray[np.float32]]:
     """Turn a movie into PredNet's representations, one row a scan, in memory.
 
     Parameters
     ----------
-    movie : Path or str
-        Movie file, of any format FFmpeg knows; cropped to the network's aspect ratio and resized.
+    movie : Movie, Path or str
+        Movie, or its address (see :func:`brainpred.movies.video.probe_video`); cropped to the network's aspect ratio
+        and resized.
     config : FeatureConfig, optional
         Which features: R0, R1, R2, R3 of the shipped network, averaged within seconds, by default.
     device : {"auto", "cpu", "cuda"}

@@ -22,6 +22,7 @@ from brainpred.models.prednet import PredNet, PredNetState
 from brainpred.movies.video import VideoInfo, iterate_frames, probe_video
 from brainpred.numerics.timing import n_whole_scans
 from brainpred.progress import SILENT, Reporter
+from brainpred.stimulus import Movie
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["Showing", "read_blocks", "show_movies"]
@@ -36,8 +37,8 @@ class Showing:
 
     Attributes
     ----------
-    movie : Path
-        Movie file.
+    movie : Movie
+        The movie.
     folder : Path
         Where blocks of finished scans go; blocks that lie there already are not computed again.
     pool : ScanPool
@@ -52,7 +53,7 @@ class Showing:
         Frames seen so far.
     """
 
-    movie: Path
+    movie: Movie
     folder: Path
     pool: ScanPool
     units: tuple[str, ...]
@@ -140,7 +141,8 @@ class Showing:
     def _gap(self) -> DataError:
         return DataError(
             f"{self.movie}: its frames, up to {self._time_s:.2f} s, do not fill scans of {self.pool.tr_s} s without a "
-            f"gap; scan {self._next_scan} has none. Check the movie and the repetition time."
+            f"gap; scan {self._next_scan} has none. Check the movie and the repetition time; if the picture stood "
+            "still there, convert the movie to a constant frame rate."
         )
 
     def write(self, state: PredNetState, *, complete: bool = False) -> None:

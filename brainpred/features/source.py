@@ -84,7 +84,10 @@ def check_movie_lengths(recording: Recording) -> None:
         where = f"{recording.label}, run {run.name}"
         if run.stimulus is None or run.stimulus not in recording.stimuli:
             raise DataError(f"{where}: no movie is known for it. Bring features of your own with --features FILE.")
-        duration_s = probe_video(recording.stimuli[run.stimulus]).duration_s
+        try:
+            duration_s = probe_video(recording.stimuli[run.stimulus]).duration_s
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
         if np.isfinite(duration_s):
             clip = f"its movie {recording.stimuli[run.stimulus].name} ({duration_s:.1f} s at TR {recording.tr_s} s)"
             _check_length(where, run.n_scans, n_whole_scans(duration_s, recording.tr_s), clip)

@@ -62,7 +62,7 @@ class CaptionEncoder(nn.Module):
         """Give the vectors that tokens begin as: (..., n_embedding), or one-hot (..., n_tokens)."""
         if self.embedding is None:
             one_hot = functional.one_hot(tokens, self.n_tokens)
-            return (one_hot * (tokens != PADDING)[..., None]).float()
+            return (one_hot * (tokens != PADDING)[..., None]).to(next(self.parameters()).dtype)
         vectors: Tensor = self.embedding(tokens)
         return vectors
 
@@ -79,6 +79,8 @@ class CaptionEncoder(nn.Module):
         Tensor of float32 (n_captions, n_places, n_outputs)
             One vector a token; zeros where there is padding.
         """
+        if not len(tokens):
+            raise DataError("There are no captions: the batch is empty. Give at least one.")
         real = tokens != PADDING
         lengths = real.sum(1)
         if tokens.shape[1] > MAX_TOKENS or int(lengths.min()) == 0:

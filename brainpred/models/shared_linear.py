@@ -14,16 +14,19 @@ Left = dict[int, tuple[Tensor, Tensor, Tensor]]
 
 
 class _Open(Function):
-    """Stand for the weights in the graph: autograd comes here after every step, and sums what they left."""
+    """Stand for the weights in the graph: autograd comes here after every step, with how many they were.
+
+    Only what these left is summed: a gradient of x alone never comes here, and what its steps left is still there.
+    """
 
     @staticmethod
     def forward(ctx: Any, left: Left, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.left, ctx.dtype, ctx.has_bias = left, weight.dtype, bias is not None
-        return weight.new_zeros(())
+        return torch.zeros(())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor | None]:
-        inputs, outputs, sums = zip(*ctx.left.values(), strict=True)
+        inputs, outputs, sums = zip(*list(ctx.left.values())[-int(gradients[0]) :], strict=True)
         ctx.left.clear()
         weight = (torch.cat(outputs).T @ torch.cat(inputs)).to(ctx.dtype)
         return None, weight, torch.stack(sums).sum(0) if ctx.has_bias else None
@@ -47,8 +50,9 @@ class _Step(Function):
         output = gradients[0].to(weight.dtype)
         token = None
         if ctx.needs_input_grad[1]:
+            ctx.left.pop(ctx.number, None)  # a step that comes again goes to the end
             ctx.left[ctx.number] = (x, output, gradients[0].sum(0))
-            token = torch.zeros((), dtype=ctx.dtype, device=x.device)
+            token = torch.ones(())
         return (output @ weight).to(ctx.dtype), token, None, None, None, None
 
 

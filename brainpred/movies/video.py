@@ -1,7 +1,6 @@
-"""Read and write movies with PyAV: frames with their times, cropped and resized to the network's frame."""
+"""Play movies, of files, pictures or arrays, and write them: frames on the clock of a run, in the network's size."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,85 +10,36 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.movies.containers import VideoInfo
+from brainpred.movies.programme import movie_frames, movie_info
+from brainpred.stimulus import AnyMovie
 from brainpred.storage import atomic_path
 
 __all__ = ["VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "write_video"]
 
 TICKS_PER_S = 90_000  # the clock of MPEG
-# A file may end this much before the length its header promises and still count as whole.
-MISSING_TAIL_FRAMES = 2
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """Describe a movie file.
-
-    Attributes
-    ----------
-    fps : float
-        Average frames per second.
-    duration_s : float
-        Length that the file's header states, in seconds; NaN where it states none.
-    height, width : int
-        Size of a frame in pixels.
-    """
-
-    fps: float
-    duration_s: float
-    height: int
-    width: int
-
-
-def _open(path: Path | str) -> av.container.InputContainer:
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"Movie {path} does not exist.")
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, ValueError) as error:
-        raise DataError(
-            f"Movie {path} cannot be opened as a video ({error}): truncated or not a video file."
-        ) from error
-    if not container.streams.video or container.streams.video[0].codec_context is None:
-        container.close()
-        raise DataError(f"{path} holds no video stream that can be decoded: truncated or not a video file.")
-    return container
-
-
-def _info(container: av.container.InputContainer) -> VideoInfo:
-    stream = container.streams.video[0]
-    duration_s = float("nan")
-    if stream.duration and stream.time_base:
-        duration_s = float(stream.duration * stream.time_base)
-    elif "DURATION" in stream.metadata:  # Matroska, as FFmpeg and MKVToolNix write it: HH:MM:SS.sss
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        duration_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    elif container.duration and len(container.streams) == 1:
-        duration_s = container.duration / av.time_base
-    rate = stream.average_rate or stream.guessed_rate
-    return VideoInfo(float(rate) if rate else float("nan"), duration_s, stream.height, stream.width)
-
-
-def probe_video(path: Path | str) -> VideoInfo:
-    """Read a movie's header.
+def probe_video(movie: AnyMovie) -> VideoInfo:
+    """Read what the headers of a movie say.
 
     Parameters
     ----------
-    path : Path or str
-        Movie file, of any format FFmpeg knows.
+    movie : Movie, Path or str
+        Movie, or its address (:meth:`brainpred.stimulus.Movie.parse`): a video file of any format FFmpeg knows, a
+        folder of pictures, a file of frames (``.npy``, ``.h5``, ``.mat``) or a clip list (``.tsv``, ``.csv``).
 
     Returns
     -------
     VideoInfo
-        Rate, length and frame size.
+        Rate and frame size, of the first excerpt where there are several, and length of the whole.
 
     Raises
     ------
     DataError
-        If the file is missing or no video.
+        If a file is missing or no movie, or excerpts overlap or are longer than their file.
     """
-    with _open(path) as container:
-        return _info(container)
+    return movie_info(movie)
 
 
 def _centre_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
@@ -101,17 +51,20 @@ def _centre_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
 
 
 def iterate_frames(
-    path: Path | str, size: tuple[int, int] | None = None, *, from_s: float = 0.0, skip: int = 0
+    movie: AnyMovie, size: tuple[int, int] | None = None, *, from_s: float = 0.0, skip: int = 0
 ) -> Generator[tuple[float, NDArray[np.uint8]], None, None]:
     """Yield the frames of a movie one by one, with the time at which each is shown.
 
-    Where the aspect ratio differs from the one asked for, the sides (or top and bottom) are cropped
-    equally; the rest is resized by area averaging.
+    The aspect rule: where a frame is wider (or higher) than the one asked for, both sides (or top and bottom) are
+    cropped equally; the rest is resized by area averaging. Nothing is stretched, and no border is added.
+
+    While a clip list shows nothing, the screen is mid-grey, at the frame rate of the excerpt before. A frame that is
+    missing leaves the time of the others as it is.
 
     Parameters
     ----------
-    path : Path or str
-        Movie file.
+    movie : Movie, Path or str
+        Movie, or its address; see :func:`probe_video`.
     size : (height, width), optional
         Size in pixels to bring frames to; their own by default.
     from_s : float
@@ -122,23 +75,23 @@ def iterate_frames(
     Yields
     ------
     time_s : float
-        Presentation time of the frame, seconds from the first frame.
+        Presentation time of the frame, seconds from the first (of a whole file) or from the beginning of the run.
     frame : ndarray of uint8 (height, width, 3)
         The frame in RGB.
 
     Raises
     ------
     DataError
-        If the file is missing, no video, damaged, or ends before the length its header states.
+        If a file is missing, no movie, damaged, or ends before the length that its header or the clip list states.
     """
-    for time_s, picture in _decoded(path):
+    for time_s, frame in movie_frames(movie):
         if time_s < from_s - 1e-6:
             continue
         if skip:
             skip -= 1
             continue
-        rgb = picture.to_ndarray(format="rgb24")
-        if size is not None:
+        rgb = frame()
+        if size is not None and rgb.shape[:2] != tuple(size):
             rgb = _centre_crop(rgb, size[1] / size[0])
             resized = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
                 width=size[1], height=size[0], interpolation=Interpolation.AREA
@@ -147,62 +100,34 @@ def iterate_frames(
         yield time_s, rgb
 
 
-def _decoded(path: Path | str) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode a movie, and tell at its end whether it was whole."""
-    with _open(path) as container:
-        info = _info(container)
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        first_s: float | None = None
-        time_s, n_frames = 0.0, 0
-        try:
-            for picture in container.decode(stream):
-                stamp = picture.time if picture.time is not None else n_frames / info.fps
-                first_s = stamp if first_s is None else first_s
-                time_s, n_frames = stamp - first_s, n_frames + 1
-                yield time_s, picture
-        except av.FFmpegError as error:
-            raise DataError(
-                f"Movie {path} is damaged after frame {n_frames} ({time_s:.2f} s): {error}. Copy the file again."
-            ) from error
-    tail_s = MISSING_TAIL_FRAMES / info.fps if info.fps > 0 else 0.5
-    # Matroska counts its length from time 0, MP4 from the first frame.
-    end_s = max(time_s, time_s + (first_s or 0.0))
-    if not n_frames or end_s + 1 / info.fps + tail_s < info.duration_s:
-        raise DataError(
-            f"Movie {path} is truncated: its header states {info.duration_s:.2f} s, but its {n_frames} frames end at "
-            f"{time_s:.2f} s. Copy the file again."
-        )
-
-
-def frame_times(path: Path | str) -> NDArray[np.float64]:
-    """Tell when each frame of a movie is shown, without converting any.
+def frame_times(movie: AnyMovie) -> NDArray[np.float64]:
+    """Tell when each frame of a movie is shown, without converting or reading any.
 
     Parameters
     ----------
-    path : Path or str
-        Movie file.
+    movie : Movie, Path or str
+        Movie, or its address; see :func:`probe_video`.
 
     Returns
     -------
     ndarray of float64 (n_frames,)
-        Seconds from the first frame.
+        Seconds, as :func:`iterate_frames` gives them.
 
     Raises
     ------
     DataError
         As :func:`iterate_frames`.
     """
-    return np.array([time_s for time_s, _ in _decoded(path)])
+    return np.array([time_s for time_s, _ in movie_frames(movie)])
 
 
-def read_video(path: Path | str, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def read_video(movie: AnyMovie, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Read a whole movie into memory.
 
     Parameters
     ----------
-    path : Path or str
-        Movie file.
+    movie : Movie, Path or str
+        Movie, or its address; see :func:`probe_video`.
     size : (height, width), optional
         Size in pixels to bring frames to; see :func:`iterate_frames`.
 
@@ -218,7 +143,7 @@ def read_video(path: Path | str, size: tuple[int, int] | None = None) -> tuple[N
     DataError
         As :func:`iterate_frames`.
     """
-    times, frames = zip(*iterate_frames(path, size), strict=True)
+    times, frames = zip(*iterate_frames(movie, size), strict=True)
     return np.stack(frames), np.asarray(times)
 
 

@@ -50,9 +50,13 @@ def compositionality(vectors: NDArray[np.floating], vocabulary: Sequence[str]) -
     -------
     DataFrame
         A row a compound and vectors used (``raw``, or ``centred``: less the mean of the eight words of place), with
-        ``cosine``; ``wrong_parts``, the mean cosine with the sums of the other pairs of a horizontal and a vertical
-        word; ``random_parts``, with the sums of pairs of words that are no places; and ``rank`` of the true sum
-        among the four sums (1: the highest cosine).
+
+        - ``cosine``;
+        - ``wrong_parts``, the mean cosine with the sums of the other three pairs of a horizontal and a vertical word,
+          and ``best_wrong``, the highest of them: close to ``cosine`` where only one of the two parts counts;
+        - ``random_parts``, the mean with the sums of pairs of words that are no places;
+        - ``rank`` of the true sum among the four sums (1: the highest cosine);
+        - ``length``, the compound's norm: the direction of a short vector says little.
 
     References
     ----------
@@ -76,8 +80,10 @@ def compositionality(vectors: NDArray[np.floating], vocabulary: Sequence[str]) -
                     "compound": compound,
                     "cosine": cosines[parts],
                     "wrong_parts": float(np.mean(wrong)),
+                    "best_wrong": max(wrong),
                     "random_parts": float(np.mean(random)),
                     "rank": 1 + sum(value > cosines[parts] for value in wrong),
+                    "length": float(np.linalg.norm(used[compound])),
                 }
             )
     return pd.DataFrame(rows)

@@ -104,23 +104,22 @@ def generate_pictures(
     sees = sees[:, None, None, None]
     kernels, state, last, pictures = network.prepare(), None, None, torch.empty(0)
     read = _LastScans(network, representations, len(drives))
-    with torch.inference_mode(), exact_float32():
-        for shown, earlier, later, weight in zip(frames, held.earlier, held.later, held.weight, strict=True):
+    for shown, earlier, later, weight in zip(frames, held.earlier, held.later, held.weight, strict=True):
+        # Modes are left before every yield: generators that take turns would leave them in the wrong order.
+        with torch.inference_mode(), exact_float32():
             size = shown.shape[:2]
             now = read(int(earlier), size)
             if weight:
                 after = read(int(later), size)
                 now = {layer: torch.lerp(value, after[layer], float(weight)) for layer, value in now.items()}
-            if 0 in now and (earlier, later, weight) == last:
-                yield pictures  # a picture depends on R_0 alone
-                continue
-            if state is None:
-                state = network.initial_state(len(drives), *size)
-            frame = torch.from_numpy(shown).to(parameter).permute(2, 0, 1) / 255
-            driven = torch.where(sees, frame, state.prediction.to(frame.dtype))
-            units, state = network.step(driven, state, now, kernels, prediction_only=True)
-            last, pictures = (earlier, later, weight), units["Ahat0"]
-            yield pictures
+            if 0 not in now or (earlier, later, weight) != last:  # else a picture depends on R_0 alone, and is there
+                if state is None:
+                    state = network.initial_state(len(drives), *size)
+                frame = torch.from_numpy(shown).to(parameter).permute(2, 0, 1) / 255
+                driven = torch.where(sees, frame, state.prediction.to(frame.dtype))
+                units, state = network.step(driven, state, now, kernels, prediction_only=True)
+                last, pictures = (earlier, later, weight), units["Ahat0"]
+        yield pictures
 
 
 class _LastScans:

@@ -1,22 +1,31 @@
 """Where data lie, the folder that a user keeps and the one that brainpred fills itself, and how files get there."""
 
-import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pooch
 
-from brainpred.errors import ConfigError, DataError
+from brainpred.errors import ConfigError, DataError, ManifestError
 from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.archives import archive_names, unpack_archive
+from brainpred.recordings.download import download_file
 from brainpred.recordings.manifest import Download, Manifest
+from brainpred.stimulus import Movie
 from brainpred.storage import output_folder
 
-__all__ = ["cache_folder", "data_folder", "dataset_files", "fetch_dataset"]
+__all__ = [
+    "cache_folder",
+    "check_inside",
+    "data_folder",
+    "dataset_file",
+    "dataset_files",
+    "dataset_folder",
+    "dataset_movies",
+    "fetch_dataset",
+]
 
-TIMEOUT_S = 30  # without a sign from the other side
-CHUNK = 2**16  # bytes
 DOWNLOADED, THERE, ANOTHER = "downloaded", "already there", "already there, with another checksum"
+UNPACKED = "downloaded and unpacked"
 
 
 def cache_folder() -> Path:
@@ -56,6 +65,95 @@ def data_folder(data: Path | str | None = None) -> Path:
     return Path(named) if named else cache_folder()
 
 
+def dataset_folder(manifest: Manifest, data: Path | str | None = None) -> Path:
+    """Give the folder of a data set.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    data : Path or str, optional
+        Folder that holds the data sets.
+
+    Returns
+    -------
+    Path
+        The folder that the manifest states, else the one of its name in the data folder.
+
+    Raises
+    ------
+    ConfigError
+        If the data folder named does not exist.
+    """
+    return Path(manifest.folder) if manifest.folder else data_folder(data) / manifest.name
+
+
+def dataset_file(
+    manifest: Manifest,
+    name: str,
+    data: Path | str | None = None,
+    *,
+    subject: str = "",
+    session: str = "",
+    run: str = "",
+    hemi: str = "",
+) -> Path:
+    """Give the path of a file that a manifest names, which need not exist.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    name : str
+        Name of the file, as the manifest gives it.
+    data : Path or str, optional
+        Folder that holds the data sets.
+    subject, session, run, hemi : str
+        What stands for ``{subject}``, ``{session}``, ``{run}`` and ``{hemi}``.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    DataError
+        If a link leads out of the data set's folder.
+    ManifestError
+        If the name holds other things in braces.
+    """
+    try:
+        filled = name.format(subject=subject, session=session, run=run, hemi=hemi)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ManifestError(
+            f"{manifest.name}: the file name {name!r} may hold {{subject}}, {{session}}, {{run}} and {{hemi}}, and no "
+            "other braces."
+        ) from error
+    path = dataset_folder(manifest, data) / filled
+    check_inside(path, dataset_folder(manifest, data), ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
+    return path
+
+
+def check_inside(path: Path, folder: Path, label: str) -> None:
+    """Raise :class:`DataError` if a link leads from within a folder out of it.
+
+    Parameters
+    ----------
+    path : Path
+        File below the folder, which need not exist.
+    folder : Path
+        The folder, which may be a link itself.
+    label : str
+        Whose file it is, for the message.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{label}: {path} is a link to {path.resolve()}, outside the data set's folder {folder}. Put the file "
+            "itself there, or name the folder where it lies in the manifest (folder: ...)."
+        )
+
+
 def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = None) -> dict[str, Path]:
     """Find the files of a subject.
 
@@ -76,42 +174,51 @@ def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = No
     Raises
     ------
     DataError
-        If one is missing; the message says how to get the data.
+        If one is missing, with how to get the data, or a link leads out of the data set's folder.
     """
-    folder = data_folder(data) / manifest.name
-    paths = {role: folder / name.format(subject=subject) for role, name in manifest.files.items()}
+    paths = {role: dataset_file(manifest, name, data, subject=subject) for role, name in manifest.files.items()}
     missing = [str(path) for path in paths.values() if not path.is_file()]
     if missing:
         raise DataError(f"{manifest.name}/{subject}: missing {', '.join(missing)}. {manifest.access}")
     return paths
 
 
-class _Percent:
-    """Move a bar of 100 steps by what pooch tells of bytes."""
+def dataset_movies(manifest: Manifest, data: Path | str | None = None) -> dict[str, Movie]:
+    """Find the movies that a manifest names; they are opened later.
 
-    total = 0  # bytes; pooch sets it, to 0 where the server does not say
+    Parameters
+    ----------
+    manifest : Manifest
+        The data set.
+    data : Path or str, optional
+        Folder that holds the data sets.
 
-    def __init__(self, advance: Callable[[float], None]):
-        self.advance, self.left = advance, 100.0
+    Returns
+    -------
+    dict of str to Movie
+        Movie of each clip, beginning with the first scan: readers move it to where a run shows it
+        (:meth:`brainpred.stimulus.Movie.shifted`).
 
-    def update(self, n_bytes: int) -> None:
-        """Move the bar on, to its end at the most: pooch counts whole chunks, and everything twice."""
-        step = min(self.left, 100 * n_bytes / self.total) if self.total else 0.0
-        self.left -= step
-        self.advance(step)
-
-    def reset(self) -> None:
-        """Stay where it is."""
-
-    def close(self) -> None:
-        """Leave closing to the reporter."""
+    Raises
+    ------
+    DataError
+        If a link leads out of the data set's folder.
+    """
+    folder = dataset_folder(manifest, data)
+    movies = {}
+    for name, address in manifest.stimuli.items():
+        movies[name] = Movie.parse(folder / address, manifest.frame_rate_hz)
+        if not Path(address).is_absolute():
+            check_inside(movies[name].excerpts[0].path, folder, f"{manifest.name}, clip {name}")
+    return movies
 
 
 def fetch_dataset(manifest: Manifest, data: Path | str | None = None, reporter: Reporter = SILENT) -> dict[Path, str]:
     """Download the files of a data set, checked by their checksums; those that are there already are left alone.
 
-    A file that was put there by hand is kept even where its checksum is another: the same content may be packed
-    otherwise. Whoever reads it checks what it holds.
+    A download that broke off is gone on with. Archives are unpacked beside themselves where the manifest says so; files
+    of them that are there already are left alone. A file that was put there by hand is kept even where its checksum is
+    another: the same content may be packed otherwise. Whoever reads it checks what it holds.
 
     Parameters
     ----------
@@ -125,58 +232,39 @@ def fetch_dataset(manifest: Manifest, data: Path | str | None = None, reporter: 
     Returns
     -------
     dict of Path to str
-        Each file, and what was done: ``"downloaded"``, ``"already there"`` or ``"already there, with another
-        checksum"``.
+        Each file, and what was done: ``"downloaded"``, ``"downloaded and unpacked"``, ``"already there"`` or
+        ``"already there, with another checksum"``.
 
     Raises
     ------
     ConfigError
         If the data set cannot be downloaded, or the folder cannot be written to.
     DataError
-        If the network fails, or gives something else than expected. Nothing half-written is left.
+        If the network fails, or gives something else than expected, or an archive is damaged or would write
+        elsewhere. Under its own name nothing half-written is left.
     """
     if not manifest.downloads:
         raise ConfigError(f"{manifest.name} is not for brainpred to download. {manifest.access}")
-    folder = data_folder(data) / manifest.name
+    folder = dataset_folder(manifest, data)
     done = {folder / download.file: _state(folder / download.file, download) for download in manifest.downloads}
-    if missing := [download for download in manifest.downloads if done[folder / download.file] == DOWNLOADED]:
+    if any(what in (DOWNLOADED, UNPACKED) for what in done.values()):
         with output_folder(folder):  # written to only where something is missing: it may be a folder to read from
-            for download in missing:
-                with reporter.task(f"Downloading {download.file}", 100) as advance:
-                    _download(download, folder / download.file, advance)
+            for download in manifest.downloads:
+                path = folder / download.file
+                if done[path] in (DOWNLOADED, UNPACKED) and not path.is_file():
+                    with reporter.task(f"Downloading {download.file}", 100) as advance:
+                        download_file(download, path, advance)
+                if done[path] == UNPACKED:
+                    unpack_archive(path, folder)
     return done
 
 
 def _state(path: Path, download: Download) -> str:
     """Say what is there, or else what is to be done."""
     if not path.is_file():
-        return DOWNLOADED
-    return THERE if pooch.file_hash(str(path)) == download.sha256 else ANOTHER
-
-
-def _download(download: Download, path: Path, advance: Callable[[float], None]) -> None:
-    """Download one file, whole and checked or not at all."""
-    pooch.get_logger().setLevel(logging.WARNING)  # the reporter tells what is going on
-    by_hand = f"Try again later, or get {path.name} another way and put it into {path.parent} by hand."
-    try:
-        pooch.retrieve(
-            download.url,
-            f"sha256:{download.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=pooch.HTTPDownloader(progressbar=_Percent(advance), chunk_size=CHUNK, timeout=TIMEOUT_S),
-        )
-    except OSError as error:  # the network's, as requests raises them, or the disk's
-        raise DataError(f"Cannot download {download.url} ({_innermost(error)}). {by_hand}") from error
-    except ValueError as error:
-        raise DataError(
-            f"{download.url} gave another file than expected ({str(error).partition(' Deleted')[0]}) {by_hand}"
-        ) from error
-    path.chmod(path.parent.stat().st_mode & 0o666)  # as open to others as the folder; pooch leaves it private
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Find what began it, such as a refused connection: libraries wrap it several times."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
+        return UNPACKED if download.unpack else DOWNLOADED
+    if pooch.file_hash(str(path)) != download.sha256:
+        return ANOTHER
+    if download.unpack and not all((path.parent / name).exists() for name in archive_names(path)):
+        return UNPACKED
+    return THERE

@@ -158,7 +158,10 @@ def composition_figure(summary: pd.DataFrame) -> Figure:
     Figure
         The figure.
     """
-    series = {"cosine": "its parts", "wrong_parts": "other parts", "random_parts": "words that are no places"}
+    series = {
+        "cosine": "its parts", "best_wrong": "the best other parts", "wrong_parts": "other parts, mean",
+        "random_parts": "words that are no places, mean",
+    }  # fmt: skip
     with page(9, 3.8, "Is a compound the sum of its parts?", simulated=False) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (kind, rows) in zip(panels, summary.groupby("vectors", sort=False), strict=True):
@@ -166,12 +169,12 @@ def composition_figure(summary: pd.DataFrame) -> Figure:
             for at, (column, label) in enumerate(series.items()):
                 mean = rows[column].to_numpy()
                 errors = np.nan_to_num(np.abs(np.stack([rows[f"{column}_low"], rows[f"{column}_high"]]) - mean))
-                axes.errorbar(x + 0.16 * (at - 1), mean, errors, fmt="o", color=PALETTE[at], label=label, capsize=3)
+                axes.errorbar(x + 0.16 * (at - 1.5), mean, errors, fmt="o", color=PALETTE[at], label=label, capsize=3)
             if kind == "raw":
                 axes.plot(x, [DOCUMENT[word] for word in rows["compound"]], "x", color=INK, ms=8, label="document 000")
             axes.axhline(0, color=FAINT, lw=1, zorder=0)
             axes.set_xticks(x, rows["compound"], fontproperties=japanese(13))
             axes.set_title("as learned" if kind == "raw" else "less the mean of the eight words of place")
         panels[0].set_ylabel("cosine with the sum of …")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
     return figure

@@ -40,6 +40,7 @@ from brainpred.reporting.saved import (
     Picture,
     data_uri,
     read_encoding,
+    read_maps,
     read_table,
 )
 from brainpred.reporting.style import STYLE
@@ -92,11 +93,11 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
     dict of str to Picture
         Every figure, or the reason why it could not be drawn, by name.
     """
-    simulated, names = bool(settings["simulated"]), list(settings["layers"])
+    simulated, names, maps = bool(settings["simulated"]), list(settings["layers"]), read_maps(folder, settings)
     pictures = Pictures(make_directory(folder / "figures"))
     scores = []
     for layer in names:
-        result = _draw_layer(pictures, folder, layer, settings)
+        result = _draw_layer(pictures, folder, layer, settings, maps)
         scores += [] if result is None else [result]
         advance(1)
     if scores:
@@ -111,8 +112,7 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
         ("tsnr", "Temporal signal-to-noise ratio of each voxel", "tSNR"),
         ("encoding_r", "r of each voxel, predicted from the features", "r (held-out)"),
     ):
-        if (folder / f"{name}.nii.gz").is_file():
-            _draw_map(pictures, folder, name, title, label, simulated=simulated, signed=name == "encoding_r")
+        _draw_map(pictures, folder, maps, name, title, label, simulated=simulated, signed=name == "encoding_r")
     advance(1)
     return pictures.drawn
 
@@ -156,10 +156,20 @@ def _encoding(folder: Path, *, simulated: bool) -> Figure:
 
 
 def _draw_map(
-    pictures: Pictures, folder: Path, name: str, title: str, label: str, *, simulated: bool, signed: bool = True
+    pictures: Pictures,
+    folder: Path,
+    maps: Mapping[str, list[str]],
+    name: str,
+    title: str,
+    label: str,
+    *,
+    simulated: bool,
+    signed: bool = True,
 ) -> None:
-    """Draw a map on a glass brain or as slices and, where it is a whole brain, on the inflated surface."""
+    """Draw a map that is a volume: on a glass brain or as slices and, of a whole brain, on the inflated surface."""
     path = folder / f"{name}.nii.gz"
+    if path.name not in maps.get(name, []):
+        return
     pictures.draw(
         name, lambda: brain_figure(nib.load(path), title, label, simulated=simulated, signed=signed), svg=False
     )
@@ -171,14 +181,16 @@ def _draw_map(
         )
 
 
-def _draw_layer(pictures: Pictures, folder: Path, layer: str, settings: Mapping[str, Any]) -> LayerResult | None:
+def _draw_layer(
+    pictures: Pictures, folder: Path, layer: str, settings: Mapping[str, Any], maps: Mapping[str, list[str]]
+) -> LayerResult | None:
     """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
     simulated = bool(settings["simulated"])
     colour = layer_colours(settings["layers"])[layer]
     compared = layer in settings["baselines"] and len(settings["layers"]) > len(settings["baselines"])
     if not compared:
         title = f"{layer}: contribution of each voxel"
-        _draw_map(pictures, folder, f"contribution_{layer}", title, "contribution", simulated=simulated)
+        _draw_map(pictures, folder, maps, f"contribution_{layer}", title, "contribution", simulated=simulated)
     try:
         result = load_result(folder / f"decoded_{layer}.h5")
     except Exception as error:  # as for a figure

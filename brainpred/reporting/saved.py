@@ -1,6 +1,7 @@
 """Read what decode and reconstruct saved, for the page."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "data_uri",
     "read_encoding",
     "read_layers",
+    "read_maps",
     "read_reconstruction",
     "read_settings",
     "read_table",
@@ -37,7 +39,7 @@ MAX_VIDEO_BYTES = 8_000_000
 NEEDED = (
     "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
     "n_candidates", "seed", "device", "features", "roi_sizes", "provenance", "n_permutations", "block_scans",
-    "n_blocks", "delays_scans", "baselines",
+    "n_blocks", "delays_scans", "baselines", "maps",
 )  # fmt: skip
 LAYER_COLUMNS = (
     "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "mean_r_low",
@@ -145,6 +147,16 @@ def read_encoding(folder: Path) -> dict[str, Any] | None:
     columns = (*ENCODING_COLUMNS, *(f"r2_{layer}" for layer in sorted(settings["layers"])))
     table = read_table(folder / "encoding.tsv", columns)
     return {"settings": settings, "bands": sorted(settings["layers"]), "table": table, "rows": table_rows(table)}
+
+
+def read_maps(folder: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """List the files of every map of one number a voxel, those of ``brainpred encode`` too, by the map's name."""
+    path = folder / "encode.json"
+    try:
+        encoded = read_json(path).get("maps", {}) if path.is_file() else {}
+    except DataError:  # what is said of the encoding tells
+        encoded = {}
+    return {**settings["maps"], **encoded}
 
 
 def data_uri(path: Path, kind: str) -> str:

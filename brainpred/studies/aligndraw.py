@@ -283,13 +283,16 @@ def study_composition(weights: Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     -------
     dict of str to DataFrame
         ``composition`` and ``analogies``: means over the networks with 95 % intervals, as
-        :func:`brainpred.probes.composition.summarise` gives them.
+        :func:`brainpred.probes.composition.summarise` gives them; ``networks``: what
+        :func:`brainpred.probes.composition.compositionality` gives for each, with a column ``weights``.
 
     Raises
     ------
     DataError
         If a network has no embedding of the words.
     """
+    import pandas as pd
+
     tables: dict[str, list[pd.DataFrame]] = {"composition": [], "analogies": []}
     for path in weights:
         network, name = load_aligndraw(path)
@@ -299,4 +302,6 @@ def study_composition(weights: Sequence[Path | str]) -> dict[str, pd.DataFrame]:
         tables["composition"].append(compositionality(vectors, vocabulary))
         tables["analogies"].append(analogies(vectors, vocabulary).drop(columns="n_words"))
     keys = {"composition": ("vectors", "compound"), "analogies": ("question", "answer")}
-    return {name: summarise(found, keys[name]) for name, found in tables.items()}
+    summaries = {name: summarise(found, keys[name]) for name, found in tables.items()}
+    each = pd.concat(tables["composition"], keys=[str(path) for path in weights], names=["weights"])
+    return {**summaries, "networks": each.reset_index("weights")}

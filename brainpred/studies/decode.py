@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
@@ -24,40 +25,26 @@ from brainpred.decoding.result import LayerResult, load_result, save_result, sav
 from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError
-from brainpred.features.baselines import BASELINES, baseline_files
-from brainpred.features.extract import FeatureConfig, feature_files
+from brainpred.features.baselines import BASELINES
 from brainpred.features.source import (
-    ClipFeatures,
     FeatureSource,
-    JoinedFeatures,
     check_layers,
-    check_movie_lengths,
-    load_table,
 )
-from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
+from brainpred.models.prednet_weights import read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import check_subject, load_recording
+from brainpred.recordings.readers import check_subject
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import file_fingerprint, fingerprint, output_folder, read_json, write_json
-from brainpred.studies.outputs import write_map, write_table
+from brainpred.storage import fingerprint, output_folder, read_json, write_json
+from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import forget_map, write_map, write_table
 from brainpred.studies.quality import write_quality
-from brainpred.studies.simulate import simulate_subject
 
-__all__ = [
-    "DecodeConfig",
-    "WantedFeatures",
-    "check_network",
-    "decode_subject",
-    "default_folder",
-    "find_features",
-    "find_recording",
-]
+__all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
 
 RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
@@ -96,6 +83,9 @@ class DecodeConfig:
         PredNet, by shipped name or file.
     n_permutations : int
         Permutations of blocks of time that tell what chance gives.
+    dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
+        How scans are cleaned, where it is not as the manifest says; see
+        :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
     """
 
     subject: str
@@ -112,6 +102,10 @@ class DecodeConfig:
     features: str | None = None
     weights: str = "small"
     n_permutations: int = 1000
+    dummy_scans: int | None = None
+    high_pass_s: float | None = None
+    confounds: str | None = None
+    percent_signal_change: bool | None = None
 
 
 def default_folder(dataset: str, subject: str) -> Path:
@@ -164,6 +158,7 @@ def decode_subject(
         raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
     if not config.features:
         check_network(config.weights, config.layers)
+    find_cleaning(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -173,23 +168,25 @@ def _decode_into(
 ) -> list[LayerResult]:
     """Decode, with options that are checked, into a folder that exists."""
     began = time.monotonic()
-    recording = find_recording(config.dataset, config.subject, config.device, data, reporter)
+    cleaning = find_cleaning(config)
+    recording = find_recording(config, data, reporter)
     source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
-    write_quality(folder, recording, reporter)
+    maps = {"tsnr": write_quality(folder, recording, reporter)}
 
     with reporter.task("Cleaning runs", len(recording.runs)) as advance:
         runs = []
-        for run in clean_recording(recording):
+        for run in clean_recording(recording, cleaning):
             runs.append(run)
             advance(1)
-    keys = _layer_keys(config, recording, layers, features_key)
+    _tell_constant_voxels(runs, reporter)
+    keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
     _write_tables(folder, recording, results, chance, source.unit_names)
-    _write_maps(folder, recording, runs, results)
+    maps |= _write_maps(folder, recording, runs, results)
     write_json(
         folder / "decode.json",
         {
@@ -197,13 +194,17 @@ def _decode_into(
             "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels,
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning),
             "runs": [
-                {"name": run.name, "role": run.role, "n_scans": run.n_scans, "stimulus": run.stimulus}
-                for run in recording.runs
+                {
+                    "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
+                    "stimulus": run.run.stimulus, "n_constant_voxels": run.n_constant_voxels,
+                }
+                for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "keys": keys, "simulation": dict(recording.simulation), "features": _describe_features(config),
+            "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
+            "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
             "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
@@ -213,20 +214,14 @@ def _decode_into(
     return results
 
 
-def find_recording(dataset: str, subject: str, device: str, data: Path | str | None, reporter: Reporter) -> Recording:
-    """Read a subject's scans; those of a simulated subject are made first."""
-    if load_manifest(dataset).reader == "simulated":
-        return simulate_subject(subject, data=data, device=device, reporter=reporter)
-    return load_recording(dataset, subject, data)
-
-
-def check_network(weights: str, layers: Sequence[str]) -> None:
-    """Check weights and layers before anything is computed."""
-    read_frame_size(weights)
-    known = [*(f"R{layer}" for layer in range(load_prednet(weights).n_layers)), *BASELINES]
-    unknown = [layer for layer in layers if layer not in known]
-    if unknown:
-        raise ConfigError(f"Unknown layer {', '.join(unknown)}. There are: {', '.join(known)}.")
+def _tell_constant_voxels(runs: Sequence[CleanRun], reporter: Reporter) -> None:
+    """Say where voxels never vary: they are no mistake outside the brain, but they tell nothing."""
+    told = [f"{run.n_constant_voxels} in run {run.run.name}" for run in runs if run.n_constant_voxels]
+    if told:
+        more = f" and {len(told) - 3} more runs" if len(told) > 3 else ""
+        reporter.say(
+            f"Note: voxels that never vary are taken as 0: {', '.join(told[:3])}{more}, of {runs[0].bold.shape[1]}."
+        )
 
 
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:
@@ -238,57 +233,21 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class WantedFeatures(Protocol):
-    """What :func:`find_features` needs to know of a study's settings."""
-
-    @property
-    def features(self) -> str | None:
-        """File of features; None: PredNet's."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Layers wanted; empty: all."""
-
-    @property
-    def weights(self) -> str:
-        """PredNet."""
-
-    @property
-    def device(self) -> str:
-        """Where to compute."""
-
-
-def find_features(config: WantedFeatures, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
-    """Give the features of every run, with a fingerprint of what they come from."""
-    if config.features:
-        return load_table(config.features, recording), file_fingerprint(config.features)
-    check_movie_lengths(recording)
-    clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
-    cache, movies = cache_folder() / "features", list(clips.values())
-    files = feature_files(
-        movies, cache, FeatureConfig(recording.tr_s, weights=config.weights), device=config.device, reporter=reporter
-    )
-    sources, names = [ClipFeatures(dict(zip(clips, files, strict=True)))], [file.path.name for file in files]
-    kinds = [kind for kind in BASELINES if kind in (config.layers or BASELINES)]
-    if kinds:
-        plain = baseline_files(movies, cache, kinds, recording.tr_s, reporter=reporter)
-        sources.append(ClipFeatures(dict(zip(clips, plain, strict=True))))
-    return JoinedFeatures(sources), fingerprint(files=names)
-
-
-def _recording_fingerprint(recording: Recording) -> str:
+def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
     digest = hashlib.sha256()
-    for run in recording.runs:
-        digest.update(f"{run.name} {run.role} {run.stimulus} {run.bold.shape}".encode())
-        digest.update(np.ascontiguousarray(run.bold).data)
+    for run in runs:
+        digest.update(f"{run.run.name} {run.run.role} {run.run.stimulus} {run.bold.shape} {run.fingerprint}".encode())
     digest.update("\n".join(recording.rois.tolist()).encode())
     return digest.hexdigest()[:16]
 
 
-def _layer_keys(config: DecodeConfig, recording: Recording, layers: Sequence[str], features_key: str) -> dict[str, str]:
+def _layer_keys(
+    config: DecodeConfig, recording: Recording, runs: Sequence[CleanRun], layers: Sequence[str], features_key: str
+) -> dict[str, str]:
     """Fingerprint, layer by layer, everything that a result depends on."""
     shared = {
-        "scans": _recording_fingerprint(recording), "tr_s": recording.tr_s, "features": features_key,
+        "scans": _scans_fingerprint(recording, runs), "tr_s": recording.tr_s, "features": features_key,
+        "cleaning": asdict(find_cleaning(config)),
         "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
         "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
         "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
@@ -374,16 +333,21 @@ def _write_tables(
     write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
 
 
-def _write_maps(folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]) -> None:
+def _write_maps(
+    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
+) -> dict[str, list[str]]:
+    """Write maps, and give the names of each one's files."""
+    maps: dict[str, list[str]] = {}
+
+    def write(name: str, values: NDArray[np.floating], what: str) -> None:
+        maps[name] = write_map(folder / name, recording, values, what)
+
     for result in results:
-        layer = result.layer
-        what = f"contribution to decoding {layer}"
-        write_map(folder / f"contribution_{layer}.nii.gz", recording, result.contributions, what)
-        what = f"forward pattern of decoded {layer}"
-        write_map(folder / f"pattern_{layer}.nii.gz", recording, result.pattern, what)
+        write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
+        write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
     variance = voxel_explainable_variance(runs)
-    path = folder / "explainable_variance.nii.gz"
     if variance is None:
-        path.unlink(missing_ok=True)
+        forget_map(folder / "explainable_variance")
     else:
-        write_map(path, recording, variance, "explainable variance of one scan")
+        write("explainable_variance", variance, "explainable variance of one scan")
+    return maps

@@ -20,12 +20,8 @@ from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject
 from brainpred.reporting.page import write_report
 from brainpred.storage import output_folder, write_json
-from brainpred.studies.decode import (
-    check_network,
-    default_folder,
-    find_features,
-    find_recording,
-)
+from brainpred.studies.decode import default_folder
+from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
 from brainpred.studies.outputs import write_map, write_table
 
 __all__ = ["EncodeConfig", "encode_subject"]
@@ -57,6 +53,9 @@ class EncodeConfig:
         PredNet, by shipped name or file.
     n_permutations : int
         Permutations of blocks of time that tell what chance gives.
+    dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
+        How scans are cleaned, where it is not as the manifest says; see
+        :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
     """
 
     subject: str
@@ -70,6 +69,10 @@ class EncodeConfig:
     features: str | None = None
     weights: str = "small"
     n_permutations: int = 10_000
+    dummy_scans: int | None = None
+    high_pass_s: float | None = None
+    confounds: str | None = None
+    percent_signal_change: bool | None = None
 
 
 def encode_subject(
@@ -111,17 +114,19 @@ def encode_subject(
         raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
     if not config.features:
         check_network(config.weights, config.layers)
+    find_cleaning(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _encode_into(folder, config, data, reporter)
 
 
 def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, reporter: Reporter) -> EncodingResult:
     began = time.monotonic()
-    recording = find_recording(config.dataset, config.subject, config.device, data, reporter)
+    cleaning = find_cleaning(config)
+    recording = find_recording(config, data, reporter)
     source, _ = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
-    runs = list(clean_recording(recording))
+    runs = list(clean_recording(recording, cleaning))
 
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
@@ -136,16 +141,19 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
-    maps: Mapping[str, Any] = {"r": result.r, "r2": result.r2} | {
+    values: Mapping[str, Any] = {"r": result.r, "r2": result.r2} | {
         f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)
     }
-    for name, values in maps.items():
-        write_map(folder / f"encoding_{name}.nii.gz", recording, values, f"encoding, {name}")
+    maps = {
+        f"encoding_{name}": write_map(folder / f"encoding_{name}", recording, value, f"encoding, {name}")
+        for name, value in values.items()
+    }
     write_json(
         folder / "encode.json",
         {
             **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
-            "n_voxels": recording.n_voxels, "n_units": {layer: list(source.shapes[layer]) for layer in layers},
+            "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps,
+            "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
             "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),

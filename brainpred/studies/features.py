@@ -9,12 +9,13 @@ from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.store import FeatureFile, read_feature_file
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.fetch import cache_folder
+from brainpred.stimulus import AnyMovie, Movie
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["recording_movies", "write_movie_features"]
 
 
-def recording_movies(subject: str, dataset: str, data: Path | str | None = None) -> tuple[list[Path], float]:
+def recording_movies(subject: str, dataset: str, data: Path | str | None = None) -> tuple[list[AnyMovie], float]:
     """List the movies that a subject saw, and tell at which pace.
 
     Parameters
@@ -26,8 +27,8 @@ def recording_movies(subject: str, dataset: str, data: Path | str | None = None)
 
     Returns
     -------
-    movies : list of Path
-        Movie files.
+    movies : list of Movie or Path
+        The movies.
     tr_s : float
         Repetition time of the scans in seconds.
 
@@ -39,14 +40,14 @@ def recording_movies(subject: str, dataset: str, data: Path | str | None = None)
     from brainpred.recordings.readers import load_recording
 
     recording = load_recording(dataset, subject, data)
-    movies = [Path(movie) for movie in recording.stimuli.values()]
+    movies: list[AnyMovie] = list(recording.stimuli.values())
     if not movies:
         raise ConfigError(f"{recording.label} has no movies. Name one with --movie.")
     return movies, recording.tr_s
 
 
 def write_movie_features(
-    movies: Sequence[Path | str],
+    movies: Sequence[AnyMovie],
     out: Path | str | None = None,
     config: FeatureConfig | None = None,
     *,
@@ -57,8 +58,8 @@ def write_movie_features(
 
     Parameters
     ----------
-    movies : sequence of Path or str
-        Movie files.
+    movies : sequence of Movie, Path or str
+        Movies, or their addresses; see :func:`brainpred.movies.video.probe_video`.
     out : Path or str, optional
         Folder for the files ``<movie>_features.h5``, the working folder by default; or, for a single movie, an
         HDF5 file.
@@ -81,7 +82,7 @@ def write_movie_features(
     """
     out = Path(out) if out else Path()
     is_file = out.suffix.lower() in (".h5", ".hdf5")
-    paths = [out] if is_file else [out / f"{Path(movie).stem}_features.h5" for movie in movies]
+    paths = [out] if is_file else [out / f"{Movie.of(movie).stem}_features.h5" for movie in movies]
     if len(set(paths)) != len(movies):
         raise ConfigError(
             f"{len(movies)} movies cannot be written to {', '.join(map(str, paths))}: name a folder, "

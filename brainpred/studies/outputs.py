@@ -1,8 +1,7 @@
-"""Write what a study found: tables as TSV, one number a voxel as an image."""
+"""Write what a study found: tables as TSV, one number a voxel as a map in the space of the scans."""
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,7 +9,9 @@ from numpy.typing import NDArray
 from brainpred.recordings.recording import Recording
 from brainpred.storage import atomic_path
 
-__all__ = ["write_map", "write_table"]
+__all__ = ["forget_map", "write_map", "write_table"]
+
+MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -19,9 +20,31 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
-def write_map(path: Path, recording: Recording, values: NDArray[np.floating], what: str) -> None:
-    """Write one number a voxel as an image in the space of the scan."""
-    image = recording.to_image(values)
-    image.header["descrip"] = (("simulated: " if recording.simulated else "") + what).encode()[:79]
-    with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+def write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
+    """Write one number a voxel in the space of the scans, in place of an older map; give the names of its files.
+
+    Parameters
+    ----------
+    stem : Path
+        File name without its ending.
+    recording : Recording
+        The scans.
+    values : ndarray (n_voxels,)
+        Numbers.
+    what : str
+        What they are; the image says so, and whether the scans were simulated.
+
+    Returns
+    -------
+    list of str
+        Names of the files; see :meth:`brainpred.recordings.recording.Recording.write_map`.
+    """
+    forget_map(stem)
+    description = f"simulated: {what}" if recording.simulated else what
+    return [path.name for path in recording.write_map(stem, values, description)]
+
+
+def forget_map(stem: Path) -> None:
+    """Remove a map of whatever kind: the scans may have been of another kind before."""
+    for ending in MAP_ENDINGS:
+        stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)

@@ -11,22 +11,28 @@ from numpy.typing import NDArray
 from brainpred.numerics.quality import RunQuality, run_quality
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Recording
+from brainpred.recordings.spaces import Volume
 from brainpred.studies.outputs import write_map, write_table
 
 __all__ = ["voxel_places_mm", "write_quality"]
 
 
-def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILENT) -> None:
-    """Measure the quality of every run as measured, and write ``quality_*.tsv`` and ``tsnr.nii.gz``.
+def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILENT) -> list[str]:
+    """Measure the quality of every run as measured, and write ``quality_*.tsv`` and the map ``tsnr``.
 
     Parameters
     ----------
     folder : Path
         Where to.
     recording : Recording
-        The scans.
+        The scans, without dummy scans; one run at a time is read.
     reporter : Reporter
         Where progress goes.
+
+    Returns
+    -------
+    list of str
+        Names of the map's files.
     """
     data = "simulated" if recording.simulated else "measured"
     places = voxel_places_mm(recording)
@@ -35,7 +41,7 @@ def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILEN
     constant = np.zeros(recording.n_voxels, dtype=bool)
     with reporter.task("Quality of the scans", len(recording.runs)) as advance:
         for run in recording.runs:
-            quality = run_quality(run.bold, places)
+            quality = run_quality(recording.read_run(run), places)
             runs.append({"run": run.name, "data": data, "role": run.role, **_of_run(quality)})
             scans.append(_of_scans(run.name, quality))
             tsnr += quality.tsnr / len(recording.runs)
@@ -51,7 +57,7 @@ def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILEN
     write_table(folder / "quality_runs.tsv", pd.DataFrame(runs))
     write_table(folder / "quality_scans.tsv", pd.concat(scans))
     write_table(folder / "quality_rois.tsv", pd.DataFrame(rois))
-    write_map(folder / "tsnr.nii.gz", recording, tsnr, "temporal signal-to-noise ratio")
+    return write_map(folder / "tsnr", recording, tsnr, "temporal signal-to-noise ratio")
 
 
 def _of_run(quality: RunQuality) -> dict[str, Any]:
@@ -76,9 +82,10 @@ def _of_scans(run: str, quality: RunQuality) -> pd.DataFrame:
 
 
 def voxel_places_mm(recording: Recording) -> NDArray[np.float64] | None:
-    """Give the coordinates of the voxels, (n_voxels, 3), by the affine of the mask; None where there is none."""
-    mask, affine = recording.mask, getattr(recording.mask, "affine", None)
-    if affine is None or len(mask.shape) != 3:
+    """Give the coordinates of the voxels, (n_voxels, 3), by the affine of the mask; None where scans are no volume."""
+    if not isinstance(recording.space, Volume):
         return None
-    places: NDArray[np.float64] = nib.affines.apply_affine(affine, np.argwhere(np.asanyarray(mask.dataobj) > 0))
+    places: NDArray[np.float64] = nib.affines.apply_affine(
+        recording.space.mask.affine, np.argwhere(recording.space.inside)
+    )
     return places

@@ -226,6 +226,7 @@ def reconstruct_subject(
     network = network.to(device)
     numbers = dict(zip(config.layers, layer_numbers(config.layers, network), strict=True))
     recording = load_recording(config.dataset, config.subject, data)
+    recording = recording.without_dummies(settings.get("cleaning", {}).get("dummy_scans", 0))
     size = read_frame_size(settings["features"]["weights"])
     job = _Job(config, folder, network, size, recording, settings["keys"], reporter)
     sets = [(layer,) for layer in config.layers] if config.each else [config.layers]

@@ -1,9 +1,11 @@
-"""Make a simulated subject: synthesise or cut a movie, show it to PredNet, compute the BOLD signal."""
+"""Make a simulated subject, as one file or as BIDS: a movie, shown to PredNet, and the BOLD signal of it."""
 
+import shutil
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,21 @@ import numpy as np
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.models.prednet_weights import weights_fingerprint
+from brainpred.movies.programme import movie_fingerprint
 from brainpred.movies.synthesis import FPS, synthesise_movie
 from brainpred.movies.video import iterate_frames, probe_video, write_video
 from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.bids_example import write_bids
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, simulated
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import cortex, draw_brain, simulate_runs
-from brainpred.storage import file_fingerprint, fingerprint, make_directory
+from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
+from brainpred.storage import fingerprint, make_directory, output_folder
 
-__all__ = ["SimulationConfig", "simulate_subject"]
+__all__ = ["SimulationConfig", "simulate_bids", "simulate_subject"]
 
 MOVIE_SEED = 2011
 BRAIN_SEED = 6  # chosen among three, so that R0 of sim01 is near 0.25: see docs/decisions/0004
@@ -76,7 +82,7 @@ def _synthesise(config: SimulationConfig, folder: Path, reporter: Reporter) -> d
     return paths
 
 
-def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
+def _cut(movie: Movie, config: SimulationConfig, folder: Path, reporter: Reporter) -> dict[str, Path]:
     """Cut a movie into equal clips of whole seconds; the last is the test clip."""
     names = _clip_names(config)
     info = probe_video(movie)
@@ -86,7 +92,7 @@ def _cut(movie: Path, config: SimulationConfig, folder: Path, reporter: Reporter
             f"{movie} lasts {info.duration_s:.1f} s; {len(names)} clips of {SHORTEST_RUN_S} s or more need "
             f"{len(names) * SHORTEST_RUN_S} s. Give a longer movie or fewer runs."
         )
-    key = fingerprint(movie=file_fingerprint(movie), run_s=run_s, n=config.n_train_runs, version=1)
+    key = fingerprint(movie=movie_fingerprint(movie, {}), run_s=run_s, n=config.n_train_runs, version=1)
     paths = {name: folder / f"{name}_{key}.mp4" for name in names}
     if all(path.is_file() for path in paths.values()):
         return paths
@@ -141,7 +147,8 @@ def simulate_subject(
     config : SimulationConfig, optional
         What the subject is like.
     movie : Path or str, optional
-        Movie to show instead of the synthesised one; it is cut into as many clips as there are.
+        Movie to show instead of the synthesised one, or its address (:func:`brainpred.movies.video.probe_video`); it is
+        cut into as many clips as there are.
     data : Path or str, optional
         Folder of data sets; ``$BRAINPRED_DATA`` or the cache by default.
     overwrite : bool
@@ -173,15 +180,15 @@ def simulate_subject(
             f"{SHORTEST_RUN_S} s; received {config}."
         )
     made_with = {"version": VERSION, "weights_sha256": weights_fingerprint(config.weights)}
-    settings = {**asdict(config), "movie": Path(movie).name if movie else None, **made_with}
+    settings = {**asdict(config), "movie": Movie.of(movie).name if movie else None, **made_with}
     if movie:
         probe_video(movie)
-        settings["movie_sha256"] = file_fingerprint(movie)
+        settings["movie_sha256"] = movie_fingerprint(movie, {})
     if simulated.is_written(subject, data) and not overwrite:
         _compare_settings(subject, simulated.read_settings(subject, data), settings, reporter, asked=asked)
         return simulated.read(manifest, subject, data)
     stimuli = make_directory(simulated.subject_folder(subject, data).parent / "stimuli")
-    clips = _cut(Path(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
+    clips = _cut(Movie.of(movie), config, stimuli, reporter) if movie else _synthesise(config, stimuli, reporter)
     files = feature_files(
         list(clips.values()), cache_folder() / "features", FeatureConfig(config.tr_s, weights=config.weights),
         device=device, reporter=reporter,
@@ -204,7 +211,68 @@ def simulate_subject(
             runs.append(Run(name, "test" if clip == "test-01" else "train", bold, clip))
             advance(1)
     recording = Recording(
-        manifest.name, subject, config.tr_s, runs, brain_cortex.mask, brain_cortex.rois, clips, simulated=True
+        manifest.name,
+        subject,
+        config.tr_s,
+        runs,
+        Volume(brain_cortex.mask),
+        brain_cortex.rois,
+        {name: Movie.parse(path) for name, path in clips.items()},
+        simulated=True,
     )
     simulated.write(recording, brain.truth, settings, data)
     return recording
+
+
+def simulate_bids(
+    folder: Path | str,
+    subject: str = "sim01",
+    config: SimulationConfig | None = None,
+    *,
+    movie: Path | str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Write a simulated subject as a BIDS data set with fMRIPrep's files and its movie, to try one's own way with.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder to write into.
+    subject, config, movie
+        As of :func:`simulate_subject`.
+    overwrite : bool
+        Whether to write into a folder that is a data set already.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used, or the folder holds a data set.
+    DataError
+        If the movie is damaged or too short.
+    """
+    folder = Path(folder)
+    if (folder / "dataset_description.json").exists() and not overwrite:
+        raise ConfigError(
+            f"{folder} is a BIDS data set already. Name another folder, or write over it with --overwrite."
+        )
+    with output_folder(folder), TemporaryDirectory(prefix=".part-", dir=folder) as made:
+        recording = simulate_subject(subject, config, movie=movie, data=made, device=device, reporter=reporter)
+        stimuli = make_directory(folder / "stimuli")
+        for name, file in recording.stimuli.items():
+            shutil.move(Movie.of(file).excerpts[0].path, stimuli / f"{name}.mp4")
+        with reporter.task("Writing BIDS", 1) as advance:
+            names = {name: f"{name}.mp4" for name in recording.stimuli}
+            write_bids(recording, names, folder, np.random.default_rng([MOVIE_SEED, *subject.encode()]))
+            advance(1)
+    return folder

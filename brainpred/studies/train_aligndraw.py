@@ -41,6 +41,8 @@ class AlignDRAWTrainingConfig:
         Updates of the weights, rounded up to whole epochs of 200.
     batch_size : int
         Scenes an update.
+    steps : int
+        Steps of a drawing, T.
     entropy_penalty : float
         Weight of the attention's entropy in the loss.
     precision : {"auto", "float32", "bfloat16"}
@@ -54,6 +56,7 @@ class AlignDRAWTrainingConfig:
     recipe: str = "document"
     updates: int = 20_000
     batch_size: int = 100
+    steps: int = 32
     entropy_penalty: float = 0.0
     precision: str = "auto"
     seed: int = 0
@@ -65,7 +68,7 @@ class AlignDRAWTrainingConfig:
         load_grammar(self.study)
         if self.recipe not in RECIPES:
             raise ConfigError(f"Unknown recipe {self.recipe!r}. Choose one of: {', '.join(RECIPES)}.")
-        for name, least in {"updates": 1, "batch_size": 1, "entropy_penalty": 0}.items():
+        for name, least in {"updates": 1, "batch_size": 1, "steps": 1, "entropy_penalty": 0}.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(f"{name} must be {least} or more, received {getattr(self, name)}.")
 
@@ -75,8 +78,8 @@ class AlignDRAWTrainingConfig:
         from brainpred.models.aligndraw import AlignDRAWConfig
 
         if self.study == "A":
-            return AlignDRAWConfig(self.encoder, n_embedding=None, n_attention=512)
-        return AlignDRAWConfig(self.encoder, n_embedding=32, n_attention=256)
+            return AlignDRAWConfig(self.encoder, n_embedding=None, n_attention=512, n_steps=self.steps)
+        return AlignDRAWConfig(self.encoder, n_embedding=32, n_attention=256, n_steps=self.steps)
 
 
 def find_digits(mnist: Path | str | None = None, data: Path | str | None = None) -> DigitImages:

@@ -38,7 +38,7 @@ class Recipe:
     clip_norm : float
         Longest gradient.
     stages : tuple of (float, int)
-        Parts of the training and how many steps T a drawing has in each.
+        Parts of the training and how many steps T a drawing has in each, if the network has as many.
     """
 
     optimizer: str
@@ -182,8 +182,9 @@ class AlignDRAWTraining(lightning.LightningModule):
     def training_step(self, batch: Scenes, batch_index: int) -> Tensor:
         """Give the loss of one batch: the negative evidence lower bound in nats a picture."""
         tokens, pictures = batch
-        n_updates = int(self.trainer.estimated_stepping_batches)
-        drawing = self.network(tokens, pictures, n_steps=self.recipe.n_steps(self.global_step / n_updates))
+        done = self.global_step / int(self.trainer.estimated_stepping_batches)
+        n_steps = min(self.recipe.n_steps(done), self.network.config.n_steps)
+        drawing = self.network(tokens, pictures, n_steps=n_steps)
         nll, kl = (part.mean() for part in self.network.loss(drawing, pictures))
         loss = nll + kl
         if self.entropy_penalty:

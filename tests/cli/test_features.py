@@ -10,6 +10,7 @@ from brainpred.features.extract import FeatureConfig, extract_features
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import save_prednet
 from brainpred.movies.video import write_video
+from tests.movies.files import numbered_frames, write_matlab, write_pictures
 
 FPS = 7
 
@@ -162,4 +163,48 @@ def test_missing_movie_exits_1(run, weights, tmp_path):
     code, text, err = run("features", "--movie", tmp_path / "none.mp4", "--weights", weights, "--out", tmp_path / "out")
     assert (code, text) == (1, "")
     assert "none.mp4 does not exist" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_arrays_and_clip_lists_are_movies(run, weights, tmp_path):
+    frames = numbered_frames(30, 24, 40)
+    write_pictures(tmp_path / "pictures", frames)
+    write_matlab(tmp_path / "Stimuli.mat", st=frames.transpose(1, 2, 3, 0))
+    np.save(tmp_path / "frames.npy", frames)
+    (tmp_path / "events.tsv").write_text("onset\tduration\tfile\n0\t1\tframes.npy@10[0:1]\n1\t2\tframes.npy@10[1:3]\n")
+    movies = [f"{tmp_path / 'pictures'}@10", f"{tmp_path / 'Stimuli.mat'}::st@10", tmp_path / "events.tsv"]
+    code, text, err = run(
+        "features", "--movie", *movies, "--weights", weights, "--out", tmp_path / "out", "--device", "cpu", "--quiet"
+    )
+    assert (code, err) == (0, "")
+    names = ["pictures_features.h5", "Stimuli_st_features.h5", "events_features.h5"]
+    assert [line.rpartition("/")[2] for line in text.splitlines() if line.startswith("Written")] == names
+    values = []
+    for name in names:
+        with h5py.File(tmp_path / "out" / name) as file:
+            assert file.attrs["movie"] in {"pictures", "Stimuli.mat", "events.tsv"}
+            values.append(file["R0"][:])
+    assert values[0].shape[1] == 3
+    assert values[0].std() > 0
+    for others in values[1:]:
+        np.testing.assert_allclose(others, values[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("movie", "why"),
+    [
+        ("frames.npy", "do not state their rate"),
+        ("frames.npy@10[5:9]", "lasts 3.00 s, so nothing is left from 5 s on"),
+        ("overlap.tsv", "Clips overlap"),
+    ],
+)
+def test_movie_that_cannot_be_played_exits_1_and_writes_nothing(run, weights, tmp_path, movie, why):
+    np.save(tmp_path / "frames.npy", numbered_frames(30, 24, 40))
+    (tmp_path / "overlap.tsv").write_text("onset\tduration\tfile\n0\t2\tframes.npy@10\n1\t2\tframes.npy@10\n")
+    code, text, err = run(
+        "features", "--movie", tmp_path / movie, "--weights", weights, "--out", tmp_path / "out", "--device", "cpu"
+    )
+    assert (code, text) == (1, "")
+    assert why in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "out").exists()

@@ -14,6 +14,9 @@ import torch
 from brainpred.cli.main import main
 from brainpred.cli.options import spread_lists
 from brainpred.movies.video import write_video
+from brainpred.recordings.manifest import manifest_names
+
+KNOWN = ", ".join(manifest_names())
 
 
 def one_line_error(captured):
@@ -47,7 +50,7 @@ def test_list_options_take_many_values():
     [
         (["decode", "--subject", "alice"], "sim01"),
         (["decode", "--subject", "sub099", "--dataset", "haxby2001"], "sub001"),
-        (["decode", "--subject", "sim01", "--dataset", "nothing"], "haxby2001, mnist, simulated"),
+        (["decode", "--subject", "sim01", "--dataset", "nothing"], KNOWN),
         (["decode", "--subject", "sim01", "--dataset", "mnist"], "mnist holds pictures and no recordings"),
         (["reconstruct", "--subject", "sim01", "--dataset", "mnist"], "mnist holds pictures and no recordings"),
         (["decode", "--subject", "sim01", "--layers", "R0", "R7"], "R0, R1, R2, R3"),
@@ -61,8 +64,8 @@ def test_list_options_take_many_values():
         (["reconstruct", "--subject", "sim01", "--layers", "E0"], "R0, R1, R2, R3"),
         (["data", "simulate", "--subject", "alice"], "sim01"),
         (["features", "--movie", "MOVIE", "--tr", "0"], "positive"),
-        (["data", "show", "nothing"], "haxby2001, mnist, simulated"),
-        (["data", "fetch", "nothing"], "haxby2001, mnist, simulated"),
+        (["data", "show", "nothing"], KNOWN),
+        (["data", "fetch", "nothing"], KNOWN),
         (["data", "fetch", "haxby2001"], "PyMVPA source distribution"),
         (["data", "fetch", "mnist", "--data", "/nowhere/at/all"], "BRAINPRED_DATA"),
         (["train", "prednet", "--movies", "/nowhere", "--hold-out", "a.mp4"], "/nowhere"),
@@ -211,11 +214,14 @@ def test_data_commands_describe_what_there_is(run):
     assert code == 0
     assert "10.1126/science.1063736" in out
     assert "subjects: sub001\n" in out
+    assert re.search(r"^manifest: .*/data_manifests/haxby2001\.yaml$", out, re.MULTILINE)
+    assert "files:\n  bold: slice/bold.nii.gz\n" in out
+    assert "defects:\n  - One axial slice" in out
     code, out, _ = run("data", "show", "mnist")
     assert code == 0
     assert "10.1109/5.726791" in out
     assert re.search(
-        r"^downloads: file mnist\.npz, url https://\S+/mnist\.npz, sha256 [0-9a-f]{64}$", out, re.MULTILINE
+        r"^downloads:\n  - file: mnist\.npz, url: https://\S+/mnist\.npz, sha256: [0-9a-f]{64}$", out, re.MULTILINE
     )
 
 

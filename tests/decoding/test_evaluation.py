@@ -14,7 +14,9 @@ from brainpred.decoding.evaluation import (
 from brainpred.errors import DataError
 from brainpred.numerics.scores import identification, pattern_similarity
 from brainpred.numerics.timing import zscore_runs
-from brainpred.recordings.recording import Run, clean_run
+from brainpred.recordings.cleaning import clean_run
+from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import NoSpace
 
 N_VOXELS, SHAPE, DELAY, TR_S = 19, (1, 2, 3), 2, 1.0
 ROIS = np.array(["v1"] * 11 + ["lo"] * 8)
@@ -360,11 +362,9 @@ def test_constant_voxel_has_no_explainable_variance(source):
 
 
 def test_recording_is_cleaned_run_by_run(source):
-    class Scans:
-        tr_s = 1.3
-        runs = tuple(run.run for run in training(source))
-
-    cleaned = list(clean_recording(Scans()))
+    runs = tuple(run.run for run in training(source))
+    n_voxels = runs[0].bold.shape[1]
+    cleaned = list(clean_recording(Recording("toy", "s1", 1.3, runs, NoSpace(n_voxels), np.full(n_voxels, "roi"))))
     assert [run.run.name for run in cleaned] == ["c1", "c2", "c3"]
     for run in cleaned:
         np.testing.assert_array_equal(run.bold, clean_run(run.run.bold, 1.3))

@@ -14,6 +14,7 @@ from brainpred.decoding.evaluation import clean_recording, evaluate_layer, split
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import Cortex, SimulatedBrain, simulate_runs
+from brainpred.recordings.spaces import Volume
 
 SHAPES = {"R0": (2, 6, 8), "R1": (3, 5, 6)}
 N_SCANS, N_TRAIN, N_REPEATS, DELAYS_S = 150, 4, 5, (3.0, 4.0, 5.0, 6.0, 7.0)
@@ -90,7 +91,7 @@ def subject():
         Run(f"{number}-{clip}", "test" if clip == "test" else "train", values, clip)
         for number, (clip, values) in enumerate(zip(shown, bold, strict=True))
     ]
-    recording = Recording("simulated", "sim", 1.0, runs, cortex.mask, cortex.rois, simulated=True)
+    recording = Recording("simulated", "sim", 1.0, runs, Volume(cortex.mask), cortex.rois, simulated=True)
     cleaned = list(clean_recording(recording))
     return brain.truth, cleaned, Source(clips)
 

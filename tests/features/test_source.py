@@ -20,6 +20,7 @@ from brainpred.features.source import (
 from brainpred.features.store import write_feature_file
 from brainpred.movies.video import write_video
 from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Volume
 
 LENGTHS = {"one": 5, "two": 3, "three": 7}
 VALUES = np.random.default_rng(0).normal(size=(15, 2)).astype(np.float32)
@@ -33,7 +34,7 @@ def recording(lengths=LENGTHS, stimuli=(), tr_s=2.0):
         for name, n_scans in lengths.items()
     ]
     mask = nib.Nifti1Image(np.ones((1, 5, 1), np.uint8), np.eye(4))
-    return Recording("toy", "s1", tr_s, runs, mask, np.full(5, "roi"), stimuli)
+    return Recording("toy", "s1", tr_s, runs, Volume(mask), np.full(5, "roi"), stimuli)
 
 
 def write_table(path, separator="\t", header=("u1", "u2"), rows=None, runs=None):

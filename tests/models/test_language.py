@@ -120,6 +120,16 @@ def test_number_of_outputs(kind, n_outputs):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
+def test_double_precision_stays_double(kind):
+    assert _encoder(kind).double()(torch.tensor([[4, 2, 1]])).dtype == torch.float64
+
+
+def test_a_batch_without_captions_says_so():
+    with pytest.raises(DataError, match="no captions"):
+        _encoder("forward")(torch.zeros(0, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_forty_tokens_are_read(kind):
     tokens = torch.arange(40)[None] % (N_TOKENS - 1) + 1
     assert torch.isfinite(_encoder(kind)(tokens)).all()

@@ -93,6 +93,21 @@ def test_a_gradient_of_the_input_alone_leaves_nothing_for_the_next():
         torch.testing.assert_close(one, other, **EXACT)
 
 
+def test_a_longer_way_back_leaves_nothing_for_a_shorter_one():
+    torch.manual_seed(3)
+    linear = nn.Linear(5, 5).double()
+    x = torch.randn(7, 5).double().requires_grad_()
+    wanted = torch.autograd.grad(torch.tanh(linear(x)).sum(), [x, *linear.parameters()])
+    shared = SharedLinear(linear, torch.float64)
+    short = torch.tanh(shared(x))
+    long = torch.tanh(shared(torch.tanh(shared(short))))
+    torch.autograd.grad(long.sum(), x, retain_graph=True)  # comes through three steps, and never to the weights
+    found = torch.autograd.grad(short.sum(), [x, *linear.parameters()])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+    assert shared._left == {}
+
+
 @pytest.mark.parametrize("fixed", ["weight", "bias"])
 def test_half_fixed_weights_train_the_other_half(fixed):
     torch.manual_seed(4)

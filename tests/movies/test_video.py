@@ -72,6 +72,29 @@ def test_times_count_from_the_first_frame(tmp_path, container_format):
     np.testing.assert_allclose(times_s, np.arange(13) / 15, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
+def test_avi_is_played_in_the_order_of_presentation(tmp_path, codec):
+    """H.264 in AVI: frames that are shown later are stored earlier, and numbered as they are stored."""
+    frames = moving_waves(31)
+    with av.open(str(tmp_path / "waves.avi"), "w", format="avi") as container:
+        stream = container.add_stream(codec, rate=15)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index, array in enumerate(frames):
+            if index == 20:
+                continue  # a frame that is missing
+            picture = av.VideoFrame.from_ndarray(array, format="rgb24")
+            picture.pts, picture.time_base = index, Fraction(1, 15)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    read, times_s = read_video(tmp_path / "waves.avi")
+    kept = np.delete(np.arange(31), 20)
+    assert np.abs(read.astype(float) - frames[kept]).mean() < 8
+    assert np.abs(read[:-1].astype(float) - frames[kept][1:]).mean() > np.abs(read.astype(float) - frames[kept]).mean()
+    np.testing.assert_allclose(times_s[:10], np.arange(10) / 15, atol=1e-3)
+    assert (np.diff(times_s) > 0).all()
+
+
 def test_header_tells_rate_length_and_size(tmp_path):
     write_video(tmp_path / "waves.mp4", moving_waves(31), fps=12.5)
     info = probe_video(tmp_path / "waves.mp4")
@@ -205,8 +228,8 @@ def test_sound_without_pictures_is_refused(tmp_path):
 
 @pytest.mark.parametrize("read", [read_video, probe_video])
 def test_missing_file_and_folder_are_refused(tmp_path, read):
-    for path in (tmp_path / "absent.mp4", tmp_path):
-        with pytest.raises(DataError, match="does not exist"):
+    for path, why in ((tmp_path / "absent.mp4", "does not exist"), (tmp_path, "holds no pictures")):
+        with pytest.raises(DataError, match=why):
             read(path)
 
 

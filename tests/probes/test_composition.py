@@ -51,6 +51,11 @@ def test_cosine_by_hand():
     row = compositionality(vectors, WORDS).query("vectors == 'raw' and compound == '右上'").iloc[0]
     total = e["右"] + e["上"]
     assert row["cosine"] == pytest.approx(total @ e["右上"] / np.linalg.norm(total) / np.linalg.norm(e["右上"]))
+    wrong = [e[a] + e[b] for a, b in ("左上", "左下", "右下")]
+    cosines = [one @ e["右上"] / np.linalg.norm(one) / np.linalg.norm(e["右上"]) for one in wrong]
+    assert row["wrong_parts"] == pytest.approx(sum(cosines) / 3)
+    assert row["best_wrong"] == pytest.approx(max(cosines))
+    assert row["length"] == pytest.approx(sum(value**2 for value in e["右上"]) ** 0.5)
     mean = np.mean([e[word] for word in ("左", "右", "上", "下", *COMPOUNDS)], axis=0)
     row = compositionality(vectors, WORDS).query("vectors == 'centred' and compound == '右上'").iloc[0]
     total, compound = e["右"] + e["上"] - 2 * mean, e["右上"] - mean

@@ -145,3 +145,18 @@ def test_unusable_requests(network, movie):
     with pytest.raises(ConfigError, match="at least one"):
         layer_numbers([], network)
     assert layer_numbers(["R2", "R0"], network) == [2, 0]
+
+
+def test_generators_that_take_turns_leave_no_mode_behind(network, movie):
+    """As in reconstruction: one ends before the other, and gradients must still be there for the next decoder."""
+    values = {0: np.zeros((1, N_FRAMES, 3, *SIZE), np.float32)}
+
+    def start(n_frames):
+        held = every_frame(n_frames)
+        return generate_pictures(network, lambda scan: {0: values[0][:, scan]}, held, movie[:n_frames], ["closed-loop"])
+
+    one, other = start(2), start(3)
+    for generator in (one, other, one, other, one, other, other):
+        next(generator, None)
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()

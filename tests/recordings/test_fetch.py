@@ -2,10 +2,12 @@
 
 import gc
 import hashlib
+import io
 import re
 import socket
 import stat
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -23,8 +25,16 @@ class _Files(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked.append(self.path)
-        content = CONTENT.get(self.path.strip("/"))
-        if self.path == "/short":  # ends before the end it has promised
+        content = {**CONTENT, **self.server.more}.get(self.path.strip("/"))
+        begins = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if content is not None and begins and self.server.gives_parts:
+            part = content[int(begins[1]) :]
+            self.send_response(206 if part else 416)
+            self.send_header("Content-Length", str(len(part)))
+            self.server.sent.append(len(part))
+            self.end_headers()
+            self.wfile.write(part)
+        elif self.path == "/short":  # ends before the end it has promised
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
@@ -34,8 +44,9 @@ class _Files(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
+            self.server.sent.append(len(content))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[: self.server.breaks_after])
 
     def log_message(self, *arguments):
         pass
@@ -46,7 +57,8 @@ def server(monkeypatch):
     """Serve files on this machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), _Files) as serving:
-        serving.asked = []
+        serving.asked, serving.sent, serving.more, serving.gives_parts = [], [], {}, True
+        serving.breaks_after = None
         serving.address = f"http://127.0.0.1:{serving.server_address[1]}"
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -216,3 +228,90 @@ def test_mnist_names_one_file_where_it_is_looked_for(data, monkeypatch):
     (data / "mnist" / download.file).write_bytes(b"")
     find_digits(data=data)
     assert asked == [None, data / "mnist" / "mnist.npz"]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
+def test_what_has_come_of_a_broken_download_is_kept_under_a_name_that_nothing_reads(server, data, tmp_path):
+    server.breaks_after = 150_000
+    toy = manifest(tmp_path, server.address, ["a.npz"])
+    with pytest.raises(DataError, match="more expected"):
+        fetch_dataset(toy, data)
+    (part,) = (data / "toy").iterdir()
+    assert part.name == ".part-a.npz"
+    n_there = part.stat().st_size
+    assert 0 < n_there <= 150_000
+    server.breaks_after = None
+    fetch_dataset(toy, data)
+    assert {path.name: path.read_bytes() for path in (data / "toy").iterdir()} == {"a.npz": CONTENT["a.npz"]}
+    assert server.sent[1:] == [len(CONTENT["a.npz"]) - n_there]
+    gc.collect()
+
+
+@pytest.mark.parametrize("gives_parts", [True, False])
+def test_broken_download_is_gone_on_with(server, data, tmp_path, gives_parts):
+    server.gives_parts = gives_parts
+    (data / "toy").mkdir()
+    (data / "toy" / ".part-a.npz").write_bytes(CONTENT["a.npz"][:100_000])
+    bars = Bars()
+    toy = manifest(tmp_path, server.address, ["a.npz"])
+    assert list(fetch_dataset(toy, data, bars).values()) == ["downloaded"]
+    assert {path.name: path.read_bytes() for path in (data / "toy").iterdir()} == {"a.npz": CONTENT["a.npz"]}
+    assert server.sent == [len(CONTENT["a.npz"]) - (100_000 if gives_parts else 0)]
+    assert sum(bars.steps[0]) == pytest.approx(100)
+
+
+def test_whole_part_is_taken(server, data, tmp_path):
+    (data / "toy").mkdir()
+    (data / "toy" / ".part-b.txt").write_bytes(CONTENT["b.txt"])
+    fetch_dataset(manifest(tmp_path, server.address, ["b.txt"]), data)
+    assert {path.name: path.read_bytes() for path in (data / "toy").iterdir()} == {"b.txt": CONTENT["b.txt"]}
+    assert server.sent == [0]
+
+
+def test_part_of_another_file_is_thrown_away(server, data, tmp_path):
+    (data / "toy").mkdir()
+    (data / "toy" / ".part-b.txt").write_bytes(b"other")
+    toy = manifest(tmp_path, server.address, ["b.txt"])
+    with pytest.raises(DataError, match="gave another file than expected"):
+        fetch_dataset(toy, data)
+    assert list(data.rglob("*b.txt")) == []
+    assert list(fetch_dataset(toy, data).values()) == ["downloaded"]
+
+
+def pack(**files):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, text in files.items():
+            packed.writestr(name, text)
+    return content.getvalue()
+
+
+def archive_manifest(server, tmp_path, content):
+    server.more["data.zip"] = content
+    return manifest(
+        tmp_path, server.address, ["b.txt"],
+        file="data.zip", url=f"{server.address}/data.zip", sha256=sha256(content), unpack=True,
+    )  # fmt: skip
+
+
+def test_archives_are_unpacked_and_only_what_is_missing_again(server, data, tmp_path):
+    toy = archive_manifest(server, tmp_path, pack(**{"sub-1/bold.nii": "bold", "sub-1/mask.nii": "mask"}))
+    assert list(fetch_dataset(toy, data).values()) == ["downloaded and unpacked"]
+    folder = data / "toy"
+    assert (folder / "sub-1" / "bold.nii").read_text() == "bold"
+    assert sorted(item.name for item in folder.rglob("*")) == ["bold.nii", "data.zip", "mask.nii", "sub-1"]
+    assert list(fetch_dataset(toy, data).values()) == ["already there"]
+    (folder / "sub-1" / "bold.nii").unlink()
+    (folder / "sub-1" / "mask.nii").write_text("my own")
+    fetch_dataset(toy, data)
+    assert (folder / "sub-1" / "bold.nii").read_text() == "bold"
+    assert (folder / "sub-1" / "mask.nii").read_text() == "my own"
+    assert server.asked == ["/data.zip"]
+
+
+def test_archive_that_writes_elsewhere_is_not_unpacked(server, data, tmp_path):
+    toy = archive_manifest(server, tmp_path, pack(**{"fine.txt": "a", "../../outside.txt": "b"}))
+    with pytest.raises(DataError, match=r"data\.zip holds the name '\.\./\.\./outside\.txt', which leads out"):
+        fetch_dataset(toy, data)
+    assert [item.name for item in (data / "toy").iterdir()] == ["data.zip"]
+    assert not (tmp_path / "outside.txt").exists()

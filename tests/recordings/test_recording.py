@@ -1,11 +1,16 @@
 """A recording whose parts do not belong together is refused; values go back to the voxels they came from."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.recordings.recording import Recording, Run, clean_run
+from brainpred.recordings.cleaning import clean_run
+from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[2.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -25,7 +30,9 @@ def draw_run(name, n_scans=7, role="train", n_voxels=N_VOXELS):
 
 def make(runs=None, mask=None, rois=None):
     runs = [draw_run("one"), draw_run("two", 11, "test")] if runs is None else runs
-    return Recording("toy", "s1", 2.0, runs, mask or draw_mask(), np.full(N_VOXELS, "v1") if rois is None else rois)
+    return Recording(
+        "toy", "s1", 2.0, runs, Volume(mask or draw_mask()), np.full(N_VOXELS, "v1") if rois is None else rois
+    )
 
 
 def test_recording_describes_itself():
@@ -38,13 +45,23 @@ def test_recording_describes_itself():
     assert recording.simulated is False
 
 
+def test_recording_knows_repeats_and_onsets():
+    runs = [replace(draw_run(name), stimulus=clip) for name, clip in (("one", "a"), ("two", "b"), ("three", "a"))]
+    stimuli = {"a": Movie.parse("a.mp4").shifted(4.5)}
+    recording = replace(make([*runs, draw_run("rest")]), stimuli=stimuli)
+    assert {clip: [run.name for run in same] for clip, same in recording.repeats.items()} == {"a": ["one", "three"]}
+    assert [recording.onset_s(run) for run in recording.runs] == [4.5, None, 4.5, None]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_broken_voxels_are_refused_with_their_number_and_the_run(value):
     broken = draw_run("two", 11)
     broken.bold[3, 5] = broken.bold[4, 5] = broken.bold[10, 8] = value
     message = r"toy/s1, run two: 2 of 13 voxels hold NaN or infinity \(the first is voxel 5\)"
+    recording = make([draw_run("one"), broken])
+    np.testing.assert_array_equal(recording.read_run(recording.runs[0]), recording.runs[0].bold)
     with pytest.raises(DataError, match=message):
-        make([draw_run("one"), broken])
+        recording.read_run(recording.runs[1])
 
 
 @pytest.mark.parametrize("n_voxels", [12, 14])

@@ -13,6 +13,8 @@ from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.simulated import is_written, read, subject_folder, write
 from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[3.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
@@ -40,10 +42,11 @@ def recording(cache):
             ("rest", "train", 3, None),
         )
     ]
-    stimuli = {name: cache / "simulated" / "stimuli" / f"{name}_key.mp4" for name in ("clip-01", "clip-02", "test-01")}
+    clips = ("clip-01", "clip-02", "test-01")
+    stimuli = {name: Movie.parse(cache / "simulated" / "stimuli" / f"{name}_key.mp4") for name in clips}
     rois = rng.choice(["rest", "early_visual", "lateral"], n_voxels)
     mask = nib.Nifti1Image(inside, AFFINE)
-    return Recording("simulated", "sim07", 1.3, runs, mask, rois, stimuli, simulated=True)
+    return Recording("simulated", "sim07", 1.3, runs, Volume(mask), rois, stimuli, simulated=True)
 
 
 @pytest.fixture
@@ -66,15 +69,15 @@ def test_written_subject_comes_back(recording, truth, cache):
         assert run.bold.dtype == np.float32
         np.testing.assert_array_equal(run.bold, expected.bold)
     np.testing.assert_array_equal(back.rois, recording.rois)
-    np.testing.assert_array_equal(np.asarray(back.mask.dataobj), np.asarray(recording.mask.dataobj))
-    np.testing.assert_array_equal(back.mask.affine, AFFINE)
+    np.testing.assert_array_equal(np.asarray(back.space.mask.dataobj), np.asarray(recording.space.mask.dataobj))
+    np.testing.assert_array_equal(back.space.mask.affine, AFFINE)
 
 
 def test_rois_truth_and_settings_lie_beside(recording, truth):
     folder = write(recording, truth, {"strength": 0.7})
     names = pd.read_csv(folder / "rois.tsv", sep="\t").set_index("index")["name"]
     labels = np.asarray(nib.load(folder / "rois.nii.gz").dataobj)
-    inside = np.asarray(recording.mask.dataobj) > 0
+    inside = np.asarray(recording.space.mask.dataobj) > 0
     assert [names[label] for label in labels[inside]] == recording.rois.tolist()
     assert not labels[~inside].any()
     pd.testing.assert_frame_equal(pd.read_csv(folder / "truth.tsv", sep="\t"), truth, check_dtype=False)
@@ -92,7 +95,7 @@ def test_folder_may_be_named(recording, truth, tmp_path, cache):
     assert folder == tmp_path / "data" / "simulated" / "sim07"
     assert not cache.exists()
     back = read(load_manifest("simulated"), "sim07", tmp_path / "data")
-    assert back.stimuli["clip-01"] == tmp_path / "data" / "simulated" / "stimuli" / "clip-01_key.mp4"
+    assert back.stimuli["clip-01"].excerpts[0].path == tmp_path / "data" / "simulated" / "stimuli" / "clip-01_key.mp4"
 
 
 def test_subject_that_was_not_made_is_refused_with_the_remedy():

@@ -64,7 +64,11 @@ def write_tsv(table, path):
     table.to_csv(path, sep="\t", index=False, na_rep="n/a")
 
 
-def fabricate(folder, results, **changes):
+def map_names(layers):
+    return [f"{what}_{layer}" for layer in layers for what in ("contribution", "pattern")]
+
+
+def fabricate(folder, results, more_maps=(), **changes):
     """Write what `brainpred decode` writes."""
     layers = [result.layer for result in results]
     settings = {
@@ -84,7 +88,8 @@ def fabricate(folder, results, **changes):
             "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
         },
         "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "n_blocks": 5, "baselines": [],
-        "delays_scans": [2, 3], **changes,
+        "delays_scans": [2, 3],
+        "maps": {name: [f"{name}.nii.gz"] for name in [*map_names(layers), *more_maps]}, **changes,
     }  # fmt: skip
     (folder / "decode.json").write_text(json.dumps(settings))
     for result in results:
@@ -120,7 +125,9 @@ def fabricate_quality(folder, settings):
 
 def fabricate_encoding(folder):
     """Write what `brainpred encode` writes."""
-    (folder / "encode.json").write_text(json.dumps({"layers": ["R0", "pixels"]}))
+    (folder / "encode.json").write_text(
+        json.dumps({"layers": ["R0", "pixels"], "maps": {"encoding_r": ["encoding_r.nii.gz"]}})
+    )
     table = {
         "roi": ["V1", "V2"],
         "n_voxels": [7, 8],
@@ -162,7 +169,7 @@ def full(tmp_path_factory):
     """Write a report of everything: explainable variance and reconstruction too."""
     folder = tmp_path_factory.mktemp("full")
     layers = [make_result(), make_result("R1", (5, 3, 5), seed=1), make_result("pixels", (3, 4, 5), seed=2)]
-    fabricate(folder, layers, baselines=["pixels"])
+    fabricate(folder, layers, ("explainable_variance", "tsnr"), baselines=["pixels"])
     fabricate_encoding(folder)
     nib.save(slab_image(), folder / "explainable_variance.nii.gz")
     nib.save(slab_image(), folder / "tsnr.nii.gz")
@@ -349,6 +356,11 @@ def small(tmp_path, monkeypatch):
     return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
 
 
+def change_maps(path, **maps):
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "maps": settings["maps"] | maps}))
+
+
 def cut_short(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -369,6 +381,7 @@ def cut_short(path):
 def test_broken_file_costs_its_own_figures_alone(small, file, lost):
     if file == "explainable_variance.nii.gz":
         nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), np.float32), np.eye(4)), small / file)
+        change_maps(small / "decode.json", explainable_variance=[file])
     elif file.endswith(".tsv"):
         (small / file).write_text("layer\troi\nR0\tV1\n")
     else:
@@ -398,6 +411,22 @@ def test_figure_that_fails_loses_nothing_else(small, monkeypatch):
 def test_missing_file_is_named(small):
     (small / "contribution_R0.nii.gz").unlink()
     assert "contribution_R0.nii.gz" in Page(write_report(small)).text.split("This figure could not be drawn:")[1][:200]
+
+
+def test_maps_that_are_no_volumes_are_named_and_not_drawn(small):
+    fabricate_encoding(small)
+    endings = ("_hemi-L.func.gii", "_hemi-R.func.gii")
+    surfaces = {name: [name + ending for ending in endings]
+                for name in ("contribution_R0", "pattern_R0", "explainable_variance", "tsnr")}  # fmt: skip
+    change_maps(small / "decode.json", **surfaces)
+    change_maps(small / "encode.json", encoding_r=["encoding_r.dscalar.nii"])
+    page = Page(write_report(small))
+    assert not {*surfaces, "encoding_r", "surface_encoding_r"} & set(page.figure_names())
+    assert "These scans are no volume" in page.text
+    for name in surfaces:
+        assert f"{name}_hemi-L.func.gii and {name}_hemi-R.func.gii." in page.text
+    assert "encoding_r.dscalar.nii." in page.text
+    assert "could not be drawn" not in page.text
 
 
 def test_names_cannot_smuggle_in_elements(tmp_path):

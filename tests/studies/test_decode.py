@@ -59,7 +59,7 @@ def test_tables_agree_with_the_predictions_on_disk(decoded):
 
 def test_map_and_roi_table_hold_the_same_contributions(decoded, tiny_data):
     recording = load_recording("simulated", "sim01", tiny_data)
-    inside = np.asanyarray(recording.mask.dataobj) > 0
+    inside = np.asanyarray(recording.space.mask.dataobj) > 0
     table = pd.read_csv(decoded / "roi_contributions.tsv", sep="\t").set_index(["layer", "roi"])
     values = nib.load(decoded / "contribution_R0.nii.gz").get_fdata()[inside]
     for roi in np.unique(recording.rois):

@@ -4,14 +4,17 @@ import os
 from pathlib import Path
 
 import h5py
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from brainpred.models.digit_reader import load_digit_reader
 from brainpred.movies.captions import load_grammar
 from brainpred.movies.scenes import load_digits, paint_scenes
 from brainpred.probes.reading import validity
+from brainpred.recordings.readers import load_recording
 from brainpred.studies.train_prednet import score_prednet
 
 DATA = Path(os.environ.get("BRAINPRED_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -62,6 +65,39 @@ def test_features_of_another_length_are_refused(run, categories, tmp_path, monke
     assert "121" in err
     assert "116" in err
     assert not (tmp_path / "out").exists()
+
+
+@needs_haxby
+def test_twelve_files_of_real_scans_hold_what_the_one_file_does(tmp_path):
+    """The same subject with one NIfTI file a run; and whole, at 25 mm, with regions of interest."""
+    names = [f"task001_run{number:03d}" for number in range(1, 13)]
+    manifest = {
+        "name": "haxby_nifti", "title": "Twelve files", "licence": "MIT", "citation": "Haxby et al. (2001)",
+        "access": "See haxby2001.", "reader": "bids", "folder": str(DATA / "haxby2001"), "subjects": ["sub001"],
+        "tr_s": 2.5,
+        "files": {"bold": "openfmri/{subject}/BOLD/{run}/bold_1slice.nii.gz"}, "mask": "slice/mask.nii.gz",
+        "options": {"check_tr": False}, "runs": [{"name": name, "role": "train"} for name in names],
+    }  # fmt: skip
+    (tmp_path / "haxby.yaml").write_text(yaml.safe_dump(manifest))
+    apart, together = (
+        load_recording(str(tmp_path / "haxby.yaml"), "sub001"),
+        load_recording("haxby2001", "sub001", DATA),
+    )
+    for one, other in zip(apart.runs, together.runs, strict=True):
+        np.testing.assert_array_equal(apart.read_run(one), together.read_run(other))
+    masks = "openfmri/{subject}/masks/25mm"
+    whole = manifest | {
+        "files": {"bold": "openfmri/{subject}/BOLD/{run}/bold_25mm.nii.gz"}, "mask": f"{masks}/brain.nii.gz",
+        "rois": {"ventral": f"{masks}/vt.nii.gz", "occipital": f"{masks}/hoc.nii.gz"},
+    }  # fmt: skip
+    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(whole))
+    recording = load_recording(str(tmp_path / "whole.yaml"), "sub001")
+    for name, file in (("ventral", "vt"), ("occipital", "hoc")):
+        mask = np.asarray(nib.load(DATA / f"haxby2001/openfmri/sub001/masks/25mm/{file}.nii.gz").dataobj) > 0
+        found = np.asarray(recording.to_image(recording.roi_masks[name]).dataobj) > 0
+        np.testing.assert_array_equal(found, mask & recording.space.inside)
+        assert found.any()
+    assert {run.n_scans for run in recording.runs} == {121}
 
 
 @needs_movies

@@ -55,14 +55,19 @@ def test_subject_made_with_other_weights_is_read_with_a_note(tiny_data, monkeypa
     assert "--overwrite" in notes[0]
 
 
-def test_any_movie_can_be_shown(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["own.mp4", "own.npy"])
+def test_any_movie_can_be_shown(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("BRAINPRED_CACHE", str(tmp_path / "cache"))
-    movie = tmp_path / "own.mp4"
-    write_video(movie, synthesise_movie(41, np.random.default_rng(3), fps=10, size=(50, 70)), 10)
+    movie, frames = tmp_path / kind, synthesise_movie(41, np.random.default_rng(3), fps=10, size=(50, 70))
+    if kind == "own.mp4":
+        write_video(movie, frames, 10)
+    else:
+        np.save(movie, np.stack(list(frames)))
+        movie = f"{movie}@10"
     recording = simulate_subject("sim03", TINY, movie=movie, data=tmp_path)
     assert {run.n_scans for run in recording.runs} == {10}
     with_settings = (tmp_path / "simulated" / "sim03" / "recording.h5").read_bytes()
-    assert b"own.mp4" in with_settings
+    assert kind.encode() in with_settings
 
 
 def test_movie_too_short_says_how_long_it_must_be(tmp_path, monkeypatch):

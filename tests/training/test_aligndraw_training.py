@@ -1,6 +1,7 @@
 """Recipes of alignDRAW, the scenes it is trained on, and its loss."""
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from brainpred.training.run import CURVE, fit
 
 A = load_grammar("A")
 DIGITS = load_digits()
-SMALL = AlignDRAWConfig("forward", 3, n_language=4, n_attention=6, n_hidden=7, n_latent=5, n_steps=3, patch=3)
+SMALL = AlignDRAWConfig("forward", 3, n_language=4, n_attention=6, n_hidden=7, n_latent=5, n_steps=9, patch=3)
 
 
 def test_stages_follow_their_shares():
@@ -127,8 +128,10 @@ def test_rates_reach_the_optimizer(monkeypatch):
 
 
 @pytest.mark.parametrize(("done", "n_steps"), [(0, 8), (0.54, 8), (0.56, 16), (0.79, 16), (0.81, 32), (1, 32)])
-def test_training_draws_as_many_steps_as_its_stage_and_validation_its_own(monkeypatch, done, n_steps):
+@pytest.mark.parametrize("most", [32, 11])
+def test_training_draws_as_many_steps_as_its_stage_if_the_network_has_them(monkeypatch, done, n_steps, most):
     training, batch = _training(monkeypatch, RECIPES["fast"], done=done), _batch()
+    training.network = AlignDRAW(len(A.vocabulary), replace(SMALL, n_steps=most))
     forward, taken = AlignDRAW.forward, []
 
     def noted(self, *arguments, **options):
@@ -139,7 +142,7 @@ def test_training_draws_as_many_steps_as_its_stage_and_validation_its_own(monkey
     monkeypatch.setattr(AlignDRAW, "forward", noted)
     training.training_step(batch, 0)
     training.validation_step(batch, 0)
-    assert taken == [n_steps, SMALL.n_steps]
+    assert taken == [min(n_steps, most), most]
 
 
 def _batch(n=5):

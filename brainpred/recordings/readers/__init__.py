@@ -1,6 +1,7 @@
 """Readers: one module a layout, each with ``read(manifest, subject, data) -> Recording``."""
 
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from brainpred.recordings.recording import Recording
 
 __all__ = ["READERS", "check_subject", "load_recording"]
 
-READERS = ("simulated", "attributes")
+READERS = ("simulated", "attributes", "bids", "vim2", "shortclips", "algonauts", "bdata", "arrays")
 
 
 def check_subject(manifest: Manifest, subject: str) -> None:
@@ -64,4 +65,4 @@ def load_recording(dataset: str, subject: str, data: Path | str | None = None) -
     if manifest.reader not in READERS:
         raise ManifestError(f"{manifest.name}: no reader {manifest.reader!r}. There are: {', '.join(READERS)}.")
     recording: Recording = import_module(f"{__name__}.{manifest.reader}").read(manifest, subject, data)
-    return recording
+    return replace(recording, simulated=True) if manifest.simulated else recording

@@ -1,17 +1,18 @@
 """Read a 4-D NIfTI image whose scans a text file labels with condition and run (PyMVPA's layout)."""
 
-import gzip
-import zlib
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import dataset_files
 from brainpred.recordings.manifest import Manifest
-from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.selection import roi_labels
+from brainpred.recordings.spaces import Volume
+from brainpred.recordings.volumes import check_grid, open_image, read_volume, read_volumes, reading
 
 __all__ = ["read"]
 
@@ -39,42 +40,28 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         If a file is damaged, or image, mask and attributes do not belong together.
     """
     paths = dataset_files(manifest, subject, data)
-    try:
-        for name in ("bold", "mask"):
-            _check_gzip(paths[name])
-        image, mask = nib.load(paths["bold"]), nib.load(paths["mask"])
-        volume = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-        inside = np.asanyarray(mask.dataobj) > 0  # type: ignore[attr-defined]
+    label, again = f"{manifest.name}/{subject}", f"Get it again: {manifest.access}"
+    image = open_image(paths["bold"], label, again)
+    mask, values = read_volume(paths["mask"], label, again)
+    inside = values > 0
+    with reading(paths["attributes"], label, again):
         runs_of_scans = _read_attributes(paths["attributes"])
-    except (OSError, EOFError, ValueError, IndexError, zlib.error, ImageFileError) as error:
+    if len(image.shape) != 4:
+        raise DataError(f"{label}: {paths['bold'].name} must hold scans in a fourth dimension, found {image.shape}.")
+    check_grid(label, paths["mask"], mask, paths["bold"], image)
+    if image.shape[3] != len(runs_of_scans):
         raise DataError(
-            f"{manifest.name}/{subject}: cannot read its files ({error}). Get them again: {manifest.access}"
-        ) from error
-    if volume.ndim != 4 or volume.shape[:3] != inside.shape:
-        raise DataError(
-            f"{manifest.name}/{subject}: the mask's grid is {inside.shape}, the scan's {volume.shape[:3]}. "
-            "Use the mask that belongs to this scan."
+            f"{label}: {paths['attributes'].name} labels {len(runs_of_scans)} scans, but the image "
+            f"has {image.shape[3]}."
         )
-    if volume.shape[3] != len(runs_of_scans):
-        raise DataError(
-            f"{manifest.name}/{subject}: {paths['attributes'].name} labels {len(runs_of_scans)} scans, "
-            f"but the image has {volume.shape[3]}."
-        )
-    bold = volume[inside].T.astype(np.float32)  # (n_scans, n_voxels)
-    runs = [
-        Run(f"run-{int(number) + 1:02d}", "train", bold[runs_of_scans == number])
-        for number in dict.fromkeys(runs_of_scans.tolist())
-    ]
-    binary = nib.Nifti1Image(inside.astype(np.uint8), image.affine)  # type: ignore[attr-defined]
-    return Recording(manifest.name, subject, manifest.tr_s, runs, binary, np.full(int(inside.sum()), "mask"))
-
-
-def _check_gzip(path: Path) -> None:
-    """Read a compressed file to its end, where its checksum is: nibabel stops before."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            while stream.read(1 << 24):
-                pass
+    runs = []
+    for number in dict.fromkeys(runs_of_scans.tolist()):
+        name, scans = f"run-{int(number) + 1:02d}", np.flatnonzero(runs_of_scans == number)
+        read_scans = partial(read_volumes, paths["bold"], inside, scans, f"{label}, run {name}", again)
+        bold = LazyScans((len(scans), int(inside.sum())), read_scans)
+        runs.append(Run(name, "train", bold, file=paths["bold"].name))
+    space = Volume(nib.Nifti1Image(inside.astype(np.uint8), image.affine))
+    return Recording(manifest.name, subject, manifest.tr_s, runs, space, roi_labels({}, space.n_voxels))
 
 
 def _read_attributes(path: Path) -> np.ndarray:

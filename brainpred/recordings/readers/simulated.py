@@ -10,11 +10,15 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import data_folder
+from brainpred.recordings.hdf5 import open_hdf5
 from brainpred.recordings.manifest import Manifest
-from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.recording import LazyScans, Recording, Run
+from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 from brainpred.storage import atomic_path, make_directory
 
 __all__ = ["is_written", "read", "read_settings", "subject_folder", "write"]
@@ -87,7 +91,8 @@ def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], d
     folder = make_directory(subject_folder(recording.subject, data))
     names = list(dict.fromkeys(recording.rois.tolist()))
     labels = recording.to_image([names.index(roi) + 1 for roi in recording.rois])
-    for name, image in (("mask.nii.gz", recording.mask), ("rois.nii.gz", labels)):
+    mask = recording.space.mask  # type: ignore[attr-defined]
+    for name, image in (("mask.nii.gz", mask), ("rois.nii.gz", labels)):
         with atomic_path(folder / name) as temporary:
             nib.save(image, temporary)
     for name, table in (
@@ -104,12 +109,12 @@ def write(recording: Recording, truth: pd.DataFrame, settings: dict[str, Any], d
             simulated=True,
             settings=json.dumps(settings),
             # Stimuli lie beside the subjects, since all subjects watch the same movie.
-            stimuli=json.dumps({name: path.name for name, path in recording.stimuli.items()}),
+            stimuli=json.dumps({name: movie.name for name, movie in recording.stimuli.items()}),
             run_order=json.dumps([run.name for run in recording.runs]),
         )
         file["rois"] = np.array(recording.rois, dtype="S")
         for run in recording.runs:
-            data_set = file.create_dataset(f"runs/{run.name}", data=run.bold, dtype=np.float32)
+            data_set = file.create_dataset(f"runs/{run.name}", data=np.asarray(run.bold), dtype=np.float32)
             data_set.attrs.update(role=run.role, stimulus=run.stimulus or "")
     return folder
 
@@ -149,7 +154,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
                 Run(
                     name,
                     str(file[f"runs/{name}"].attrs["role"]),
-                    file[f"runs/{name}"][:],
+                    _lazily(
+                        folder / "recording.h5", name, file[f"runs/{name}"].shape, f"{manifest.name}/{subject}", remedy
+                    ),
                     str(file[f"runs/{name}"].attrs["stimulus"]) or None,
                 )
                 for name in json.loads(attributes["run_order"])
@@ -159,15 +166,23 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         tr_s = float(attributes["tr_s"])
     except (OSError, EOFError, KeyError, ValueError, zlib.error, ImageFileError) as error:
         raise DataError(f"{manifest.name}/{subject}: damaged files in {folder} ({error}). {remedy}") from error
-    stimuli = {name: folder.parent / "stimuli" / file for name, file in movies.items()}
+    stimuli = {name: Movie.parse(folder.parent / "stimuli" / file) for name, file in movies.items()}
     return Recording(
         manifest.name,
         subject,
         tr_s,
         runs,
-        mask,
+        Volume(mask),
         rois,
         stimuli,
         simulated=True,
         simulation=read_settings(subject, data),  # type: ignore[arg-type]
     )
+
+
+def _lazily(path: Path, name: str, shape: tuple[int, int], label: str, remedy: str) -> LazyScans:
+    def read_scans() -> NDArray[np.float32]:
+        with open_hdf5(path, f"{label}, run {name}", remedy) as file:
+            return np.asarray(file[f"runs/{name}"][:], dtype=np.float32)
+
+    return LazyScans(shape, read_scans)

@@ -1,0 +1,529 @@
+r"""The latent bridge: generate one kind of data from another through two models that were trained apart.
+
+Two models with latents, :math:`p(x|z_x)\,p(z_x)` and :math:`p(y|z_y)\,p(z_y)`, are joined by what N pairs (x, y) tell
+about :math:`z_y` given :math:`z_x` (document 002). Both directions are the same code: exchange source and target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from brainpred.errors import ConfigError, DataError
+from brainpred.models.conditionals import DIVERGENCES, Latents, fit_linear, fit_network
+from brainpred.models.guided import Evidence, NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
+from brainpred.models.joint_mixture import PRIOR_PAIRS, JointMixture, fit_joint_mixture
+from brainpred.models.likelihood import (
+    LatentModel,
+    LikelihoodEstimate,
+    conditional_log_likelihood,
+    grid_log_likelihood,
+    importance_log_likelihood,
+    normal_parameters,
+)
+from brainpred.progress import SILENT, Reporter
+
+__all__ = ["BASES", "ESTIMATORS", "FAMILIES", "BridgeState", "LatentBridge", "latent_features"]
+
+FAMILIES = ("joint", "gaussian", "mixture", "linear")
+BASES = ("conditional", "standard", "pairs")
+ESTIMATORS = ("importance", "conditional", "grid")
+FEWEST_PAIRS = 8
+N_SOURCE = 16  # draws of the source's latents that a density is averaged over
+N_NORMALISER = 2048  # draws that the guided density is normalised by
+LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
+AT_ONCE = 20_000  # latents whose evidence is computed in one go
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Hold what a bridge is and how it is fitted."""
+
+    family: str
+    divergence: str
+    base: str
+    guidance: float
+    guide: str
+    n_components: int
+    updates: int
+    seed: int
+
+
+class BridgeState(NamedTuple):
+    """Hold what a bridge has learned: the two conditionals, where there are such, and the prior of its draws."""
+
+    forward: nn.Module | None
+    backward: nn.Module | None
+    prior: tuple[Tensor, Tensor]
+
+
+class LatentBridge:
+    r"""Learn :math:`q(z_y|z_x)` from pairs and generate y from x.
+
+    Latents are drawn from
+
+    .. math:: p(z_y|x) \propto b(z_y|x)\; q(x|z_y)^{\gamma},
+
+    where b is the ``base`` and :math:`\gamma` the ``guidance``. :math:`q(x|z_y)` is what the opposite conditional says
+    of the source, :math:`\int \frac{p(z_x|x)}{p(z_x)}\, q(z_x|z_y)\, dz_x`, in closed form for normal posteriors.
+
+    ============================  ==================================================================================
+    base, guidance                what is drawn from
+    ============================  ==================================================================================
+    ``"conditional"``, 0          :math:`q(z_y|z_x)` itself, as in document 002
+    ``"conditional"``, above 0    the same, pushed to what names its source beyond doubt
+    ``"standard"``, 1             Bayes' rule with the target model's own prior N(0, I)
+    ``"pairs"``, 1                Bayes' rule with a prior that the pairs' latents are normal around
+    ============================  ==================================================================================
+
+    Parameters
+    ----------
+    source, target : LatentModel
+        Models of x and of y: anything with ``posterior(x)`` and ``likelihood(z)``, and the prior N(0, I); see
+        :class:`brainpred.models.likelihood.LatentModel`.
+    family : {"joint", "gaussian", "mixture", "linear"}
+        What the conditional is made of: a mixture of normal distributions over both latents; a network that gives one
+        normal distribution (document 002) or a mixture; a normal distribution around a linear function of what the
+        latents given generate.
+    divergence : {"forward", "reverse"}
+        What a network minimises, KL[posterior || q] or KL[q || posterior] (document 002). The other families know the
+        forward one.
+    base : {"conditional", "standard", "pairs"}
+        Where draws begin.
+    guidance : float
+        Weight of the opposite conditional, 0 or more.
+    guide : {"joint", "gaussian", "mixture", "linear"} or None
+        Family of the opposite conditional; None: that of ``family``. Another one errs otherwise than the conditional
+        that it corrects.
+    n_components : int
+        Of the family ``"mixture"``; the joint mixture chooses its own number.
+    updates : int
+        Updates of a network.
+    seed : int
+        Seed of all that is random in the fit.
+
+    Attributes
+    ----------
+    curve_ : list of float
+        Value of the objective at each update of the network that gives :math:`q(z_y|z_x)`; empty for other families.
+    chosen_ : dict
+        What cross-validation chose for the joint mixture.
+
+    References
+    ----------
+    Document 002: S. Imakiire, M. Ochi, J. Mori, I. Sakata, "Bi-directional multimodal generation via estimating
+    conditional distribution of latent variables obtained from pre-trained generative models", equations 1 to 4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from brainpred.models.ppca import ProbabilisticPCA
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> z = torch.randn(60, 2, generator=generator)
+    >>> x, y = (z @ torch.randn(2, n, generator=generator) for n in (7, 5))
+    >>> x, y = (data + 0.1 * torch.randn(data.shape, generator=generator) for data in (x, y))
+    >>> models = [ProbabilisticPCA(2).fit(data[:40]) for data in (x, y)]
+    >>> bridge = LatentBridge(*models).fit((x[:40], y[:40]))
+    >>> bool((bridge.predict(x[40:]) - y[40:]).square().mean() < 0.1 * y.var())
+    True
+    """
+
+    def __init__(
+        self,
+        source: LatentModel,
+        target: LatentModel,
+        *,
+        family: str = "joint",
+        divergence: str = "forward",
+        base: str = "conditional",
+        guidance: float = 0.0,
+        guide: str | None = None,
+        n_components: int = 10,
+        updates: int = 1500,
+        seed: int = 0,
+    ):
+        chosen = {"family": family, "guide": guide or family, "divergence": divergence, "base": base}
+        allowed = {"family": FAMILIES, "guide": FAMILIES, "divergence": DIVERGENCES, "base": BASES}
+        for what, value in chosen.items():
+            if value not in allowed[what]:
+                raise ConfigError(f"Unknown {what} {value!r} of a bridge. Choose one of: {', '.join(allowed[what])}.")
+        if divergence == "reverse" and family not in ("gaussian", "mixture"):
+            raise ConfigError(f"The family {family!r} is fitted by the forward divergence; reverse is for networks.")
+        if not guidance >= 0 or (guidance == 0 and base != "conditional"):
+            raise ConfigError(
+                f"guidance must be above 0 where the base is {base!r}, and never below it; received {guidance}."
+            )
+        if n_components < 1 or updates < 1:
+            raise ConfigError(f"n_components and updates must be 1 or more, received {n_components} and {updates}.")
+        self.source, self.target = source, target
+        self.settings = _Settings(
+            family, divergence, base, float(guidance), guide or family, n_components, updates, seed
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(self, pairs: tuple[Tensor, Tensor], reporter: Reporter = SILENT) -> LatentBridge:
+        """Learn from pairs.
+
+        Parameters
+        ----------
+        pairs : (Tensor (n_pairs, ...), Tensor (n_pairs, ...))
+            Data of the source and of the target, row by row belonging together.
+        reporter : Reporter
+            Where progress goes.
+
+        Returns
+        -------
+        LatentBridge
+            This one.
+
+        Raises
+        ------
+        DataError
+            If the two have other lengths, are too few, hold values that are not finite, or their latents cannot be
+            used.
+        """
+        source, target = self._latents_of_pairs(pairs)
+        settings = self.settings
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.curve_: list[float] = []
+        self.chosen_: dict[str, Any] = {}
+        self._forward: nn.Module | None = None
+        self._backward: nn.Module | None = None
+        if settings.base == "conditional":
+            self._forward = self._fit_one(settings.family, source, target, self.source, generator, reporter)
+        if settings.guidance > 0 and settings.guide == "joint" and isinstance(self._forward, JointMixture):
+            self._backward = self._forward.swapped()
+        elif settings.guidance > 0:
+            self._backward = self._fit_one(settings.guide, target, source, self.target, generator, reporter)
+        size = target[0].shape[1]
+        standard = (torch.zeros(size), torch.eye(size))
+        self._prior = _normal_of_pairs(target) if settings.base == "pairs" else standard
+        return self
+
+    def _fit_one(
+        self,
+        family: str,
+        given: Latents,
+        wanted: Latents,
+        model: LatentModel,
+        generator: torch.Generator,
+        reporter: Reporter,
+    ) -> nn.Module:
+        """Fit the conditional of one direction; ``model`` is that of the latents given."""
+        settings = self.settings
+        if family == "linear":
+            return fit_linear(given, wanted, latent_features(model), generator)
+        if family == "joint":
+            with reporter.task("Bridge", 100) as advance:
+                mixture, self.chosen_ = fit_joint_mixture(given, wanted, seed=settings.seed, advance=advance)
+            return mixture
+        with reporter.task("Bridge", settings.updates) as advance:
+            network, curve = fit_network(
+                given, wanted, n_components=settings.n_components if family == "mixture" else 1,
+                divergence=settings.divergence, updates=settings.updates, generator=generator, advance=advance,
+            )  # fmt: skip
+        self.curve_ = self.curve_ or curve
+        return network
+
+    def _latents_of_pairs(self, pairs: tuple[Tensor, Tensor]) -> tuple[Latents, Latents]:
+        """Check pairs and infer their latents."""
+        x, y = pairs
+        if len(x) != len(y):
+            raise DataError(f"A bridge learns from pairs: received {len(x)} of the source and {len(y)} of the target.")
+        if len(x) < FEWEST_PAIRS:
+            raise DataError(f"A bridge needs {FEWEST_PAIRS} pairs or more, received {len(x)}.")
+        latents = []
+        for name, model, data in (("source", self.source, x), ("target", self.target, y)):
+            mean, spread = self._infer(name, model, data)
+            with torch.inference_mode():
+                made = model.likelihood(mean[:1])
+            if isinstance(made, Categorical) and len(x) < made.probs.shape[-1]:
+                raise DataError(
+                    f"The {name} has {made.probs.shape[-1]} categories: {len(x)} pairs cannot show them all. "
+                    "Give more pairs."
+                )
+            latents.append((mean, spread))
+        return latents[0], latents[1]
+
+    def _infer(self, name: str, model: LatentModel, data: Tensor) -> Latents:
+        """Give mean and spread of the posteriors of data, which must be finite and fit the model."""
+        if data.is_floating_point() and not bool(torch.isfinite(data).all()):
+            raise DataError(
+                f"Data of the {name} hold {int((~torch.isfinite(data)).sum())} values that are not finite. Leave those "
+                "samples out, or repair them."
+            )
+        try:
+            with torch.no_grad():
+                mean, spread = normal_parameters(model.posterior(data))
+        except (RuntimeError, IndexError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise DataError(f"The {name}: {error}") from error
+            raise DataError(
+                f"The {name}'s model cannot infer latents from data of shape {tuple(data.shape)} ({error}). Give "
+                "data as the model was trained on."
+            ) from error
+        return mean.float(), spread.float()
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: Path | str) -> None:
+        """Write what was learned as safetensors; source and target are not part of it."""
+        from brainpred.models.bridge_files import save_bridge
+
+        save_bridge(self, path)
+
+    @classmethod
+    def load(cls, path: Path | str, source: LatentModel, target: LatentModel) -> LatentBridge:
+        """Load what :meth:`save` wrote; see :func:`brainpred.models.bridge_files.load_bridge`."""
+        from brainpred.models.bridge_files import load_bridge
+
+        return load_bridge(path, source, target)
+
+    def fitted_state(self) -> BridgeState:
+        """Give what was learned, or raise :class:`ConfigError` if nothing was."""
+        if not hasattr(self, "_prior"):
+            raise ConfigError("This bridge is not fitted yet: call fit(pairs) first.")
+        return BridgeState(self._forward, self._backward, self._prior)
+
+    def take(
+        self,
+        forward: nn.Module | None,
+        backward: nn.Module | None,
+        prior: tuple[Tensor, Tensor],
+        chosen: dict[str, Any],
+    ) -> LatentBridge:
+        """Take over what was learned before."""
+        self._forward, self._backward, self._prior = forward, backward, prior
+        self.curve_, self.chosen_ = [], dict(chosen)
+        return self
+
+    # ------------------------------------------------------------------ latents of the target
+
+    def _conditional(self, name: str) -> Any:
+        """Give a fitted conditional."""
+        if getattr(self, name, None) is None:
+            raise ConfigError("This bridge is not fitted yet: call fit(pairs) first.")
+        return getattr(self, name)
+
+    def _base(self, latents: Latents, n: int, generator: torch.Generator) -> NormalMixture:
+        """Give the mixture that draws begin with, for each sample whose source latents are known as posteriors."""
+        if self.settings.base != "conditional":
+            self._conditional("_backward")
+            return NormalMixture(torch.zeros(1, 1), self._prior[0][None, None], self._prior[1][None])
+        forward, (mean, spread) = self._conditional("_forward"), latents
+        draws = mean + spread * torch.randn((n, *mean.shape), generator=generator)
+        return join_mixtures([NormalMixture.of(forward.given(z)) for z in draws])
+
+    def _evidence(self, latents: Latents) -> Evidence:
+        """Give the function from target latents (m, d) and samples (m,) to the weighted log evidence (m,)."""
+        mean, spread = latents
+        precision = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what the data add to the prior
+        point, variance = mean * spread**-2 / precision, 1 / precision
+        backward, guidance = self._conditional("_backward"), self.settings.guidance
+
+        def evidence(z: Tensor, rows: Tensor) -> Tensor:
+            parts = [
+                blurred_log_density(backward.given(part), point[which], variance[which])
+                for part, which in zip(z.split(AT_ONCE), rows.split(AT_ONCE), strict=True)
+            ]
+            return guidance * torch.cat(parts)
+
+        return evidence
+
+    def draw_latents(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw latents of the target.
+
+        Parameters
+        ----------
+        x : Tensor (n_samples, ...)
+            Data of the source.
+        n : int
+            Draws for each.
+        generator : Generator, optional
+            Where they come from; seeded with the bridge's seed by default.
+
+        Returns
+        -------
+        Tensor of float32 (n, n_samples, n_latent)
+            Latents.
+        """
+        generator = generator or torch.Generator().manual_seed(self.settings.seed)
+        with torch.no_grad():
+            latents = self._infer("source", self.source, x)
+            base = self._base(latents, min(n, N_SOURCE) if self.settings.guidance else n, generator)
+            if self.settings.guidance == 0:
+                return base.unfold(*_one_a_part(base, n, len(x), generator)).reshape(n, len(x), -1)
+            return draw_guided(base, self._evidence(latents), n, len(x), generator)
+
+    def sample(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Generate data of the target.
+
+        Parameters
+        ----------
+        x : Tensor (n_samples, ...)
+            Data of the source.
+        n : int
+            How many for each.
+        generator : Generator, optional
+            Where the draws come from; seeded with the bridge's seed by default.
+
+        Returns
+        -------
+        Tensor (n, n_samples, ...)
+            What the latents drawn generate: the mean of the likelihood (grey pictures), or the likeliest category.
+        """
+        return self._decode(self.draw_latents(x, n, generator))
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Generate the one datum that is most probable: what the densest latents generate.
+
+        Parameters
+        ----------
+        x : Tensor (n_samples, ...)
+            Data of the source.
+
+        Returns
+        -------
+        Tensor (n_samples, ...)
+            As :meth:`sample`.
+        """
+        return self._decode(self.predict_latents(x))
+
+    def predict_latents(self, x: Tensor) -> Tensor:
+        """Find the densest latents of the target for each datum of the source: (n_samples, n_latent)."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        with torch.no_grad():
+            mean, spread = self._infer("source", self.source, x)
+            base = self._base((mean, torch.zeros_like(spread)), 1, generator)
+            if self.settings.guidance == 0:
+                return base.means[torch.arange(len(x)), base.logits.argmax(dim=1)]
+            return find_mode(base, self._evidence((mean, spread)), len(x), generator)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        """Give what latents stand for."""
+        with torch.no_grad():
+            made = self.target.likelihood(z)
+            return made.probs.argmax(dim=-1) if isinstance(made, Categorical) else made.mean
+
+    # ------------------------------------------------------------------ likelihoods
+
+    def log_density(self, x: Tensor, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+        r"""Give the log density of the target's latents given the source, :math:`\log p(z_y|x)`.
+
+        Parameters
+        ----------
+        x : Tensor (n_samples, ...)
+            Data of the source.
+        generator : Generator, optional
+            Where the draws come from that the source's latents and the normaliser are averaged over.
+
+        Returns
+        -------
+        callable
+            Latents (k, n_samples, n_latent) to Tensor (k, n_samples).
+        """
+        generator = generator or torch.Generator().manual_seed(self.settings.seed)
+        with torch.no_grad():
+            latents = self._infer("source", self.source, x)
+            base = self._base(latents, N_SOURCE, generator)
+            if self.settings.guidance == 0:
+                return base.log_prob
+            evidence = self._evidence(latents)
+            noise, chosen, rows = base.draw(N_NORMALISER, len(x), generator)
+            weights = evidence(base.unfold(noise, chosen, rows), rows).reshape(N_NORMALISER, len(x))
+            normaliser = weights.logsumexp(dim=0) - math.log(N_NORMALISER)
+
+        def density(z: Tensor) -> Tensor:
+            rows = torch.arange(len(x)).repeat(len(z))
+            return base.log_prob(z) + evidence(z.flatten(0, 1), rows).reshape(len(z), len(x)) - normaliser
+
+        return density
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: str = "importance",
+        n_draws: int = 500,
+        generator: torch.Generator | None = None,
+    ) -> LikelihoodEstimate:
+        r"""Estimate :math:`\log p(y|x)`, for pairs that the bridge was not fitted to.
+
+        Parameters
+        ----------
+        x, y : Tensor (n_samples, ...)
+            Data of the source and of the target.
+        estimator : {"importance", "conditional", "grid"}
+            Importance sampling around the posterior of y; document 002's mean over draws given x; quadrature, where the
+            target has two latents at the most.
+        n_draws : int
+            Draws for each sample.
+        generator : Generator, optional
+            Where the draws come from; seeded with the bridge's seed by default.
+
+        Returns
+        -------
+        LikelihoodEstimate
+            Nats, with error and effective number of draws for each sample.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such estimator, or it does not serve for this target.
+        DataError
+            If the two have other lengths, or cannot be used.
+        """
+        if estimator not in ESTIMATORS:
+            raise ConfigError(f"Unknown estimator {estimator!r}. Choose one of: {', '.join(ESTIMATORS)}.")
+        if len(x) != len(y):
+            raise DataError(f"Every x needs its y: received {len(x)} of the source and {len(y)} of the target.")
+        generator = generator or torch.Generator().manual_seed(self.settings.seed)
+        self._infer("target", self.target, y)
+        with torch.no_grad():
+            if estimator == "conditional":
+                return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
+            density = self.log_density(x)  # the same for all estimators
+            if estimator == "grid":
+                return grid_log_likelihood(self.target, y, density)
+            return importance_log_likelihood(self.target, y, density, n_draws, generator)
+
+
+def _one_a_part(
+    base: NormalMixture, n: int, n_samples: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw once from each of the n mixtures that a base was joined of: numbers, components and samples."""
+    each = base.logits.shape[1] // n
+    weights = base.logits.reshape(n_samples * n, each).softmax(dim=1)
+    chosen = (
+        torch.multinomial(weights, 1, generator=generator).reshape(n_samples, n).T + each * torch.arange(n)[:, None]
+    )
+    noise = torch.randn((n * n_samples, base.means.shape[2]), generator=generator)
+    return noise, chosen.flatten(), torch.arange(n_samples).repeat(n)
+
+
+def latent_features(model: LatentModel) -> Callable[[Tensor], Tensor]:
+    """Give the function from latents (n, d) to what they generate, flat: (n, n_features)."""
+
+    def features(z: Tensor) -> Tensor:
+        made = model.likelihood(z)
+        return (made.probs if isinstance(made, Categorical) else made.mean).flatten(1)
+
+    return features
+
+
+def _normal_of_pairs(latents: Latents) -> tuple[Tensor, Tensor]:
+    """Give mean and Cholesky factor of a normal distribution around pairs' latents, drawn a little to N(0, I)."""
+    mean, spread = latents
+    n = len(mean)
+    centre = mean.mean(dim=0)
+    away = mean - centre
+    scatter = away.T @ away + torch.diag((spread**2).sum(dim=0)) + PRIOR_PAIRS * torch.eye(mean.shape[1])
+    return centre * n / (n + PRIOR_PAIRS), torch.linalg.cholesky(scatter / (n + PRIOR_PAIRS))

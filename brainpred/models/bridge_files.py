@@ -1,0 +1,97 @@
+"""Save and load what a latent bridge has learned, without the two models that it joins."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from brainpred.errors import BrainpredError, CheckpointError
+from brainpred.models.bridge import LatentBridge, latent_features
+from brainpred.models.conditionals import LinearConditional, NetworkConditional
+from brainpred.models.joint_mixture import JointMixture
+from brainpred.models.likelihood import LatentModel
+from brainpred.models.weights_files import write_weights
+
+__all__ = ["load_bridge", "save_bridge"]
+
+
+def save_bridge(bridge: LatentBridge, path: Path | str) -> None:
+    """Write a fitted bridge as safetensors, with its settings in the header.
+
+    Parameters
+    ----------
+    bridge : LatentBridge
+        A bridge that is fitted. Its source and target are not saved.
+    path : Path or str
+        File to write.
+    """
+    state = bridge.fitted_state()
+    header: dict[str, Any] = {"settings": asdict(bridge.settings), "chosen": bridge.chosen_, "parts": {}}
+    tensors = {"prior.mean": state.prior[0], "prior.factor": state.prior[1]}
+    for name, part in (("forward", state.forward), ("backward", state.backward)):
+        if part is None:
+            continue
+        kind: dict[str, Any] = {"kind": type(part).__name__}
+        if isinstance(part, JointMixture):
+            kind["n_given"] = part.n_given
+        if isinstance(part, NetworkConditional):
+            kind |= {"n_from": part.n_from, "n_to": part.n_to, "n_components": part.n_components}
+        header["parts"][name] = kind
+        tensors |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
+    write_weights(tensors, path, ("bridge", header))
+
+
+def load_bridge(path: Path | str, source: LatentModel, target: LatentModel) -> LatentBridge:
+    """Load a bridge that :func:`save_bridge` wrote.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    source, target : LatentModel
+        The models that it was fitted to join.
+
+    Returns
+    -------
+    LatentBridge
+        The bridge, fitted; it has no learning curve.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = json.loads((stream.metadata() or {})["bridge"])
+        tensors = safetensors.torch.load_file(path)
+        bridge = LatentBridge(source, target, **header["settings"])
+        parts = {
+            name: _build(header["parts"].get(name), name, tensors, model)
+            for name, model in (("forward", source), ("backward", target))
+        }
+        prior = (tensors["prior.mean"], tensors["prior.factor"])
+        return bridge.take(parts["forward"], parts["backward"], prior, header["chosen"])
+    except (BrainpredError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} does not hold a latent bridge written by brainpred ({error}). Fit and save it again."
+        ) from error
+
+
+def _build(kind: Mapping[str, Any] | None, name: str, tensors: Mapping[str, Tensor], model: LatentModel) -> Any:
+    """Build one conditional from its tensors; ``model`` is that of the latents given."""
+    if kind is None:
+        return None
+    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    if kind["kind"] == "JointMixture":
+        return JointMixture(own["weights"], own["means"], own["covariances"], kind["n_given"])
+    if kind["kind"] == "LinearConditional":
+        return LinearConditional(latent_features(model), own["weights"], own["intercept"], own["covariance"])
+    network: nn.Module = NetworkConditional(kind["n_from"], kind["n_to"], kind["n_components"])
+    network.load_state_dict(own)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,210 @@
+r"""One density over the latents of both models: a mixture of normal distributions, which conditions either way."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from brainpred.models.conditionals import Latents
+
+__all__ = ["JointMixture", "fit_joint_mixture"]
+
+ROUNDS = 20  # of expectation and maximisation, at the most
+SETTLED = 1e-4  # mean change of a membership after which there are no more
+N_COMPONENTS = (1, 3, 10, 20, 40)
+SHRINKAGES = (3.0, 10.0, 30.0, 100.0)
+FIRST_SHRINKAGE = 30.0
+LEAST_MEMBERS = 8  # pairs a component, on average
+PRIOR_PAIRS = 5.0  # how many pairs the prior N(0, I) of both models counts for
+FOLDS = 3
+ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses
+
+
+class JointMixture(nn.Module):
+    r"""Hold :math:`q(z_a, z_b) = \sum_k \pi_k N(m_k, C_k)` and condition it: a mixture of linear regressions.
+
+    Parameters
+    ----------
+    weights : Tensor (n_components,)
+        :math:`\pi`.
+    means : Tensor (n_components, n_a + n_b)
+        m.
+    covariances : Tensor (n_components, n_a + n_b, n_a + n_b)
+        C.
+    n_given : int
+        :math:`n_a`; the first so many latents are given, the others wanted.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+    _gain: Tensor
+    _factors: Tensor
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, n_given: int):
+        super().__init__()
+        self.n_given = n_given
+        for name, tensor in (("weights", weights), ("means", means), ("covariances", covariances)):
+            self.register_buffer(name, tensor)
+        a, b = slice(None, n_given), slice(n_given, None)
+        gain = torch.linalg.solve(covariances[:, a, a], covariances[:, a, b])  # (components, n_a, n_b)
+        left = covariances[:, b, b] - covariances[:, b, a] @ gain
+        factors = torch.linalg.cholesky((left + left.transpose(1, 2)) / 2)
+        for name, tensor in (("_gain", gain), ("_factors", factors)):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def swapped(self) -> "JointMixture":
+        """Give the same density with the other latents given."""
+        n = self.means.shape[1]
+        order = [*range(self.n_given, n), *range(self.n_given)]
+        return JointMixture(
+            self.weights, self.means[:, order], self.covariances[:, order][:, :, order], n - self.n_given
+        )
+
+    def given(self, z: Tensor) -> MixtureSameFamily:
+        """Give the distribution of the latents wanted.
+
+        Parameters
+        ----------
+        z : Tensor (n, n_given)
+            Latents given.
+
+        Returns
+        -------
+        MixtureSameFamily
+            Batch (n,), event (n_wanted,).
+        """
+        a = slice(None, self.n_given)
+        logits = _log_densities(z, self.means[:, a], self.covariances[:, a, a]) + self.weights.log()  # (n, components)
+        away = z[:, None] - self.means[:, a]  # (n, components, n_a)
+        means = self.means[:, self.n_given :] + torch.einsum("nka,kab->nkb", away, self._gain)
+        parts = MultivariateNormal(means, scale_tril=self._factors.expand(len(z), -1, -1, -1), validate_args=False)
+        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), parts, validate_args=False)
+
+
+def _log_densities(z: Tensor, means: Tensor, covariances: Tensor, variances: Tensor | None = None) -> Tensor:
+    """Give the log density of latents (n, d) under each normal distribution, or its mean over posteriors: (n, k)."""
+    factors = torch.linalg.cholesky(covariances)
+    identity = torch.eye(z.shape[1], dtype=z.dtype).expand_as(covariances)
+    inverse = torch.linalg.solve_triangular(factors, identity, upper=False)  # (k, d, d)
+    squares = torch.stack(
+        [((z - mean) @ part.T).square().sum(dim=1) for mean, part in zip(means, inverse, strict=True)], dim=1
+    )
+    if variances is not None:
+        squares = squares + variances @ inverse.square().sum(dim=1).T
+    log_volume = factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    return -0.5 * (squares + z.shape[1] * math.log(2 * math.pi)) - log_volume
+
+
+def _maximise(means: Tensor, variances: Tensor, members: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Give weights, means and covariances for memberships (n, k)."""
+    n, d = means.shape
+    counts = members.sum(dim=0) + 1e-9
+    centres = members.T @ means / counts[:, None]
+    scatter = torch.stack(
+        [
+            (weight[:, None] * (means - centre)).T @ (means - centre) + torch.diag(weight @ variances)
+            for weight, centre in zip(members.T, centres, strict=True)
+        ]
+    )
+    pooled = (scatter.sum(dim=0) + PRIOR_PAIRS * torch.eye(d, dtype=means.dtype)) / (n + PRIOR_PAIRS)
+    covariances = (scatter + shrinkage * pooled) / (counts + shrinkage)[:, None, None]
+    return counts / counts.sum(), centres, covariances
+
+
+def _fit(
+    latents: tuple[Tensor, Tensor], labels: Tensor, n_components: int, shrinkage: float, n_given: int
+) -> JointMixture:
+    """Run expectation and maximisation from clusters."""
+    means, variances = latents
+    members = torch.nn.functional.one_hot(labels, n_components).to(means.dtype)
+    for _ in range(ROUNDS if n_components > 1 else 1):
+        weights, centres, covariances = _maximise(means, variances, members, shrinkage)
+        if n_components > 1:
+            before = members
+            members = (_log_densities(means, centres, covariances, variances) + weights.log()).softmax(dim=1)
+            if float((members - before).abs().mean()) < SETTLED:
+                break
+    return JointMixture(weights, centres, covariances, n_given)
+
+
+def _clusters(points: Tensor, spreads: Tensor, n_components: int, seed: int) -> Tensor:
+    """Group points by k-means, each axis in units of what is uncertain along it."""
+    if n_components == 1:
+        return torch.zeros(len(points), dtype=torch.int64)
+    from sklearn.cluster import KMeans
+
+    scaled = (points / spreads.mean(dim=0)).numpy()
+    groups = KMeans(n_components, n_init=3, random_state=seed).fit(scaled).labels_
+    return torch.from_numpy(groups).long()
+
+
+def fit_joint_mixture(
+    given: Latents, wanted: Latents, *, seed: int = 0, advance: Callable[[int], None] = lambda n: None
+) -> tuple[JointMixture, dict[str, float | str]]:
+    r"""Fit a joint mixture by expectation and maximisation; cross-validation chooses its size, shrinkage and start.
+
+    The latents of a pair are known as normal posteriors, whose variances enter both steps. A component's covariance is
+    shrunk to the pooled one as if that had been seen :math:`\nu` times more, and that to I, the prior of both models.
+    The components start from clusters of the latents given or of those wanted. What counts is the mean
+    :math:`\log q(z_b|z_a)` of pairs left out.
+
+    Parameters
+    ----------
+    given, wanted : (Tensor, Tensor), (n_pairs, n_latent) each
+        Means and standard deviations of the pairs' posteriors.
+    seed : int
+        Seed of folds and clusters.
+    advance : callable
+        Told of progress, in hundredths.
+
+    Returns
+    -------
+    JointMixture
+        float32.
+    dict
+        ``n_components``, ``shrinkage``, ``start`` and ``score``, the log density of pairs left out, in nats.
+
+    References
+    ----------
+    C. M. Bishop, "Pattern recognition and machine learning", 2006, section 9.2; Z. Ghahramani, M. I. Jordan,
+    "Supervised learning from incomplete data via an EM approach", NIPS 1993, for its conditioning.
+    """
+    n_pairs, n_given = given[0].shape
+    points = torch.cat([given[0], wanted[0]], dim=1).double()
+    spreads = torch.cat([given[1], wanted[1]], dim=1).double()
+    order = torch.randperm(n_pairs, generator=torch.Generator().manual_seed(seed))
+    folds = list(order.tensor_split(FOLDS))[: FOLDS if n_pairs <= ENTIRE else 1]
+    sides = {"given": slice(None, n_given), "wanted": slice(n_given, None)}
+    groups: dict[tuple[str, int], Tensor] = {}
+
+    def score(start: str, n_components: int, shrinkage: float) -> float:
+        if (start, n_components) not in groups:
+            side = sides[start]
+            groups[start, n_components] = _clusters(points[:, side], spreads[:, side], n_components, seed)
+        labels, total = groups[start, n_components], 0.0
+        for held_out in folds:
+            rest = torch.ones(n_pairs, dtype=torch.bool)
+            rest[held_out] = False
+            mixture = _fit((points[rest], spreads[rest] ** 2), labels[rest], n_components, shrinkage, n_given)
+            total += float(mixture.given(points[held_out, :n_given]).log_prob(points[held_out, n_given:]).mean())
+        return total / len(folds)
+
+    sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
+    tried = {}
+    distinct = {start: len(points[:, side].unique(dim=0)) for start, side in sides.items()}
+    candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
+    for start, size in candidates:
+        tried[start, size, FIRST_SHRINKAGE] = score(start, size, FIRST_SHRINKAGE)
+        advance(80 // len(candidates))
+    start, size, _ = max(tried, key=tried.__getitem__)
+    for shrinkage in SHRINKAGES:
+        if (start, size, shrinkage) not in tried:
+            tried[start, size, shrinkage] = score(start, size, shrinkage)
+        advance(5)
+    best = max(tried, key=tried.__getitem__)
+    start, size, shrinkage = best
+    mixture = _fit((points, spreads**2), groups[start, size], size, shrinkage, n_given).float()
+    return mixture, {"n_components": size, "shrinkage": shrinkage, "start": start, "score": tried[best]}

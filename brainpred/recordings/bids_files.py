@@ -1,0 +1,182 @@
+"""Find the files of a subject in a BIDS data set with fMRIPrep's derivatives, of today and of older versions."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from brainpred.errors import DataError
+
+__all__ = ["NOWHERE", "RunFiles", "find_runs", "matches", "subject_label"]
+
+# Endings of preprocessed scans: fMRIPrep 1.2 and later, and before.
+ENDINGS = {
+    "volume": (r"_desc-preproc_bold\.nii(\.gz)?$", r"_bold_space-\w+_preproc\.nii(\.gz)?$"),
+    "surface": (r"_hemi-L_.*_bold\.func\.gii$|_hemi-L_bold\.func\.gii$", r"_bold_space-\w+\.L\.func\.gii$"),
+    "grayordinates": (r"_bold\.dtseries\.nii$",),
+}
+CONFOUNDS = ("_desc-confounds_timeseries.tsv", "_desc-confounds_regressors.tsv", "_bold_confounds.tsv")
+NOWHERE = Path("not stated")
+# What tells versions of one run apart, and not one run from another.
+OF_FILES = ("sub", "task", "space", "res", "den", "desc", "hemi", "cohort")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Hold the files of a run.
+
+    Attributes
+    ----------
+    name : str
+        What tells it from others, such as ``"ses-01_run-2"``; ``"task-movie"`` where there is one.
+    bold : tuple of Path
+        The scans: one file, or left and right hemisphere.
+    mask : Path or None
+        fMRIPrep's brain mask on the grid of the scans, if there is one.
+    confounds : Path
+        Table of confounds, which need not exist; :data:`NOWHERE` where nobody says where it lies.
+    events : Path
+        Table of events, likewise.
+    sidecars : tuple of Path
+        JSON files that may state the repetition time, those of the derivatives first.
+    """
+
+    name: str
+    bold: tuple[Path, ...]
+    mask: Path | None
+    confounds: Path
+    events: Path
+    sidecars: tuple[Path, ...]
+
+
+def subject_label(subject: str) -> str:
+    """Give the name of a subject's folder: ``sub-01`` for ``01`` and for ``sub-01``."""
+    return subject if subject.startswith("sub-") else f"sub-{subject}"
+
+
+def find_runs(
+    folder: Path,
+    derivatives: str,
+    subject: str,
+    kind: str,
+    *,
+    tasks: Sequence[str],
+    sessions: Sequence[str],
+    space: str,
+    resolution: str,
+    where: str,
+) -> list[RunFiles]:
+    """Find a subject's preprocessed runs.
+
+    Parameters
+    ----------
+    folder : Path
+        The BIDS data set.
+    derivatives : str
+        fMRIPrep's output, relative to it.
+    subject : str
+        The subject.
+    kind : {"volume", "surface", "grayordinates"}
+        What to look for.
+    tasks : sequence of str
+        Tasks; empty: all.
+    sessions : sequence of str
+        Sessions, with or without ``ses-``; empty: all.
+    space, resolution : str
+        Space and resolution (or density), as file names give them; empty: the only one there is.
+    where : str
+        Data set and subject.
+
+    Returns
+    -------
+    list of RunFiles
+        The runs, by session and name.
+
+    Raises
+    ------
+    DataError
+        If there is none, or several spaces to choose from.
+    """
+    own = folder / derivatives / subject_label(subject)
+    if not own.is_dir():
+        raise DataError(f"{where}: {own} does not exist. Put fMRIPrep's output there, or state options: derivatives.")
+    found = [
+        path
+        for path in sorted(own.glob("**/func/*"), key=lambda path: (str(path.parent), _natural(path.name)))
+        if any(re.search(ending, path.name) for ending in ENDINGS[kind])
+        and (not tasks or _entities(path).get("task") in tasks)
+        and (not sessions or _entities(path).get("ses") in [name.removeprefix("ses-") for name in sessions])
+    ]
+    what = f"{kind} runs" + (f" of task {' or '.join(tasks)}" if tasks else "")
+    if not found:
+        raise DataError(f"{where}: no {what} in {own}. Check options: task and kind, and that fMRIPrep wrote them.")
+    found = _choose(found, "space", space, what, where)
+    found = _choose(found, "resolution", resolution, what, where)
+    several = len({_entities(path).get("task") for path in found}) > 1
+    return [_run_files(folder, path, kind, with_task=several) for path in found]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort run-10 after run-9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _entities(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"(?:^|_)([A-Za-z]+)-([A-Za-z0-9+]+)", path.name))
+
+
+def _value(path: Path, what: str) -> str:
+    entities = _entities(path)
+    return entities.get("space", "") if what == "space" else entities.get("res", entities.get("den", ""))
+
+
+def _choose(paths: list[Path], what: str, wanted: str, runs: str, where: str) -> list[Path]:
+    """Keep the files of one space, or resolution."""
+    there = sorted({_value(path, what) for path in paths})
+    if not wanted and len(there) > 1:
+        raise DataError(
+            f"{where}: {runs} lie in several places ({', '.join(name or 'native' for name in there)}). Choose one with "
+            f"options: {what}."
+        )
+    kept = [path for path in paths if not wanted or _value(path, what) == wanted]
+    if not kept:
+        raise DataError(
+            f"{where}: no {runs} with {what} {wanted}; there are {', '.join(name or 'native' for name in there)}. "
+            f"Choose one of them with options: {what}."
+        )
+    return kept
+
+
+def _run_files(folder: Path, bold: Path, kind: str, *, with_task: bool) -> RunFiles:
+    entities = _entities(bold)
+    parts = [
+        f"{key}-{value}" for key, value in entities.items() if key not in OF_FILES or (key == "task" and with_task)
+    ]
+    prefix = re.split(r"_(?:space|hemi|res|den|desc|bold|cohort)(?=[-_.])", bold.name)[0]
+    beside = bold.parent
+    right = bold.with_name(bold.name.replace("_hemi-L", "_hemi-R").replace(".L.func", ".R.func"))
+    masks = [
+        bold.with_name(bold.name.replace("_desc-preproc_bold", "_desc-brain_mask")),
+        bold.with_name(bold.name.replace("_preproc", "_brainmask")),
+    ]
+    confounds = [beside / f"{prefix}{ending}" for ending in CONFOUNDS]
+    raw = folder / bold.parent.relative_to(next(path for path in bold.parents if path.name.startswith("sub-")).parent)
+    events = [raw / f"{prefix}_events.tsv", beside / f"{prefix}_events.tsv"]
+    stem = re.sub(r"\.(nii(\.gz)?|func\.gii|dtseries\.nii)$", "", bold.name)
+    named = [beside / f"{stem}{ending}" for ending in (".json", ".dtseries.json", ".func.json")]
+    of_task = f"task-{entities.get('task', '')}_bold.json"
+    inherited = [raw / f"{prefix}_bold.json", raw / f"sub-{entities.get('sub', '')}_{of_task}", folder / of_task]
+    return RunFiles(
+        name="_".join(parts) or f"task-{entities.get('task', 'unknown')}",
+        bold=(bold, right) if kind == "surface" else (bold,),
+        mask=next((path for path in masks if path != bold and path.is_file()), None) if kind == "volume" else None,
+        confounds=next((path for path in confounds if path.is_file()), confounds[0]),
+        events=next((path for path in events if path.is_file()), events[0]),
+        sidecars=(*named, *inherited),
+    )
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a run's name fits one of some patterns such as ``"*run-5"``."""
+    return any(fnmatch(name, pattern) for pattern in patterns)

@@ -1,0 +1,164 @@
+"""Where voxels lie: in a volume, on two surfaces, among grayordinates, or nowhere that is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from brainpred.errors import DataError
+
+__all__ = ["Grayordinates", "MappedSurfaces", "NoSpace", "Space", "Surfaces", "Volume"]
+
+HEMISPHERES = {"L": "CortexLeft", "R": "CortexRight"}
+FLOAT32 = "NIFTI_TYPE_FLOAT32"
+
+
+class Space(Protocol):
+    """What a recording needs to know of the place of its voxels."""
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels, vertices or grayordinates that are read."""
+        ...
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, Any]:
+        """Put one number a voxel back: image by the ending of its file name; 0 where nothing was read."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Place voxels in a volume.
+
+    Attributes
+    ----------
+    mask : SpatialImage
+        Binary image of the voxels, in the order of C-contiguous flattening.
+    """
+
+    mask: SpatialImage
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Where the voxels are, in the mask's grid."""
+        return np.asanyarray(self.mask.dataobj) > 0
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels inside the mask."""
+        return int(np.count_nonzero(self.inside))
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.Nifti1Image]:
+        """Put one number a voxel back into a float32 volume with the affine of the mask, 0 outside it."""
+        inside = self.inside
+        volume = np.zeros(inside.shape, dtype=np.float32)
+        volume[inside] = values
+        image = nib.Nifti1Image(volume, self.mask.affine)
+        image.header["descrip"] = description.encode()[:79]
+        return {".nii.gz": image}
+
+
+@dataclass(frozen=True, eq=False)
+class Surfaces:
+    """Place vertices on the surfaces of the left and the right hemisphere.
+
+    Attributes
+    ----------
+    left, right : ndarray of bool (n_vertices,)
+        Which vertices are read; first those of the left hemisphere.
+    """
+
+    left: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of vertices that are read."""
+        return int(self.left.sum() + self.right.sum())
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.GiftiImage]:
+        """Put one number a vertex back into a GIFTI file a hemisphere."""
+        images, n_left = {}, int(self.left.sum())
+        for hemi, inside, part in (("L", self.left, values[:n_left]), ("R", self.right, values[n_left:])):
+            vertices = np.zeros(len(inside), dtype=np.float32)
+            vertices[inside] = part
+            meta = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": HEMISPHERES[hemi], "Name": description})
+            array = nib.gifti.GiftiDataArray(vertices, intent="NIFTI_INTENT_SHAPE", datatype=FLOAT32, meta=meta)
+            images[f"_hemi-{hemi}.func.gii"] = nib.GiftiImage(meta=meta, darrays=[array])
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class Grayordinates:
+    """Place grayordinates on the axis of a CIFTI file: surface vertices and subcortical voxels.
+
+    Attributes
+    ----------
+    axis : nibabel.cifti2.BrainModelAxis
+        Axis of the file.
+    inside : ndarray of bool (n_grayordinates,)
+        Which of them are read.
+    """
+
+    axis: Any
+    inside: NDArray[np.bool_]
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of grayordinates that are read."""
+        return int(self.inside.sum())
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.Cifti2Image]:
+        """Put one number a grayordinate back into a dense scalar file."""
+        dense = np.zeros((1, len(self.inside)), dtype=np.float32)
+        dense[0, self.inside] = values
+        image = nib.Cifti2Image(dense, (nib.cifti2.ScalarAxis([description or "map"]), self.axis))
+        image.update_headers()
+        return {".dscalar.nii": image}
+
+
+@dataclass(frozen=True, eq=False)
+class NoSpace:
+    """Stand for voxels of which nobody says where they lie.
+
+    Attributes
+    ----------
+    n_voxels : int
+        Number of voxels.
+    """
+
+    n_voxels: int
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, Any]:
+        """Refuse: there is no image to put them into."""
+        raise DataError(
+            "These scans do not say where their voxels lie, so there is no image of them. State a "
+            "mask in the manifest, or take the values as a table."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MappedSurfaces:
+    """Place voxels on two surfaces by a linear map, such as a data set's own onto fsaverage.
+
+    Attributes
+    ----------
+    matrix : scipy.sparse.csr_array (n_vertices, n_voxels)
+        Weights of the voxels in each vertex, the left hemisphere's before as many of the right's.
+    """
+
+    matrix: Any
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return int(self.matrix.shape[1])
+
+    def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.GiftiImage]:
+        """Map one number a voxel onto the vertices, a GIFTI file a hemisphere."""
+        half = np.ones(self.matrix.shape[0] // 2, dtype=bool)
+        return Surfaces(half, half).images((self.matrix @ values).astype(np.float32), description)

@@ -1,0 +1,371 @@
+"""Document 002's experiments: images from labels and labels from images, by a bridge between two VAEs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainpred.errors import ConfigError, DataError
+from brainpred.progress import SILENT, Reporter
+from brainpred.provenance import provenance
+from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory, write_json
+from brainpred.studies.train_aligndraw import find_digits
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from brainpred.models.vae import VAE
+    from brainpred.movies.scenes import DigitImages
+    from brainpred.probes.digit_bridge import Digits
+
+__all__ = ["IMAGE_VAES", "SETTINGS", "DigitBridgeConfig", "bridge_digits"]
+
+VERSION = 2  # raise it when the same data and settings give other results
+# Options of the bridge, by setting and direction ("image": labels to images; "label": images to labels).
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {"image": {"guidance": 4.0, "guide": "mixture"}, "label": {}},
+    "document": {
+        "image": {"family": "gaussian", "divergence": "reverse"},
+        "label": {"family": "gaussian", "divergence": "reverse"},
+    },
+    "opposite divergence": {"image": {"family": "gaussian"}, "label": {"family": "gaussian"}},
+    "network mixture": {"image": {"family": "mixture"}, "label": {"family": "mixture"}},
+    "joint mixture": {"image": {}, "label": {}},
+    "Bayes": {"image": {"base": "standard", "guidance": 1.0}, "label": {}},
+}  # fmt: skip
+IMAGE_VAES = {"trained": "digits", "3 epochs": "digits_3_epochs"}
+COMPARED = ("default", "document")  # at every number of pairs, with every seed and both image models
+N_READ = 2000
+SHOWN = 8  # pictures a label in a figure
+
+
+@dataclass(frozen=True)
+class DigitBridgeConfig:
+    """Say which experiments to run.
+
+    Attributes
+    ----------
+    pairs : tuple of int
+        Numbers of pairs, of those digits that the VAEs were not trained on; the rest evaluates.
+    more_pairs : tuple of int
+        Further ones, for the default setting with the trained image VAE and one seed.
+    seeds : int
+        How often everything is done, with other pairs.
+    n_scored : int
+        Digits whose likelihood is estimated.
+    settings : tuple of str
+        Settings that are compared at the least number of pairs, out of ``SETTINGS``.
+    image_vaes : mapping of str to str
+        Image models, by name: shipped names or files.
+    label_vae : str
+        Label model.
+    seed : int
+        First seed.
+    """
+
+    pairs: tuple[int, ...] = (256, 1024, 8192)
+    more_pairs: tuple[int, ...] = (32, 64, 128, 512, 2048)
+    seeds: int = 3
+    n_scored: int = 200
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    image_vaes: tuple[tuple[str, str], ...] = tuple(IMAGE_VAES.items())
+    label_vae: str = "labels"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Name one bridge in both directions."""
+
+    setting: str
+    image_vae: str
+    pairs: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name its file."""
+        return f"{self.setting}_{self.image_vae}_{self.pairs}_{self.seed}".replace(" ", "-")
+
+
+def bridge_digits(
+    config: DigitBridgeConfig,
+    out: Path | str,
+    *,
+    mnist: Path | str | None = None,
+    data: Path | str | None = None,
+    reporter: Reporter = SILENT,
+) -> pd.DataFrame:
+    """Run document 002's experiments and write its tables and figures; resume where a run before was stopped.
+
+    Parameters
+    ----------
+    config : DigitBridgeConfig
+        Which experiments.
+    out : Path or str
+        Folder that receives ``runs.tsv`` (a row a bridge), ``table1.tsv`` and ``table2.tsv`` (means over seeds with
+        intervals), ``settings.tsv``, figures (PNG and SVG), ``bridge.json``, and what runs have in ``runs/``.
+    mnist, data : Path or str, optional
+        Where the digits come from, as :func:`brainpred.studies.train_aligndraw.find_digits`.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    DataFrame
+        As ``runs.tsv``; the columns of :func:`brainpred.probes.digit_bridge.judge_images` and
+        :func:`brainpred.probes.digit_bridge.judge_labels`.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used.
+    DataError
+        If there are not as many digits.
+    """
+    import pandas as pd
+
+    from brainpred.models.vae import SHIPPED, load_vae
+    from brainpred.models.weights_files import find_weights
+
+    unknown = [name for name in config.settings if name not in SETTINGS]
+    if unknown or config.seeds < 1 or config.n_scored < 1 or not config.pairs:
+        raise ConfigError(
+            f"Expected settings out of {', '.join(SETTINGS)}, numbers of pairs, and 1 seed and 1 scored digit or more; "
+            f"received {', '.join(unknown) or 'fewer'}."
+        )
+    digits = find_digits(mnist, data)
+    held_out = _held_out(digits, config)
+    reporter.say(f"Digits: {digits.source}; {len(held_out.labels)} that no model was trained on.")
+    names = {**dict(config.image_vaes), "label": config.label_vae}
+    vaes = {name: load_vae(weights) for name, weights in names.items()}
+    keys = {name: file_fingerprint(find_weights(weights, "VAE", SHIPPED)) for name, weights in names.items()}
+    folder = make_directory(make_directory(out) / "runs")
+    runs, rows = list(_plan(config)), []
+    with reporter.task("Bridges", len(runs)) as advance:
+        for run in runs:
+            options = SETTINGS[run.setting]
+            key = fingerprint(
+                version=VERSION, digits=digits.source, vaes=[keys[run.image_vae], keys["label"]], options=options,
+                n_scored=config.n_scored, **asdict(run),
+            )  # fmt: skip
+            rows.append(_saved(folder / f"{run.name}.npz", key))
+            if rows[-1] is None:
+                rows[-1] = _run(run, vaes, held_out, config, folder / f"{run.name}.npz", key)
+            advance(1)
+    table = pd.DataFrame(rows)
+    own = {name: _own(vaes, name, held_out, config, keys, folder) for name in dict(config.image_vaes)}
+    _write(Path(out), table, own, config, digits, reporter)
+    return table
+
+
+def _held_out(digits: DigitImages, config: DigitBridgeConfig) -> Digits:
+    """Give the digits that the VAEs were not trained on: MNIST's test, or all of another collection."""
+    import torch
+
+    from brainpred.probes.digit_bridge import Digits
+
+    parts = [digits.test] if digits.source == "MNIST" else [digits.train, digits.validation, digits.test]
+    pictures, labels = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    most = max((*config.pairs, *config.more_pairs))
+    if most + 100 > len(labels):
+        raise DataError(
+            f"{most} pairs and 100 digits to evaluate are more than the {len(labels)} of {digits.source}. Ask for "
+            "fewer with --pairs, or fetch MNIST: brainpred data fetch mnist"
+        )
+    return Digits(torch.from_numpy(pictures).float() / 255, torch.from_numpy(labels))
+
+
+def _plan(config: DigitBridgeConfig) -> Iterator[_Run]:
+    """List the bridges to fit, the shortest first."""
+    first = next(name for name, _ in config.image_vaes)
+    compared = [name for name in config.settings if name in COMPARED]
+    others = [name for name in config.settings if name not in COMPARED]
+    for seed in range(config.seed, config.seed + config.seeds):
+        for pairs in sorted(config.pairs):
+            for image_vae, _ in config.image_vaes:
+                yield from (_Run(setting, image_vae, pairs, seed) for setting in compared)
+        yield from (_Run(setting, first, min(config.pairs), seed) for setting in others)
+    if "default" in config.settings:
+        further = [pairs for pairs in config.more_pairs if pairs not in config.pairs]
+        yield from (_Run("default", first, pairs, config.seed) for pairs in further)
+
+
+def _run(
+    run: _Run, vaes: Mapping[str, VAE], held_out: Digits, config: DigitBridgeConfig, path: Path, key: str
+) -> dict[str, Any]:
+    """Fit and judge one bridge in both directions."""
+    import torch
+
+    from brainpred.models.bridge import LatentBridge
+    from brainpred.models.digit_reader import load_digit_reader
+    from brainpred.probes.digit_bridge import Digits, judge_images, judge_labels
+
+    order = torch.randperm(len(held_out.labels), generator=torch.Generator().manual_seed(run.seed))
+    pairs, rest = (Digits(*(array[rows] for array in held_out)) for rows in (order[: run.pairs], order[run.pairs :]))
+    missing = sorted(set(range(10)) - set(pairs.labels.tolist()))
+    if missing:
+        raise DataError(f"{run.pairs} pairs of seed {run.seed} show no {missing[0]}. Ask for more with --pairs.")
+    options, models = SETTINGS[run.setting], (vaes["label"], vaes[run.image_vae])
+    to_image = LatentBridge(*models, seed=run.seed, **options["image"]).fit((pairs.labels, pairs.pictures))
+    to_label = LatentBridge(*models[::-1], seed=run.seed, **options["label"]).fit((pairs.pictures, pairs.labels))
+    image_scores, made = judge_images(to_image, rest, load_digit_reader(), config.n_scored, run.seed)
+    label_scores, (points, labels) = judge_labels(to_label, rest, config.n_scored, N_READ, run.seed)
+    row = {**asdict(run), **image_scores, **label_scores, "n_components": to_image.chosen_.get("n_components", np.nan)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary, key=key, names=np.array(list(row)), values=np.array([str(value) for value in row.values()]),
+            made=(255 * made[:SHOWN].numpy()).round().astype(np.uint8), points=points.numpy(), labels=labels.numpy(),
+            image_curve=np.array(to_image.curve_), label_curve=np.array(to_label.curve_),
+        )  # fmt: skip
+    return row
+
+
+def _saved(path: Path, key: str) -> dict[str, Any] | None:
+    """Give the row of a run that is there already; None where there is none."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as content:
+        if str(content["key"]) != key:
+            return None
+        row: dict[str, Any] = dict(zip(content["names"].tolist(), content["values"].tolist(), strict=True))
+    return {
+        name: value if name in ("setting", "image_vae") else int(value) if name in ("pairs", "seed") else float(value)
+        for name, value in row.items()
+    }
+
+
+def _own(
+    vaes: Mapping[str, VAE],
+    image_vae: str,
+    held_out: Digits,
+    config: DigitBridgeConfig,
+    keys: Mapping[str, str],
+    folder: Path,
+) -> dict[str, Any]:
+    """Score a pair of VAEs by themselves, and let them generate: samples that show each label, inferred latents."""
+    import torch
+
+    from brainpred.models.digit_reader import load_digit_reader
+    from brainpred.probes.digit_bridge import own_scores
+
+    models = {"image": vaes[image_vae], "label": vaes["label"]}
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.inference_mode():
+        made = models["image"].likelihood(torch.randn((4000, models["image"].n_latent), generator=generator)).mean
+        read = load_digit_reader().probabilities(made)
+        # The VAE itself knows no labels: of its samples, those that the reader takes for each.
+        chosen = torch.stack([made[read.argmax(dim=1) == label][:SHOWN] for label in range(10)], dim=1)
+        q = models["label"].posterior(held_out.labels[:N_READ]).base_dist
+        points = q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator)
+    return {
+        "scores": own_scores(models, held_out, config.n_scored, config.seed), "made": chosen.numpy(),
+        "points": (points.numpy(), held_out.labels[:N_READ].numpy()),
+    }  # fmt: skip
+
+
+def _interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Give the mean over seeds with its 95 % interval by Student's t."""
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def _summary(table: pd.DataFrame, own: Mapping[str, Any], columns: Sequence[str]) -> pd.DataFrame:
+    """Average columns over seeds, with intervals; the models' own scores below."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for (setting, image_vae, pairs), group in table.groupby(["setting", "image_vae", "pairs"], sort=False):
+        row: dict[str, Any] = {"setting": setting, "image_vae": image_vae, "pairs": pairs, "seeds": len(group)}
+        for column in columns:
+            row[column], row[f"{column}_low"], row[f"{column}_high"] = _interval(group[column].to_numpy())
+        rows.append(row)
+    for image_vae, content in own.items():
+        scores = {column: content["scores"].get(column, math.nan) for column in columns}
+        rows.append({"setting": "the VAE itself", "image_vae": image_vae, **scores})
+    return pd.DataFrame(rows)
+
+
+def _write(
+    out: Path, table: pd.DataFrame, own: Mapping[str, Any], config: DigitBridgeConfig, digits: DigitImages,
+    reporter: Reporter,
+) -> None:  # fmt: skip
+    """Write tables and figures."""
+    tables = {
+        "runs": table,
+        "table1": _summary(table, own, ("log_p_x", "log_p_x_own", "log_p_x_document", "recognised", "diversity")),
+        "table2": _summary(table, own, ("log_p_y", "log_p_y_grid", "log_p_y_document", "accuracy")),
+    }
+    for name, frame in tables.items():
+        with atomic_path(out / f"{name}.tsv") as temporary:
+            frame.to_csv(temporary, sep="\t", index=False)
+    for name, figure in _figures(out, table, own, config):
+        for suffix in (".png", ".svg"):
+            with atomic_path(out / f"{name}{suffix}") as temporary:
+                figure.savefig(temporary, dpi=150)
+        reporter.say(f"Figure: {out / name}.png")
+    write_json(out / "bridge.json", {**asdict(config), "digits": digits.source, "provenance": provenance()})
+
+
+def _figures(
+    out: Path, table: pd.DataFrame, own: Mapping[str, Any], config: DigitBridgeConfig
+) -> Iterator[tuple[str, Figure]]:
+    """Draw document 002's five figures for every setting that was compared, and quality against pairs."""
+    from brainpred.reporting.bridge import curve_figure, label_figure, latents_figure, quality_figure
+
+    def content(setting: str, image_vae: str, pairs: int) -> dict[str, NDArray[Any]]:
+        run = _Run(setting, image_vae, pairs, config.seed)
+        with np.load(out / "runs" / f"{run.name}.npz", allow_pickle=False) as saved:
+            return {name: saved[name] for name in ("made", "points", "labels", "image_curve", "label_curve")}
+
+    numbers, first = sorted(config.pairs), next(name for name, _ in config.image_vaes)
+    if "document" in config.settings:
+        held = {f"N = {pairs}": content("document", first, pairs) for pairs in numbers}
+        yield (
+            "figure1_objective",
+            curve_figure(
+                {
+                    "label from image": {name: part["label_curve"].tolist() for name, part in held.items()},
+                    "image from label": {name: part["image_curve"].tolist() for name, part in held.items()},
+                },
+                "Objective of document 002's bridge while it is trained",
+            ),
+        )
+    figures = dict(zip((name for name, _ in config.image_vaes), ((2, 3), (4, 5)), strict=False))
+    for setting in (name for name in config.settings if name in COMPARED):
+        for image_vae, (images, latents) in figures.items():
+            held = {f"N = {pairs}": content(setting, image_vae, pairs) for pairs in numbers}
+            what = f"{'document 002' if setting == 'document' else 'default'}, image VAE: {image_vae}"
+            yield (
+                f"figure{images}_images_{setting}",
+                label_figure(
+                    {name: part["made"] / 255 for name, part in held.items()} | {"VAE itself": own[image_vae]["made"]},
+                    f"Images from labels ({what})",
+                ),
+            )
+            yield (
+                f"figure{latents}_latents_{setting}",
+                latents_figure(
+                    {name: (part["points"], part["labels"]) for name, part in held.items()}
+                    | {"label VAE itself": own[image_vae]["points"]},
+                    f"Label latents from images ({what})",
+                ),
+            )
+    level = own[first]["scores"]["log_p_x"]
+    chosen = table[(table["image_vae"] == first) & table["setting"].isin(COMPARED)]
+    yield "figure6_quality", quality_figure(
+        chosen, {"log_p_x": level, "recognised": math.nan, "diversity": 1.0, "accuracy": math.nan},
+        "Quality against the number of pairs",
+    )  # fmt: skip

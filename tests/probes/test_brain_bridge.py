@@ -1,0 +1,144 @@
+"""Pictures from voxels through a bridge: simulated subjects, controls, calibration, leaks."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from brainpred.errors import DataError
+from brainpred.models.vae import load_vae
+from brainpred.movies.scenes import load_digits
+from brainpred.probes.brain_bridge import (
+    METHODS,
+    VIEWS,
+    best_view,
+    picture_scores,
+    reconstruct_left_out,
+    simulate_voxels,
+    summarise_pictures,
+)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return load_vae("digits")
+
+
+@pytest.fixture(scope="module")
+def digits(vae):
+    # As sharp as MNIST, which need not be at hand: what the model makes of scikit-learn's blurred ones, moved apart.
+    pictures, _ = load_digits().train
+    with torch.inference_mode():
+        z = vae.posterior(torch.from_numpy(pictures[:90]).float() / 255).mean
+        return vae.likelihood(1.3 * z).mean.numpy()
+
+
+@pytest.fixture(scope="module")
+def left_out(digits, vae):
+    voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=1500, signal_to_noise=0.2)
+    return reconstruct_left_out(voxels, digits, vae, n_folds=4, n_draws=80)
+
+
+def test_the_bridge_beats_ridge_to_pixels_and_every_other_control(left_out, digits):
+    scores = {name: picture_scores(made, digits) for name, made in left_out.pictures.items()}
+    assert set(scores) == set(METHODS)
+    means = {name: {metric: values.mean() for metric, values in part.items()} for name, part in scores.items()}
+    assert means["bridge"]["ssim"] > means["ridge to pixels"]["ssim"] + 0.1
+    assert means["bridge"]["pixel_r"] > means["ridge to pixels"]["pixel_r"]
+    assert means["bridge"]["identification_2way"] > 0.85
+    for control in ("mean picture", "shuffled pairs"):
+        assert abs(means[control]["identification_2way"] - 0.5) < 0.1
+
+
+def test_intervals_hold_about_as_much_as_they_say(left_out):
+    assert 0.8 < left_out.coverage < 0.97
+
+
+def test_voxels_are_predicted_from_pictures(left_out, digits):
+    voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=1500, signal_to_noise=0.2)
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(voxels.T, left_out.voxels.T, strict=True)]
+    assert np.median(r) > 0.1
+    assert np.quantile(r, 0.9) > 0.35
+
+
+def test_blind_voxels_give_chance(digits, vae):
+    noise = np.random.default_rng(0).normal(size=(90, 300)).astype(np.float32)
+    made = reconstruct_left_out(noise, digits, vae, n_folds=3, n_draws=10).pictures["bridge"]
+    assert abs(picture_scores(made, digits)["identification_2way"].mean() - 0.5) < 0.12
+
+
+def test_a_picture_left_out_does_not_touch_its_own_reconstruction(digits, vae):
+    voxels = simulate_voxels(digits[:40], np.random.default_rng(2), n_voxels=200)
+    changed = digits[:40].copy()
+    # Folds are drawn from the seed: find what is left out first, and change those pictures.
+    held_out = np.array_split(np.random.default_rng(0).permutation(40), 2)[0]
+    changed[held_out] = changed[held_out, ::-1]
+    first, second = (
+        reconstruct_left_out(voxels, p, vae, n_folds=2, n_draws=3).pictures for p in (digits[:40], changed)
+    )
+    for method in METHODS:
+        if method == "shuffled pairs":  # draws its order after the first fold's predictions
+            continue
+        np.testing.assert_array_equal(first[method][held_out], second[method][held_out])
+
+
+def test_strict_components_do_not_see_patterns_left_out(digits, vae):
+    voxels = simulate_voxels(digits[:40], np.random.default_rng(2), n_voxels=200)
+    strict = reconstruct_left_out(voxels, digits[:40], vae, n_folds=2, n_draws=3, unpaired=False).pictures["bridge"]
+    loose = reconstruct_left_out(voxels, digits[:40], vae, n_folds=2, n_draws=3).pictures["bridge"]
+    assert not np.allclose(strict, loose)
+
+
+def test_scores_against_a_loop():
+    rng = np.random.default_rng(0)
+    made, seen = rng.random((5, 28, 28)), rng.random((5, 28, 28))
+    scores = picture_scores(made, seen)
+    for i in range(5):
+        r = [np.corrcoef(made[i].ravel(), seen[j].ravel())[0, 1] for j in range(5)]
+        assert scores["pixel_r"][i] == pytest.approx(r[i])
+        assert scores["mse"][i] == pytest.approx(np.mean((made[i] - seen[i]) ** 2))
+        assert scores["ssim"][i] == pytest.approx(structural_similarity(made[i], seen[i], data_range=1.0))
+        assert scores["identification_2way"][i] == pytest.approx(np.mean([r[i] > r[j] for j in range(5) if j != i]))
+
+
+def test_equal_pictures_identify_nothing():
+    same = np.tile(np.linspace(0, 1, 784).reshape(1, 28, 28), (6, 1, 1))
+    seen = np.random.default_rng(0).random((6, 28, 28))
+    assert picture_scores(same, seen)["identification_2way"].mean() == pytest.approx(0.5)
+
+
+def test_the_gain_is_the_difference_picture_by_picture():
+    rng = np.random.default_rng(0)
+    bridge, other = rng.random(30), rng.random(30)
+    rows = summarise_pictures({"bridge": {"ssim": bridge}, "other": {"ssim": other}})
+    row = next(row for row in rows if row["method"] == "other")
+    assert row["gain"] == pytest.approx((bridge - other).mean())
+    assert row["gain_low"] < row["gain"] < row["gain_high"]
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+def test_the_view_of_pictures_is_found(view, digits, vae):
+    assert best_view(VIEWS[view](digits), vae, tuple(VIEWS))[0] == view
+
+
+@pytest.mark.parametrize(
+    ("shapes", "match"),
+    [
+        (((40, 30), (39, 28, 28)), "40 patterns, 39 pictures"),
+        (((40, 30, 2), (40, 28, 28)), r"received \(40, 30, 2\)"),
+        (((40, 30), (40, 20, 28)), r"received \(40, 30\) and \(40, 20, 28\)"),
+        (((10, 30), (10, 28, 28)), "20 pairs or more"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_told(shapes, match, vae):
+    rng = np.random.default_rng(0)
+    with pytest.raises(DataError, match=match):
+        reconstruct_left_out(*(rng.random(shape) for shape in shapes), vae)
+
+
+def test_constant_voxels_are_told(digits, vae):
+    voxels = np.random.default_rng(0).random((90, 30))
+    voxels[:, [3, 8]] = 1.0
+    with pytest.raises(DataError, match="2 of 30 voxels are constant"):
+        reconstruct_left_out(voxels, digits, vae)
+    assert torch.is_grad_enabled()

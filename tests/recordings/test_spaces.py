@@ -1,0 +1,63 @@
+"""Values go back to where they came from: a volume, two surfaces, grayordinates, or a table where nobody knows."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainpred.errors import DataError
+from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Grayordinates, NoSpace, Surfaces, Volume
+
+
+def record(space):
+    bold = np.random.default_rng(0).normal(100, 1, (5, space.n_voxels)).astype(np.float32)
+    return Recording("toy", "s1", 2.0, [Run("one", "train", bold)], space, np.full(space.n_voxels, "roi"))
+
+
+def grayordinate_axis():
+    surface = nib.cifti2.BrainModelAxis.from_surface(np.array([0, 2, 3]), 5, "CortexLeft")
+    other = nib.cifti2.BrainModelAxis.from_surface(np.array([1, 4]), 7, "CortexRight")
+    inside = np.zeros((2, 3, 2), bool)
+    inside[0, 1, 1] = inside[1, 2, 0] = True
+    return surface + other + nib.cifti2.BrainModelAxis.from_mask(inside, "ThalamusLeft", np.diag([2.0, 2, 2, 1]))
+
+
+def test_surfaces_are_written_as_a_pair(tmp_path):
+    left, right = np.array([True, False, True, True]), np.array([False, True, False, False, True])
+    recording = record(Surfaces(left, right))
+    paths = recording.write_map(tmp_path / "map", [1, 2, 3, 4, 5], "contribution")
+    assert [path.name for path in paths] == ["map_hemi-L.func.gii", "map_hemi-R.func.gii"]
+    assert nib.load(paths[0]).darrays[0].data.tolist() == [1, 0, 2, 3]
+    assert nib.load(paths[1]).darrays[0].data.tolist() == [0, 4, 0, 0, 5]
+    assert nib.load(paths[1]).meta["AnatomicalStructurePrimary"] == "CortexRight"
+    assert len(recording.to_image(np.ones(5))) == 2
+
+
+def test_grayordinates_are_written_as_dense_scalars(tmp_path):
+    axis, inside = grayordinate_axis(), np.array([True, False, True, True, True, False, True])
+    recording = record(Grayordinates(axis, inside))
+    (path,) = recording.write_map(tmp_path / "map", [1, 2, 3, 4, 5], "contribution")
+    assert path.name == "map.dscalar.nii"
+    image = nib.load(path)
+    assert np.asarray(image.dataobj).tolist() == [[1, 0, 2, 3, 4, 0, 5]]
+    assert image.header.get_axis(0).name.tolist() == ["contribution"]
+    assert image.header.get_axis(1) == axis
+    assert recording.to_image(np.arange(5)).shape == (1, 7)
+
+
+def test_volume_carries_what_it_shows(tmp_path):
+    mask = nib.Nifti1Image(np.ones((2, 1, 3), np.uint8), np.diag([2.0, 3, 4, 1]))
+    (path,) = record(Volume(mask)).write_map(tmp_path / "map", np.arange(6), "simulated: contribution")
+    image = nib.load(path)
+    assert bytes(image.header["descrip"]).rstrip(b"\0") == b"simulated: contribution"
+    np.testing.assert_array_equal(image.affine, mask.affine)
+
+
+def test_voxels_of_unknown_place_become_a_table(tmp_path):
+    recording = record(NoSpace(3))
+    (path,) = recording.write_map(tmp_path / "map", [0.5, 1.5, -2])
+    assert pd.read_csv(path, sep="\t")["value"].tolist() == [0.5, 1.5, -2]
+    with pytest.raises(DataError, match="do not say where their voxels lie"):
+        recording.to_image(np.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["map.tsv"]
