@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,43 +16,27 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.models.conditionals import DIVERGENCES, Latents, fit_linear, fit_network
+from brainpred.models.bridge_settings import BridgeSettings
+from brainpred.models.conditionals import Latents, fit_linear, fit_network
 from brainpred.models.guided import Evidence, NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
-from brainpred.models.joint_mixture import PRIOR_PAIRS, JointMixture, fit_joint_mixture
+from brainpred.models.inference import infer, infer_pairs, latent_features, normal_of_pairs
+from brainpred.models.joint_mixture import JointMixture, fit_joint_mixture
 from brainpred.models.likelihood import (
     LatentModel,
     LikelihoodEstimate,
     conditional_log_likelihood,
     grid_log_likelihood,
     importance_log_likelihood,
-    normal_parameters,
 )
 from brainpred.progress import SILENT, Reporter
 
-__all__ = ["BASES", "ESTIMATORS", "FAMILIES", "BridgeState", "LatentBridge", "latent_features"]
+__all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
 
-FAMILIES = ("joint", "gaussian", "mixture", "linear")
-BASES = ("conditional", "standard", "pairs")
 ESTIMATORS = ("importance", "conditional", "grid")
-FEWEST_PAIRS = 8
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
 N_NORMALISER = 2048  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 AT_ONCE = 20_000  # latents whose evidence is computed in one go
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """Hold what a bridge is and how it is fitted."""
-
-    family: str
-    divergence: str
-    base: str
-    guidance: float
-    guide: str
-    n_components: int
-    updates: int
-    seed: int
 
 
 class BridgeState(NamedTuple):
@@ -149,21 +132,8 @@ class LatentBridge:
         updates: int = 1500,
         seed: int = 0,
     ):
-        chosen = {"family": family, "guide": guide or family, "divergence": divergence, "base": base}
-        allowed = {"family": FAMILIES, "guide": FAMILIES, "divergence": DIVERGENCES, "base": BASES}
-        for what, value in chosen.items():
-            if value not in allowed[what]:
-                raise ConfigError(f"Unknown {what} {value!r} of a bridge. Choose one of: {', '.join(allowed[what])}.")
-        if divergence == "reverse" and family not in ("gaussian", "mixture"):
-            raise ConfigError(f"The family {family!r} is fitted by the forward divergence; reverse is for networks.")
-        if not guidance >= 0 or (guidance == 0 and base != "conditional"):
-            raise ConfigError(
-                f"guidance must be above 0 where the base is {base!r}, and never below it; received {guidance}."
-            )
-        if n_components < 1 or updates < 1:
-            raise ConfigError(f"n_components and updates must be 1 or more, received {n_components} and {updates}.")
         self.source, self.target = source, target
-        self.settings = _Settings(
+        self.settings = BridgeSettings(
             family, divergence, base, float(guidance), guide or family, n_components, updates, seed
         )  # fmt: skip
 
@@ -190,7 +160,7 @@ class LatentBridge:
             If the two have other lengths, are too few, hold values that are not finite, or their latents cannot be
             used.
         """
-        source, target = self._latents_of_pairs(pairs)
+        source, target = infer_pairs(self.source, self.target, pairs)
         settings = self.settings
         generator = torch.Generator().manual_seed(settings.seed)
         self.curve_: list[float] = []
@@ -205,7 +175,7 @@ class LatentBridge:
             self._backward = self._fit_one(settings.guide, target, source, self.target, generator, reporter)
         size = target[0].shape[1]
         standard = (torch.zeros(size), torch.eye(size))
-        self._prior = _normal_of_pairs(target) if settings.base == "pairs" else standard
+        self._prior = normal_of_pairs(target) if settings.base == "pairs" else standard
         return self
 
     def _fit_one(
@@ -232,45 +202,6 @@ class LatentBridge:
             )  # fmt: skip
         self.curve_ = self.curve_ or curve
         return network
-
-    def _latents_of_pairs(self, pairs: tuple[Tensor, Tensor]) -> tuple[Latents, Latents]:
-        """Check pairs and infer their latents."""
-        x, y = pairs
-        if len(x) != len(y):
-            raise DataError(f"A bridge learns from pairs: received {len(x)} of the source and {len(y)} of the target.")
-        if len(x) < FEWEST_PAIRS:
-            raise DataError(f"A bridge needs {FEWEST_PAIRS} pairs or more, received {len(x)}.")
-        latents = []
-        for name, model, data in (("source", self.source, x), ("target", self.target, y)):
-            mean, spread = self._infer(name, model, data)
-            with torch.inference_mode():
-                made = model.likelihood(mean[:1])
-            if isinstance(made, Categorical) and len(x) < made.probs.shape[-1]:
-                raise DataError(
-                    f"The {name} has {made.probs.shape[-1]} categories: {len(x)} pairs cannot show them all. "
-                    "Give more pairs."
-                )
-            latents.append((mean, spread))
-        return latents[0], latents[1]
-
-    def _infer(self, name: str, model: LatentModel, data: Tensor) -> Latents:
-        """Give mean and spread of the posteriors of data, which must be finite and fit the model."""
-        if data.is_floating_point() and not bool(torch.isfinite(data).all()):
-            raise DataError(
-                f"Data of the {name} hold {int((~torch.isfinite(data)).sum())} values that are not finite. Leave those "
-                "samples out, or repair them."
-            )
-        try:
-            with torch.no_grad():
-                mean, spread = normal_parameters(model.posterior(data))
-        except (RuntimeError, IndexError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise DataError(f"The {name}: {error}") from error
-            raise DataError(
-                f"The {name}'s model cannot infer latents from data of shape {tuple(data.shape)} ({error}). Give "
-                "data as the model was trained on."
-            ) from error
-        return mean.float(), spread.float()
 
     # ------------------------------------------------------------------ files
 
@@ -357,10 +288,10 @@ class LatentBridge:
         """
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
-            latents = self._infer("source", self.source, x)
+            latents = infer("source", self.source, x)
             base = self._base(latents, min(n, N_SOURCE) if self.settings.guidance else n, generator)
             if self.settings.guidance == 0:
-                return base.unfold(*_one_a_part(base, n, len(x), generator)).reshape(n, len(x), -1)
+                return base.unfold(*base.draw_from_each(n, len(x), generator)).reshape(n, len(x), -1)
             return draw_guided(base, self._evidence(latents), n, len(x), generator)
 
     def sample(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -401,7 +332,7 @@ class LatentBridge:
         """Find the densest latents of the target for each datum of the source: (n_samples, n_latent)."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
-            mean, spread = self._infer("source", self.source, x)
+            mean, spread = infer("source", self.source, x)
             base = self._base((mean, torch.zeros_like(spread)), 1, generator)
             if self.settings.guidance == 0:
                 return base.means[torch.arange(len(x)), base.logits.argmax(dim=1)]
@@ -432,7 +363,7 @@ class LatentBridge:
         """
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
-            latents = self._infer("source", self.source, x)
+            latents = infer("source", self.source, x)
             base = self._base(latents, N_SOURCE, generator)
             if self.settings.guidance == 0:
                 return base.log_prob
@@ -486,7 +417,7 @@ class LatentBridge:
         if len(x) != len(y):
             raise DataError(f"Every x needs its y: received {len(x)} of the source and {len(y)} of the target.")
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
-        self._infer("target", self.target, y)
+        infer("target", self.target, y)
         with torch.no_grad():
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
@@ -494,36 +425,3 @@ class LatentBridge:
             if estimator == "grid":
                 return grid_log_likelihood(self.target, y, density)
             return importance_log_likelihood(self.target, y, density, n_draws, generator)
-
-
-def _one_a_part(
-    base: NormalMixture, n: int, n_samples: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw once from each of the n mixtures that a base was joined of: numbers, components and samples."""
-    each = base.logits.shape[1] // n
-    weights = base.logits.reshape(n_samples * n, each).softmax(dim=1)
-    chosen = (
-        torch.multinomial(weights, 1, generator=generator).reshape(n_samples, n).T + each * torch.arange(n)[:, None]
-    )
-    noise = torch.randn((n * n_samples, base.means.shape[2]), generator=generator)
-    return noise, chosen.flatten(), torch.arange(n_samples).repeat(n)
-
-
-def latent_features(model: LatentModel) -> Callable[[Tensor], Tensor]:
-    """Give the function from latents (n, d) to what they generate, flat: (n, n_features)."""
-
-    def features(z: Tensor) -> Tensor:
-        made = model.likelihood(z)
-        return (made.probs if isinstance(made, Categorical) else made.mean).flatten(1)
-
-    return features
-
-
-def _normal_of_pairs(latents: Latents) -> tuple[Tensor, Tensor]:
-    """Give mean and Cholesky factor of a normal distribution around pairs' latents, drawn a little to N(0, I)."""
-    mean, spread = latents
-    n = len(mean)
-    centre = mean.mean(dim=0)
-    away = mean - centre
-    scatter = away.T @ away + torch.diag((spread**2).sum(dim=0)) + PRIOR_PAIRS * torch.eye(mean.shape[1])
-    return centre * n / (n + PRIOR_PAIRS), torch.linalg.cholesky(scatter / (n + PRIOR_PAIRS))

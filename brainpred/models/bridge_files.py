@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from brainpred.errors import BrainpredError, CheckpointError
-from brainpred.models.bridge import LatentBridge, latent_features
+from brainpred.models.bridge import LatentBridge
 from brainpred.models.conditionals import LinearConditional, NetworkConditional
+from brainpred.models.inference import latent_features
 from brainpred.models.joint_mixture import JointMixture
 from brainpred.models.likelihood import LatentModel
 from brainpred.models.weights_files import write_weights

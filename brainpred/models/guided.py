@@ -87,6 +87,15 @@ class NormalMixture:
         noise = torch.randn((k * n, self.means.shape[2]), generator=generator)
         return noise, chosen, torch.arange(n).repeat(k)
 
+    def draw_from_each(self, n: int, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw once from each of the n mixtures that this one was joined of; as :meth:`draw`."""
+        each = self.logits.shape[1] // n
+        weights = self.logits.reshape(n_samples * n, each).softmax(dim=1)
+        chosen = torch.multinomial(weights, 1, generator=generator).reshape(n_samples, n).T
+        chosen = chosen + each * torch.arange(n)[:, None]
+        noise = torch.randn((n * n_samples, self.means.shape[2]), generator=generator)
+        return noise, chosen.flatten(), torch.arange(n_samples).repeat(n)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Give the log density of latents (k, n, d): (k, n)."""
         d = z.shape[-1]

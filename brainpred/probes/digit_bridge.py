@@ -82,7 +82,7 @@ def judge_images(
     dict of str to float
         ``log_p_x``, :math:`\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval of the draws) and
         ``_effective`` (median effective draws of 500); ``log_p_x_own``, :math:`\log p(x)` of the image model itself on
-        the same digits, which a label can raise by :math:`\log 10` at the most; ``log_p_x_document``, document 002's
+        the same digits (a label is worth :math:`\log 10` at the most); ``log_p_x_document``, document 002's
         estimate; ``recognised``, the part of generated pictures read as their label; ``diversity``, their variance
         within a label over that of what the image model makes of held-out images' own latents.
     Tensor (n_samples, 10, 28, 28)
