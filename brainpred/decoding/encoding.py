@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainpred.decoding.evaluation import CleanRun, Split
+from brainpred.decoding.splits import CleanRun, Split
 from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource

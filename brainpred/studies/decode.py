@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import (
-    CleanRun,
-    clean_recording,
-    evaluate_layer,
-    split_runs,
-    voxel_explainable_variance,
-)
+from brainpred.decoding.evaluation import evaluate_layer
 from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
+from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
 from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
-from brainpred.decoding.evaluation import clean_recording, split_runs
+from brainpred.decoding.splits import clean_recording, split_runs
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.source import check_layers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainpred.decoding.encoding import encode_voxels, encoding_table, voxel_table
-from brainpred.decoding.evaluation import CleanRun, split_runs
+from brainpred.decoding.splits import CleanRun, split_runs
 from brainpred.errors import DataError
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.numerics.timing import zscore_runs

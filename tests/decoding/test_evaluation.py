@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from brainpred.decoding.decoder import BrainDecoder
-from brainpred.decoding.evaluation import (
+from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.splits import (
     CleanRun,
     clean_recording,
-    evaluate_layer,
     split_runs,
     voxel_explainable_variance,
 )
@@ -421,7 +421,7 @@ def test_primal_form_decodes_as_the_dual_form_does(source, monkeypatch):
 
 
 def test_sample_of_the_training_runs_is_what_the_fitted_decoder_gives_for_them(source, monkeypatch):
-    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 17.0)
+    monkeypatch.setattr("brainpred.decoding.splits.TRAINING_SAMPLE_S", 17.0)
     fits, runs = [], [*training(source), show(source, "c1", name="again", seed=9), *repeats(source)]
     result = evaluate(runs, source, fits=fits)
     assert result.train_runs.tolist() == ["c1"] * 17
@@ -431,7 +431,7 @@ def test_sample_of_the_training_runs_is_what_the_fitted_decoder_gives_for_them(s
     predicted = np.mean([fits[0].predict(bold, np.zeros(47)) for bold in shown], axis=0)[:17]
     np.testing.assert_allclose(result.train_decoded, fits[0].restore(predicted), rtol=1e-4, atol=1e-4)
     # Held-out scores are those without the sample; what comes after the end of a run is not known.
-    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 60.0)
+    monkeypatch.setattr("brainpred.decoding.splits.TRAINING_SAMPLE_S", 60.0)
     other = evaluate(runs, source)
     np.testing.assert_allclose(other.decoded, result.decoded, rtol=1e-5, atol=1e-6)
     assert len(other.train_runs) == 47 - DELAY

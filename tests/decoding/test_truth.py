@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.encoding import encode_voxels
-from brainpred.decoding.evaluation import clean_recording, evaluate_layer, split_runs, voxel_explainable_variance
+from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.splits import clean_recording, split_runs, voxel_explainable_variance
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import Cortex, SimulatedBrain, simulate_runs
