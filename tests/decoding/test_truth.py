@@ -18,7 +18,7 @@ from brainpred.recordings.simulate import Cortex, SimulatedBrain, simulate_runs
 from brainpred.recordings.spaces import Volume
 
 SHAPES = {"R0": (2, 6, 8), "R1": (3, 5, 6)}
-N_SCANS, N_TRAIN, N_REPEATS, DELAYS_S = 150, 4, 5, (3.0, 4.0, 5.0, 6.0, 7.0)
+N_SCANS, N_TRAIN, N_REPEATS, DELAYS_S = 110, 4, 5, (3.0, 4.0, 5.0, 6.0, 7.0)
 # ROI: voxels, of them carrying a signal, its standard deviation over that of the noise, part of them that carry R0.
 PLANTED = {
     "one": (61, 41, 0.9, 1.0),
