@@ -7,6 +7,7 @@ from brainpred.errors import ConfigError, DataError
 from brainpred.features import baselines
 from brainpred.features.baselines import BASELINES, baseline_files, blurred_pixels, motion_energy
 from brainpred.movies.video import write_video
+from brainpred.stimulus import Movie
 
 FPS = 15.0
 
@@ -96,6 +97,19 @@ def test_files_hold_means_over_scans_and_are_computed_once(tmp_path, monkeypatch
     assert baseline_files([movie], tmp_path / "cache", ("motion", "pixels"), 1.5)[0].path == file.path
     with pytest.raises(ConfigError, match=r"Unknown baseline colour\. There are: pixels, motion"):
         baseline_files([movie], tmp_path / "cache", ("colour",), 1.5)
+
+
+def test_movies_are_on_the_clock_of_the_run(tmp_path):
+    write_video(tmp_path / "m.mp4", grating(3.0, n_frames=75), FPS)
+    whole, late = Movie.of(tmp_path / "m.mp4"), Movie.of(tmp_path / "m.mp4").shifted(2.0)
+    (file,), (early_file, late_file) = (
+        baseline_files(movies, tmp_path / "cache", ("pixels",), 1.0)
+        for movies in ([whole], [whole.shifted(-2.0), late])
+    )
+    assert (file.n_scans, early_file.n_scans, late_file.n_scans) == (5, 3, 7)
+    np.testing.assert_allclose(early_file.read("pixels"), file.read("pixels")[2:], atol=1e-6)
+    np.testing.assert_allclose(late_file.read("pixels")[2:], file.read("pixels"), atol=1e-6)
+    np.testing.assert_allclose(late_file.read("pixels")[:2], 128 / 255, atol=0.01)
 
 
 def test_movie_shorter_than_a_scan_is_refused(tmp_path):
