@@ -19,7 +19,8 @@ from brainpred.models.prednet import hard_sigmoid
 from brainpred.models.prednet_weights import load_prednet
 from brainpred.models.upsampling import add_upsampled
 from brainpred.movies.video import read_video
-from brainpred.reconstruction.metrics import frame_scores, identification, scan_similarity
+from brainpred.numerics.scores import identification
+from brainpred.reconstruction.metrics import frame_scores, scan_similarity
 from brainpred.reconstruction.units import restore_variance
 from brainpred.recordings.readers import load_recording
 from brainpred.storage import read_json

@@ -168,7 +168,6 @@ def bfloat16_error(weights: str) -> None:
 
 def decoded_score(device: str) -> None:
     """Print what bfloat16 features change in the scores of sim01 (ordinary ridge)."""
-    from brainpred.decoding.result import layer_table
     from brainpred.features.extract import FeatureConfig, feature_files
     from brainpred.recordings.fetch import cache_folder
     from brainpred.recordings.readers import load_recording
@@ -189,9 +188,9 @@ def decoded_score(device: str) -> None:
                     out[layer] = np.concatenate(rows)
             decode = DecodeConfig("sim01", bands="none", n_candidates=1, device=device, features=str(table))
             results = decode_subject(decode, Path(folder) / precision)
-            scores[precision] = layer_table(results, simulated=True).set_index("layer")["mean_r"]
+            scores[precision] = {result.layer: float(np.nanmean(result.r)) for result in results}
     print("\nMean r of sim01 decoded from features in each precision\n| layer | float32 | bfloat16 |\n|---|---|---|")
-    for layer in scores["float32"].index:
+    for layer in scores["float32"]:
         print(f"| {layer} | {scores['float32'][layer]:.4f} | {scores['bfloat16'][layer]:.4f} |")
 
 

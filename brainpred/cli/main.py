@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainpred.cli import data, probe, train
-from brainpred.cli.options import Data, Device, Layers, Out, Quiet, Seed, parse_size, reporter, spread_lists
+from brainpred.cli.options import (
+    Confounds,
+    Data,
+    Device,
+    DummyScans,
+    HighPass,
+    Layers,
+    Out,
+    PercentSignalChange,
+    Quiet,
+    Seed,
+    parse_size,
+    reporter,
+    spread_lists,
+)
 from brainpred.errors import BrainpredError, ConfigError
 
 if TYPE_CHECKING:
@@ -32,10 +46,18 @@ LAYER_COLUMNS = {
     "layer": "layer",
     "n_units": "units",
     "mean_r": "mean r",
+    "p": "p",
     "mean_ceiling": "ceiling",
     "mean_pattern_r": "pattern r",
     "identification_2way": "2-way id.",
     "identification_nway": "n-way id.",
+}
+VOXEL_COLUMNS = {
+    "roi": "ROI",
+    "n_voxels": "voxels",
+    "mean_r": "mean r",
+    "significant": "q < 0.05",
+    "mean_r2": "R²",
 }
 PICTURE_COLUMNS = {
     "layers": "swapped",
@@ -97,22 +119,10 @@ def decode(
         typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
     ] = "shared",
     candidates: Annotated[int, typer.Option(help="Band weights to try, where the search is not shared.")] = 40,
-    high_pass_s: Annotated[
-        float | None,
-        typer.Option(
-            help="Longest period of the BOLD signal to keep, in seconds; 0: all (default: as the manifest says)."
-        ),
-    ] = None,
-    confounds: Annotated[
-        str | None, typer.Option(help="Confounds to remove: motion, motion24, simple, compcor, ... or none.")
-    ] = None,
-    dummy_scans: Annotated[
-        int | None,
-        typer.Option(help="Scans at the beginning of every run to leave out (default: as the manifest says)."),
-    ] = None,
-    percent_signal_change: Annotated[
-        bool, typer.Option("--percent-signal-change", help="Scale voxels to percent of their mean, not to variance 1.")
-    ] = False,
+    high_pass_s: HighPass = None,
+    confounds: Confounds = None,
+    dummy_scans: DummyScans = None,
+    percent_signal_change: PercentSignalChange = False,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -120,6 +130,9 @@ def decode(
     memory: Annotated[
         str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
     ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
+    ] = 1000,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
@@ -127,21 +140,69 @@ def decode(
 ) -> None:
     """Decode a subject's scans: scores, decoded features, brain maps and a report."""
     from brainpred.decoding.decoder import DEFAULT_DELAYS_S
-    from brainpred.decoding.result import layer_table
-    from brainpred.storage import read_json
+    from brainpred.reporting.saved import read_settings, read_table
     from brainpred.studies.decode import DecodeConfig, decode_subject, default_folder
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights, dummy_scans, high_pass_s, confounds,
+        precision, memory, seed, str(features) if features else None, weights, permutations, dummy_scans, high_pass_s,
+        confounds, percent_signal_change or None,
+    )  # fmt: skip
+    decode_subject(config, out, data=data, reporter=reporter(quiet))
+    folder = out or default_folder(dataset, subject)
+    settings = read_settings(folder)
+    title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if settings["simulated"] else "")
+    _print_table(title, read_table(folder / "layers.tsv", tuple(LAYER_COLUMNS)), LAYER_COLUMNS)
+    typer.echo(
+        f"p: of a mean r as high in the best of all layers, by {permutations} permutations of "
+        f"{settings['n_blocks']} blocks of {settings['block_scans']} scans."
+    )
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def encode(
+    subject: Subject,
+    dataset: Dataset = "simulated",
+    layers: Layers = None,
+    delays: Annotated[list[float] | None, typer.Option(help="Seconds before the scan (default: 3 4 5 6).")] = None,
+    features: Annotated[Path | None, typer.Option(help="Predict from these features (TSV or HDF5).")] = None,
+    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    high_pass_s: HighPass = None,
+    confounds: Confounds = None,
+    dummy_scans: DummyScans = None,
+    percent_signal_change: PercentSignalChange = False,
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="What voxels are multiplied in while scored: auto, float64, float32 or bfloat16.")
+    ] = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
+    ] = 10_000,
+    out: Out = None,
+    data: Data = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Predict every voxel from the features, the reverse of decode: scores, brain maps, tables by region."""
+    from brainpred.decoding.decoder import DEFAULT_DELAYS_S
+    from brainpred.reporting.saved import ENCODING_COLUMNS, read_table
+    from brainpred.studies.decode import default_folder
+    from brainpred.studies.encode import EncodeConfig, encode_subject
+
+    config = EncodeConfig(
+        subject, dataset, tuple(layers or ()), tuple(delays or DEFAULT_DELAYS_S), device, precision, memory, seed,
+        str(features) if features else None, weights, permutations, dummy_scans, high_pass_s, confounds,
         percent_signal_change or None,
     )  # fmt: skip
-    results = decode_subject(config, out, data=data, reporter=reporter(quiet))
+    encode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    simulated = bool(read_json(folder / "decode.json")["simulated"])
-    title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if simulated else "")
-    _print_table(title, layer_table(results, simulated=simulated), LAYER_COLUMNS)
-    typer.echo(f"Report: {folder / 'report.html'}")
+    table = read_table(folder / "encoding.tsv", ENCODING_COLUMNS)
+    _print_table(f"{Path(dataset).stem}/{subject}, voxels predicted", table, VOXEL_COLUMNS)
+    typer.echo(f"Maps and scores of every voxel: {folder}")
 
 
 @app.command()
@@ -245,12 +306,35 @@ def features(
 
 
 @app.command()
-def report(subject: Subject, dataset: Dataset = "simulated", out: Out = None, quiet: Quiet = False) -> None:
-    """Build the report page again from saved results."""
+def report(
+    subject: Annotated[str | None, typer.Option(help="Build the page of this subject again.")] = None,
+    subjects: Annotated[
+        list[str] | None, typer.Option(help="Instead: put these subjects side by side, with means and intervals.")
+    ] = None,
+    dataset: Dataset = "simulated",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results (default: results/<dataset>/<subject>); with --subjects, the one above."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build report pages from saved results: of a subject, or of a group."""
+    from brainpred.errors import ConfigError
+    from brainpred.reporting.group import write_group_report
     from brainpred.reporting.page import write_report
     from brainpred.studies.decode import default_folder
 
-    typer.echo(f"Report: {write_report(out or default_folder(dataset, subject), reporter(quiet))}")
+    if bool(subject) == bool(subjects):
+        raise ConfigError("Name one subject with --subject S, or a group with --subjects S1 S2 ... (not both).")
+    if subject:
+        page = write_report(out or default_folder(dataset, subject), reporter(quiet))
+    else:
+        names = list(dict.fromkeys(subjects or ()))
+        folders = {name: out / name if out else default_folder(dataset, name) for name in names}
+        page = write_group_report(folders, out or default_folder(dataset, names[0]).parent, reporter(quiet))
+    typer.echo(f"Report: {page}")
 
 
 def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str], digits: int = 3) -> None:

@@ -9,7 +9,22 @@ import typer
 from brainpred.errors import ConfigError
 from brainpred.progress import SILENT, Reporter, RichReporter
 
-__all__ = ["Data", "Device", "Layers", "Mnist", "Out", "Quiet", "Seed", "parse_size", "reporter", "spread_lists"]
+__all__ = [
+    "Confounds",
+    "Data",
+    "Device",
+    "DummyScans",
+    "HighPass",
+    "Layers",
+    "Mnist",
+    "Out",
+    "PercentSignalChange",
+    "Quiet",
+    "Seed",
+    "parse_size",
+    "reporter",
+    "spread_lists",
+]
 
 LIST_OPTIONS = (
     "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
@@ -24,6 +39,20 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Mnist = Annotated[
     Path | None,
     typer.Option(help="mnist.npz (default: as fetched, else the small digits that scikit-learn brings along)."),
+]
+HighPass = Annotated[
+    float | None,
+    typer.Option(help="Longest period of the BOLD signal to keep, in seconds; 0: all (default: as the manifest says)."),
+]
+Confounds = Annotated[
+    str | None, typer.Option(help="Confounds to remove: motion, motion24, simple, compcor, ... or none.")
+]
+DummyScans = Annotated[
+    int | None,
+    typer.Option(help="Scans at the beginning of every run to leave out (default: as the manifest says)."),
+]
+PercentSignalChange = Annotated[
+    bool, typer.Option("--percent-signal-change", help="Scale voxels to percent of their mean, not to variance 1.")
 ]
 Layers = Annotated[list[str] | None, typer.Option(help="Layers, such as: --layers R0 R1.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results (default: results/<dataset>/<subject>).")]

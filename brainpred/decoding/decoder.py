@@ -137,22 +137,26 @@ class BrainDecoder:
         self.mean_, self.std_ = units.mean, units.std
         return self
 
-    def predict_blocks(self, prepared: Any) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.float32]]]:
+    def predict_blocks(
+        self, prepared: Any, *, by_band: bool = False
+    ) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.float32]]]:
         """Predict z-scored units, block after block.
 
         Parameters
         ----------
         prepared : BandKernels or Tensor
             The scans, as ``decoder.ridge_.prepare(X, runs)`` gives them.
+        by_band : bool
+            Whether each band predicts alone.
 
         Yields
         ------
         units : slice or ndarray of int64
             Which units; a slice unless memory forbids.
-        predictions : ndarray of float32 (n_scans, n_units)
+        predictions : ndarray of float32 (n_scans, n_units) or (n_bands, n_scans, n_units)
             Their predictions, in standard deviations.
         """
-        for units, block in self.ridge_.predict_blocks(prepared):
+        for units, block in self.ridge_.predict_blocks(prepared, by_band=by_band):
             yield units, block.float().cpu().numpy()
 
     def predict(self, X: ArrayLike, runs: ArrayLike) -> NDArray[np.float32]:

@@ -1,9 +1,7 @@
-"""Score a decoder on scans that it was not fitted to: the test runs, or every run left out in turn."""
+"""Score a decoder on scans that it was not fitted to."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,208 +9,29 @@ from numpy.typing import NDArray
 
 from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.result import LayerResult
+from brainpred.decoding.splits import Split
 from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
+from brainpred.numerics.patterns import forward_pattern_strength
 from brainpred.numerics.scores import (
-    identification_accuracy,
+    EXCLUDED_S,
+    identification,
     nway_identification,
     pattern_correlation,
+    pattern_similarity,
     pearson_correlation,
+    product_measure,
     r2_score,
 )
 from brainpred.numerics.timing import zscore_runs
 from brainpred.progress import SILENT, Reporter
-from brainpred.recordings.cleaning import Cleaning, read_clean_run
-from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.recording import Run
 
-__all__ = ["CleanRun", "Split", "clean_recording", "evaluate_layer", "split_runs", "voxel_explainable_variance"]
+__all__ = ["evaluate_layer"]
 
 UNITS_AT_ONCE = 8192
-# What is kept of the training runs to show beside the test runs: the beginning of the first.
-TRAINING_SAMPLE_S = 120.0
-
-
-@dataclass(frozen=True, eq=False)
-class CleanRun:
-    """Hold one run, cleaned.
-
-    Attributes
-    ----------
-    run : Run
-        The run as measured.
-    bold : ndarray of float32 (n_scans, n_voxels)
-        BOLD without trend, standardised.
-    fingerprint : str
-        Hash of the scans as measured.
-    """
-
-    run: Run
-    bold: NDArray[np.float32]
-    fingerprint: str = ""
-
-    @property
-    def n_constant_voxels(self) -> int:
-        """Number of voxels that never vary."""
-        return int((~self.bold.any(axis=0)).sum())
-
-    @property
-    def clip(self) -> str:
-        """Name of what was shown: runs that share it have the same features."""
-        return self.run.stimulus or self.run.name
-
-
-def clean_recording(recording: Recording, cleaning: Cleaning | None = None) -> Iterator[CleanRun]:
-    """Read and clean every run, one at a time; see :func:`brainpred.recordings.cleaning.read_clean_run`."""
-    for run in recording.runs:
-        bold, cleaned = read_clean_run(recording, run, cleaning)
-        yield CleanRun(run, cleaned, hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest())
-
-
-def _repeats(tests: Sequence[CleanRun]) -> list[list[CleanRun]]:
-    """Group test runs that show the same clip."""
-    groups: dict[str, list[CleanRun]] = {}
-    for test in tests:
-        groups.setdefault(test.clip, []).append(test)
-    return list(groups.values())
-
-
-def voxel_explainable_variance(runs: Sequence[CleanRun]) -> NDArray[np.floating] | None:
-    """Estimate every voxel's explainable variance from repeated test clips.
-
-    Parameters
-    ----------
-    runs : sequence of CleanRun
-        The recording.
-
-    Returns
-    -------
-    ndarray (n_voxels,) or None
-        Mean over clips that were repeated; None if there is none.
-    """
-    repeated = [group for group in _repeats([run for run in runs if run.run.role == "test"]) if len(group) > 1]
-    if not repeated:
-        return None
-    variances = []
-    for group in repeated:
-        n_scans = min(len(test.bold) for test in group)
-        variances.append(explainable_variance(np.stack([test.bold[:n_scans] for test in group])))
-    return np.nan_to_num(np.mean(variances, axis=0))
-
-
-class Split:
-    """Hold what is trained on and what is held out, and the kernels that all layers share.
-
-    Parameters
-    ----------
-    train, tests : sequence of CleanRun
-        The runs.
-    source : FeatureSource
-        Tells how many scans of each run have features.
-    """
-
-    def __init__(self, train: Sequence[CleanRun], tests: Sequence[CleanRun], source: FeatureSource):
-        n_clips = len({run.clip for run in train})
-        if n_clips < 2:
-            raise DataError(
-                "Decoding needs at least 2 training runs, of different clips, to choose its regularisation, "
-                f"found {n_clips}."
-            )
-        self.train, self.repeats = list(train), _repeats(tests)
-        lengths = [source.n_scans(run.run) for run in train]
-        self.X = _stacked_bold(train, lengths)
-        self.runs = np.repeat([run.run.name for run in train], lengths)
-        self.clips = np.repeat([run.clip for run in train], lengths)
-        self.n_scans = [
-            min(source.n_scans(group[0].run), *(len(test.bold) for test in group)) for group in self.repeats
-        ]
-        self.sample: list[CleanRun] = []
-        self.n_sample, self.n_kept_of_sample = 0, 0
-        self.fitted: BrainDecoder | None = None
-        self._prepared: Any = None
-
-    def units(self, layer: str, source: FeatureSource) -> StackedRuns:
-        """Give a layer's units during the training runs, to be read piece by piece."""
-        readers = [partial(source.of_run, layer, run.run) for run in self.train]
-        lengths = [source.n_scans(run.run) for run in self.train]
-        return StackedRuns(readers, lengths, int(np.prod(source.shapes[layer])))
-
-    def take_sample(self, tr_s: float, source: FeatureSource) -> None:
-        """Have the beginning of the first training clip predicted as well, by the decoder that was fitted to it."""
-        self.sample = [run for run in self.train if run.clip == self.train[0].clip]
-        self.n_sample = min(source.n_scans(self.sample[0].run), *(len(run.bold) for run in self.sample))
-        self.n_kept_of_sample = max(2, round(TRAINING_SAMPLE_S / tr_s))
-
-    def prepared(self, decoder: BrainDecoder) -> Any:
-        """Prepare what is predicted: all repeats, one below another, and the sample of the training runs."""
-        if self._prepared is None:
-            tests = [run for group in self.predicted for run in group]
-            lengths = [n for group, n in zip(self.predicted, self.n_predicted, strict=True) for _ in group]
-            names = np.repeat([f"{number}" for number in range(len(tests))], lengths)
-            self._prepared = decoder.ridge_.prepare(_stacked_bold(tests, lengths), names)
-        return self._prepared
-
-    @property
-    def predicted(self) -> list[list[CleanRun]]:
-        """Groups of runs that are predicted: the repeats of every test clip, then the sample."""
-        return [*self.repeats, self.sample] if self.sample else self.repeats
-
-    @property
-    def n_predicted(self) -> list[int]:
-        """Scans of each group's runs."""
-        return [*self.n_scans, self.n_sample] if self.sample else self.n_scans
-
-    def forget(self) -> None:
-        """Let go of the kernels."""
-        self.fitted, self._prepared = None, None
-
-
-def _stacked_bold(runs: Sequence[CleanRun], lengths: Sequence[int]) -> StackedRuns:
-    def reader(bold: NDArray[np.float32]) -> Callable[[Any], NDArray[np.float32]]:
-        return lambda columns: bold[:, columns]
-
-    return StackedRuns([reader(run.bold) for run in runs], lengths, runs[0].bold.shape[1])
-
-
-def split_runs(runs: Sequence[CleanRun], source: FeatureSource, tr_s: float) -> list[Split]:
-    """Tell training runs from those held out: the test runs, or every clip in turn where there are none.
-
-    Parameters
-    ----------
-    runs : sequence of CleanRun
-        The recording.
-    source : FeatureSource
-        Features during the runs.
-    tr_s : float
-        Repetition time in seconds.
-
-    Returns
-    -------
-    list of Split
-        One, or one a clip.
-
-    Raises
-    ------
-    DataError
-        If fewer than two clips are left for training, or a clip is shown in training and in test runs.
-    """
-    tests = [run for run in runs if run.run.role == "test"]
-    trains = [run for run in runs if run.run.role == "train"]
-    shared = {run.clip for run in tests} & {run.clip for run in trains}
-    if shared:
-        raise DataError(
-            f"Clips are shown in training and in test runs: {', '.join(sorted(shared))}. What is tested must not be "
-            "trained on; give those runs one role."
-        )
-    if tests:
-        split = Split(trains, tests, source)
-        split.take_sample(tr_s, source)
-        return [split]
-    return [
-        Split([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip], source)
-        for clip in dict.fromkeys(run.clip for run in trains)
-    ]
 
 
 @dataclass(frozen=True)
@@ -232,7 +51,11 @@ class _Fold:
     decoded: NDArray[np.float32]
     runs: NDArray[np.str_]
     ceiling: NDArray[np.floating]
-    contributions: NDArray[np.float64]
+    tr_s: float
+    delays: tuple[int, ...]
+    band_r2: NDArray[np.float32]
+    lag_contributions: NDArray[np.float64]
+    pattern: NDArray[np.float64]
     train_true: NDArray[np.float32]
     train_decoded: NDArray[np.float32]
     train_runs: NDArray[np.str_]
@@ -258,7 +81,7 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
     ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
     labels = [np.repeat(group[0].clip, n) for group, n in zip(split.predicted, n_scored, strict=True)]
     nothing = np.empty((0, n_units), dtype=np.float32)
-    contributions = _contributions(decoder, split, layer, source, n_scored[:n_tests])
+    held_out = _HeldOut(decoder, split, layer, source, n_scored[:n_tests])
     ridge = decoder.ridge_
     return _Fold(
         mean=decoder.mean_,
@@ -274,7 +97,11 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         decoded=decoder.restore(zscored[:n_held_out]),
         runs=np.concatenate(labels[:n_tests]),
         ceiling=ceiling,
-        contributions=contributions,
+        tr_s=decoder.tr_s,
+        delays=ridge.delays_,
+        band_r2=held_out.band_r2(),
+        lag_contributions=held_out.contributions(),
+        pattern=held_out.pattern(zscored[:n_held_out]),
         train_true=np.concatenate([nothing, *true[n_tests:]]),
         train_decoded=decoder.restore(zscored[n_held_out:]),
         train_runs=np.concatenate([np.empty(0, dtype=labels[0].dtype), *labels[n_tests:]]),
@@ -292,28 +119,58 @@ def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
     return n_scored
 
 
-def _contributions(
-    decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]
-) -> NDArray[np.float64]:
-    bold = [
-        np.mean([test.bold[:n] for test in group], axis=0)
-        for group, n in zip(split.repeats, split.n_scans, strict=True)
-    ]
+class _HeldOut:
+    """Split what a decoder predicts of the test runs among bands, delays and voxels.
 
-    # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
-    def reader(run: Run, n_kept: int, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
-        def read(units: Any) -> NDArray[np.float32]:
-            zscored = zscore_runs(source.of_run(layer, run, units)[:n_kept], np.zeros(n_kept))[0]
-            return np.pad(zscored, ((0, n_scans - n_kept), (0, 0)))
+    The ridge is linear: the mean of the repeats' predictions is the prediction from their mean, which is used here.
+    """
 
-        return read
+    def __init__(self, decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]):
+        self._ridge, self._n_scored, self._n_scans = decoder, n_scored, split.n_scans
+        self._clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
+        self._bold = np.concatenate(
+            [
+                np.mean([test.bold[:n] for test in group], axis=0)
+                for group, n in zip(split.repeats, split.n_scans, strict=True)
+            ]
+        )
 
-    readers = [
-        reader(group[0].run, n_kept, n) for group, n_kept, n in zip(split.repeats, n_scored, split.n_scans, strict=True)
-    ]
-    truth = StackedRuns(readers, split.n_scans, int(np.prod(source.shapes[layer])))
-    clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
-    return decoder.ridge_.feature_contributions(np.concatenate(bold), truth, clips)
+        # BOLD goes on to the end, for the delays; the truth of scans that are not scored is put at its mean, 0.
+        def reader(run: Run, n_kept: int, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
+            def read(units: Any) -> NDArray[np.float32]:
+                zscored = zscore_runs(source.of_run(layer, run, units)[:n_kept], np.zeros(n_kept))[0]
+                return np.pad(zscored, ((0, n_scans - n_kept), (0, 0)))
+
+            return read
+
+        readers = [
+            reader(group[0].run, n_kept, n)
+            for group, n_kept, n in zip(split.repeats, n_scored, split.n_scans, strict=True)
+        ]
+        self._truth = StackedRuns(readers, split.n_scans, int(np.prod(source.shapes[layer])))
+        ends = np.cumsum(split.n_scans)
+        self._scored = np.concatenate(
+            [np.arange(end - n, end - n + kept) for end, n, kept in zip(ends, split.n_scans, n_scored, strict=True)]
+        )
+
+    def band_r2(self) -> NDArray[np.float32]:
+        """Give the part of each band in R², (n_bands, n_units)."""
+        ridge = self._ridge.ridge_
+        shares = np.empty((len(ridge.band_names_), self._truth.shape[1]), dtype=np.float32)
+        numbers = np.arange(self._truth.shape[1])
+        for units, parts in self._ridge.predict_blocks(ridge.prepare(self._bold, self._clips), by_band=True):
+            true = self._truth[slice(None), numbers[units]][self._scored]
+            shares[:, units] = product_measure(true, parts[:, self._scored], centre=False)
+        return shares
+
+    def contributions(self) -> NDArray[np.float64]:
+        """Give the contribution of each voxel at each delay, (n_delays, n_voxels)."""
+        return self._ridge.ridge_.feature_contributions(self._bold, self._truth, self._clips, by_delay=True)
+
+    def pattern(self, zscored: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Give the strength of each voxel's forward pattern, (n_voxels,)."""
+        delays = self._ridge.ridge_.delays_
+        return forward_pattern_strength(self._bold, zscored, self._clips, self._scored, delays)
 
 
 def evaluate_layer(
@@ -373,6 +230,9 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
         r2[units] = r2_score(zscored_true[:, units], zscored[:, units])
     correct, _, n_patterns = nway_identification(true, decoded)
+    similarity = pattern_similarity(zscored_true, zscored)
+    excluded = int(np.ceil(EXCLUDED_S / folds[0].tr_s))
+    n_scans = [len(fold.runs) for fold in folds]
 
     def average(values: Sequence[Any]) -> NDArray[np.float32]:
         return np.mean(values, axis=0).astype(np.float32)
@@ -385,6 +245,9 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         decoded=decoded,
         mean=average([fold.mean for fold in folds]),
         std=average([fold.std for fold in folds]),
+        folds=np.repeat(np.arange(len(folds)), n_scans),
+        fold_mean=np.stack([fold.mean for fold in folds]),
+        fold_std=np.stack([fold.std for fold in folds]),
         r=r,
         r2=r2,
         ceiling=average([fold.ceiling for fold in folds]),
@@ -393,12 +256,17 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         regret=average([fold.regret for fold in folds]),
         form="primal" if any(fold.form == "primal" for fold in folds) else "dual",
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
-        identification=identification_accuracy(zscored_true, zscored).astype(np.float32),
+        identification=identification(similarity, excluded, 2, runs).astype(np.float32),
+        identification_10way=identification(similarity, excluded, 10, runs).astype(np.float32),
         nway_correct=correct,
         n_patterns=n_patterns,
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),
-        contributions=average([fold.contributions for fold in folds]),
+        # y is z-scored, so that scans weigh alike in Σ y².
+        band_r2=np.average([fold.band_r2 for fold in folds], axis=0, weights=n_scans).astype(np.float32),
+        delays=np.array(folds[0].delays, dtype=np.int64),
+        lag_contributions=average([fold.lag_contributions for fold in folds]),
+        pattern=average([fold.pattern for fold in folds]),
         train_runs=join("train_runs"),
         train_true=join("train_true"),
         train_decoded=join("train_decoded"),

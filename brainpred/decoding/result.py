@@ -1,6 +1,6 @@
-"""What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5, tabulated as TSV."""
+"""What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,15 +8,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from brainpred.errors import CheckpointError
+from brainpred.numerics.timing import zscore_runs
 from brainpred.storage import atomic_path
 
-__all__ = ["LayerResult", "layer_table", "load_result", "open_result", "save_result", "saved_key", "unit_table"]
+__all__ = ["LayerResult", "load_result", "open_result", "save_result", "saved_key"]
 
-FORMAT = "brainpred-decoded-3"
+FORMAT = "brainpred-decoded-4"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class LayerResult:
         Units of the stimulus and as decoded, in the layer's own scale.
     mean, std : ndarray of float32 (n_units,)
         Mean and spread in the training runs.
+    folds : ndarray of int64 (n_scans,)
+        Which decoder predicted each scan: 0, but where every run was left out in turn.
+    fold_mean, fold_std : ndarray of float32 (n_folds, n_units)
+        Mean and spread in the training runs of each decoder, with which its z-scores became ``decoded``.
     r, r2, ceiling : ndarray of float32 (n_units,)
         Correlation over time, R² of z-scored units, and the highest correlation that the noise of the test
         scans allows this decoder (NaN without repeats).
@@ -45,8 +49,11 @@ class LayerResult:
         mean and 99th percentile.
     form : {"dual", "primal"}
         Whether kernels were used, or principal components since kernels did not fit into memory.
-    pattern_r, identification : ndarray of float32 (n_scans,)
-        Correlation over units at each scan; part of other scans that each is told apart from (chance 0.5).
+    pattern_r : ndarray of float32 (n_scans,)
+        Correlation over units at each scan.
+    identification, identification_10way : ndarray of float32 (n_scans,)
+        How often each scan is picked out of 2, or 10, by its pattern (chance 0.5 and 0.1); see
+        :func:`brainpred.numerics.scores.identification`. Scans within 4 s are no candidates.
     nway_correct : ndarray of bool (n_identified,)
         Whether each scan's pattern was identified among the ``n_patterns`` distinct ones (categories).
     n_patterns : int
@@ -55,8 +62,14 @@ class LayerResult:
         Bands.
     band_weights : ndarray of float32 (n_bands,)
         Mean share γ of each band.
-    contributions : ndarray of float32 (n_voxels,)
-        Held-out contribution of each voxel; see :meth:`brainpred.BandedRidgeCV.feature_contributions`.
+    band_r2 : ndarray of float32 (n_bands, n_units)
+        Part of each band in R² (product measure); they sum to ``r2``.
+    delays : ndarray of int64 (n_delays,)
+        Delays in scans.
+    lag_contributions : ndarray of float32 (n_delays, n_voxels)
+        Held-out contribution of each voxel at each delay; see :meth:`brainpred.BandedRidgeCV.feature_contributions`.
+    pattern : ndarray of float32 (n_voxels,)
+        Strength of each voxel's forward pattern; see :func:`brainpred.numerics.patterns.forward_pattern_strength`.
     train_runs : ndarray of str (n_train_scans,)
         Clip of each scan of a sample of the training runs, the first two minutes of the first clip; empty where every
         run was held out in turn.
@@ -72,6 +85,9 @@ class LayerResult:
     decoded: NDArray[np.float32]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    folds: NDArray[np.int64]
+    fold_mean: NDArray[np.float32]
+    fold_std: NDArray[np.float32]
     r: NDArray[np.float32]
     r2: NDArray[np.float32]
     ceiling: NDArray[np.float32]
@@ -81,14 +97,41 @@ class LayerResult:
     form: str
     pattern_r: NDArray[np.float32]
     identification: NDArray[np.float32]
+    identification_10way: NDArray[np.float32]
     nway_correct: NDArray[np.bool_]
     n_patterns: int
     band_names: tuple[str, ...]
     band_weights: NDArray[np.float32]
-    contributions: NDArray[np.float32]
+    band_r2: NDArray[np.float32]
+    delays: NDArray[np.int64]
+    lag_contributions: NDArray[np.float32]
+    pattern: NDArray[np.float32]
     train_runs: NDArray[np.str_]
     train_true: NDArray[np.float32]
     train_decoded: NDArray[np.float32]
+
+    @property
+    def contributions(self) -> NDArray[np.float32]:
+        """Held-out contribution of each voxel, all delays together, (n_voxels,)."""
+        return self.lag_contributions.sum(axis=0)
+
+    def zscored_pair(self, units: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give some units as they are scored: z-scored within runs, true and as predicted, (n_scans, n_units).
+
+        Parameters
+        ----------
+        units : slice
+            Which units; all by default.
+
+        Returns
+        -------
+        true, predicted : ndarray of float32 (n_scans, n_units)
+            z-scores of the truth, and what the decoders predicted before it was restored.
+        """
+        spread = self.fold_std[:, units][self.folds]
+        centred = self.decoded[:, units] - self.fold_mean[:, units][self.folds]
+        predicted = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+        return zscore_runs(self.true[:, units], self.runs)[0], predicted
 
 
 def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: bool) -> None:
@@ -187,78 +230,3 @@ def load_result(path: Path | str) -> LayerResult:
     values["band_names"] = tuple(str(name) for name in values["band_names"])
     values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])
     return LayerResult(**values)
-
-
-def unit_table(result: LayerResult, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Tabulate the scores of every unit.
-
-    Parameters
-    ----------
-    result : LayerResult
-        Scores of one layer.
-    names : sequence of str, optional
-        Names of its units.
-
-    Returns
-    -------
-    DataFrame (n_units rows)
-        Layer, unit, its place in the layer (channel, row, column where there are such), r, r2, ceiling,
-        r / ceiling, α and cross-validated R².
-    """
-    n_units = len(result.r)
-    axes = {1: ("channel",), 3: ("channel", "row", "column")}.get(
-        len(result.shape), tuple(f"axis{axis}" for axis in range(len(result.shape)))
-    )
-    place = dict(zip(axes, np.unravel_index(np.arange(n_units), result.shape), strict=True))
-    normalised = np.divide(
-        result.r, result.ceiling, out=np.full_like(result.r, np.nan), where=np.nan_to_num(result.ceiling) > 0
-    )
-    return pd.DataFrame(
-        {
-            "layer": result.layer, "unit": np.arange(n_units),
-            **({} if names is None else {"name": list(names)}), **place, "r": result.r, "r2": result.r2,
-            "ceiling": result.ceiling, "r_over_ceiling": normalised, "alpha": result.alphas, "cv_r2": result.cv_r2,
-        }
-    )  # fmt: skip
-
-
-def layer_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFrame:
-    """Tabulate the scores of every layer.
-
-    Parameters
-    ----------
-    results : sequence of LayerResult
-        One a layer.
-    simulated : bool
-        Whether the scans were simulated.
-
-    Returns
-    -------
-    DataFrame (one row a layer)
-        Means over units (r, R², ceiling) and over scans (pattern r, identification), n-way identification
-        where features have few distinct patterns, and the origin of the scans.
-    """
-
-    def mean(values: NDArray[np.floating]) -> float:
-        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-    rows = []
-    for result in results:
-        ceiling = mean(result.ceiling)
-        r = mean(result.r)
-        rows.append(
-            {
-                "layer": result.layer, "data": "simulated" if simulated else "measured", "n_units": len(result.r),
-                "n_constant_units": int(np.isnan(result.r).sum()), "n_scans": len(result.runs), "mean_r": r,
-                "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
-                "mean_r2": mean(result.r2), "mean_ceiling": ceiling,
-                # A ceiling below r was estimated from too few scans to divide by.
-                "mean_r_over_ceiling": r / ceiling if ceiling >= abs(r) > 0 else float("nan"),
-                "mean_pattern_r": mean(result.pattern_r), "identification_2way": mean(result.identification),
-                "nway": result.n_patterns,
-                "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
-                "mean_cv_r2": mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
-                "cv_regret_p99": float(result.regret[1]), "form": result.form,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)

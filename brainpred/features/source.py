@@ -1,7 +1,7 @@
 """Where the features of a run come from: movies shown to PredNet, or a table that the user brings."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,15 @@ from brainpred.movies.video import probe_video
 from brainpred.numerics.timing import n_whole_scans
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["ClipFeatures", "FeatureSource", "TableFeatures", "check_layers", "check_movie_lengths", "load_table"]
+__all__ = [
+    "ClipFeatures",
+    "FeatureSource",
+    "JoinedFeatures",
+    "TableFeatures",
+    "check_layers",
+    "check_movie_lengths",
+    "load_table",
+]
 
 
 Units = slice | NDArray[np.integer]
@@ -108,6 +116,33 @@ class ClipFeatures:
     def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:
         """Give a layer's features during a run, (n_scans, n_units)."""
         return self._files[run.stimulus or ""].read(layer, units)[: self.n_scans(run)]
+
+
+class JoinedFeatures:
+    """Give runs the layers of several sources.
+
+    Parameters
+    ----------
+    sources : sequence of FeatureSource
+        Sources with layers of different names.
+    """
+
+    def __init__(self, sources: Sequence[FeatureSource]):
+        self._sources = {layer: source for source in sources for layer in source.shapes}
+        self.unit_names: Mapping[str, list[str]] = {
+            layer: names for source in sources for layer, names in source.unit_names.items()
+        }
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            layer: source.shapes[layer] for layer, source in self._sources.items()
+        }
+
+    def n_scans(self, run: Run) -> int:
+        """Count the scans of a run that have features of every source."""
+        return min(source.n_scans(run) for source in self._sources.values())
+
+    def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:
+        """Give a layer's features during a run, (n_scans, n_units)."""
+        return self._sources[layer].of_run(layer, run, units)[: self.n_scans(run)]
 
 
 class TableFeatures:

@@ -9,16 +9,20 @@ from brainpred.errors import DataError
 from brainpred.numerics.spread import varies
 
 __all__ = [
-    "identification_accuracy",
+    "EXCLUDED_S",
+    "identification",
     "nway_identification",
     "pattern_correlation",
+    "pattern_similarity",
     "pearson_correlation",
     "product_measure",
     "r2_score",
 ]
 
 # Correlations nearer to each other than this differ by rounding alone.
-TIE = 1e-12
+TIE = 1e-9
+# Scans as near as this show nearly the same, and are not to be told apart.
+EXCLUDED_S = 4.0
 COLUMNS_AT_ONCE = 16384
 
 
@@ -95,8 +99,8 @@ def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
     return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=varies(true) & (total > 0))
 
 
-def product_measure(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
-    r"""Split R² among the parts of a prediction, :math:`\sum_t \hat y_b (2 y - \hat y) / \sum_t y^2`, all centred.
+def product_measure(true: ArrayLike, parts: ArrayLike, *, centre: bool = True) -> NDArray[np.float64]:
+    r"""Split R² among the parts of a prediction, :math:`\sum_t \hat y_b (2 y - \hat y) / \sum_t y^2`, y centred.
 
     Parameters
     ----------
@@ -104,11 +108,13 @@ def product_measure(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
         Values.
     parts : array_like (n_parts, n_samples, n_units)
         What each part adds to the prediction :math:`\hat y`.
+    centre : bool
+        Whether the parts are centred too, so that a wrong mean of the prediction counts for nothing.
 
     Returns
     -------
     ndarray of float64 (n_parts, n_units)
-        Shares, which sum to the R² of the centred prediction; NaN where the truth is constant.
+        Shares, which sum to the R² of the prediction, centred or as it is; NaN where the truth is constant.
 
     References
     ----------
@@ -117,7 +123,8 @@ def product_measure(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
     """
     y, y_hat = np.asarray(true, dtype=np.float64), np.asarray(parts, dtype=np.float64)
     defined = varies(np.asarray(true))
-    y, y_hat = y - y.mean(axis=0), y_hat - y_hat.mean(axis=1, keepdims=True)
+    y = y - y.mean(axis=0)
+    y_hat = y_hat - y_hat.mean(axis=1, keepdims=True) if centre else y_hat
     shared, power = np.sum(y_hat * (2 * y - y_hat.sum(axis=0)), axis=1), np.sum(y**2, axis=0)
     return np.divide(shared, power, out=np.full_like(shared, np.nan), where=defined & (power > 0))
 
@@ -139,27 +146,69 @@ def _rows_correlated(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.floa
     return products / left_norm[:, None] / right_norm
 
 
-def identification_accuracy(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
-    """Tell how often a sample's prediction is more like its own truth than like another sample's (2-way).
+def pattern_similarity(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
+    """Correlate, over units, every sample's prediction with every sample's truth.
 
     Parameters
     ----------
     true, predicted : array_like (n_samples, n_units)
-        Values; patterns are compared by correlation.
+        Values.
 
     Returns
     -------
-    ndarray (n_samples,)
-        Part of the other samples that lose, ties counting half; chance is 0.5.
+    ndarray of float64 (n_samples, n_samples)
+        Row: prediction; column: truth. 0 where either is constant.
     """
     true, predicted = _pair(true, predicted)
     if len(true) < 2:
         raise DataError(f"Identification needs at least 2 samples, received {len(true)}.")
-    similarity = _rows_correlated(np.asarray(predicted), np.asarray(true))
+    return _rows_correlated(np.asarray(predicted), np.asarray(true))
+
+
+def identification(
+    similarity: NDArray[np.floating], excluded: int, n_way: int, runs: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    r"""Tell how often what was shown is picked out of n candidates by its likeness to what was decoded.
+
+    The other n - 1 candidates are drawn from the scans of other runs, and those of the same run that are more than
+    ``excluded`` scans away; the mean over all draws is given exactly. With N such scans, m of them less alike than the
+    right one,
+
+    .. math:: P = \binom{m}{n-1} \Big/ \binom{N}{n-1},
+
+    and scans as alike as the right one count half.
+
+    Parameters
+    ----------
+    similarity : ndarray (n_scans, n_scans)
+        Row: what was decoded at each scan; column: what was shown; scans in order. Such as
+        :func:`pattern_similarity`.
+    excluded : int
+        How near in time, in scans, nothing is drawn: neighbours show nearly the same.
+    n_way : int
+        Number of candidates; chance is 1 / n_way.
+    runs : array_like (n_scans,), optional
+        Run of each scan. None: a single run.
+
+    Returns
+    -------
+    ndarray of float64 (n_scans,)
+        Part of draws in which each scan is picked; NaN where there are too few scans to draw from.
+    """
+    n_scans = len(similarity)
+    away = np.abs(np.subtract.outer(np.arange(n_scans), np.arange(n_scans))) > excluded
+    if runs is not None:
+        names = np.asarray(runs)
+        away |= names[:, None] != names
     own = np.diag(similarity)[:, None]
     tied = np.abs(similarity - own) < TIE
-    won = ((similarity < own) & ~tied).sum(axis=1) + 0.5 * (tied.sum(axis=1) - 1)
-    return won / (len(true) - 1)
+    lost = (away & ~tied & (similarity < own)).sum(axis=1) + 0.5 * (away & tied).sum(axis=1)
+    drawn_from = away.sum(axis=1).astype(float)
+    probability = np.ones(n_scans)
+    for taken in range(n_way - 1):
+        left = drawn_from - taken
+        probability *= np.maximum(lost - taken, 0) / np.where(left > 0, left, 1)
+    return np.where(drawn_from >= n_way - 1, probability, np.nan)
 
 
 def nway_identification(

@@ -15,6 +15,7 @@ __all__ = [
     "block_permutation_p",
     "block_sign_p",
     "decorrelation_length",
+    "mean_interval",
     "time_blocks",
 ]
 
@@ -144,6 +145,33 @@ def block_interval(values: ArrayLike, blocks: NDArray[np.int64], *, level: float
     error = np.sqrt(n_blocks / (n_blocks - 1) * np.square(deviations).sum())
     reach = stdtrit(n_blocks - 1, (1 + level) / 2) * error
     return Interval(float(mean - reach), float(mean + reach))
+
+
+def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Give a confidence interval of a mean of independent values, such as one of each subject, by Student's t.
+
+    Parameters
+    ----------
+    values : array_like (n_values,)
+        Values.
+    level : float
+        Part of intervals that hold the truth.
+
+    Returns
+    -------
+    Interval
+        NaN with fewer than two values.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in mean_interval([1.0, 2.0, 3.0])]
+    [-0.484, 4.484]
+    """
+    known = np.asarray(values, dtype=float)
+    if len(known) < 2:
+        return Interval(float("nan"), float("nan"))
+    reach = stdtrit(len(known) - 1, (1 + level) / 2) * known.std(ddof=1) / np.sqrt(len(known))
+    return Interval(float(known.mean() - reach), float(known.mean() + reach))
 
 
 def block_sign_p(

@@ -1,4 +1,4 @@
-"""Compare generated pictures with what was shown: likeness of frames, motion between scans, identification."""
+"""Compare generated pictures with what was shown: likeness of frames and scans, motion between scans."""
 
 from functools import lru_cache
 
@@ -11,7 +11,6 @@ __all__ = [
     "FRAME_METRICS",
     "flow_correlation",
     "frame_scores",
-    "identification",
     "optical_flow",
     "pixel_correlation",
     "scan_similarity",
@@ -145,43 +144,6 @@ def scan_similarity(generated: NDArray[np.floating], shown: NDArray[np.floating]
     spread = np.sqrt(np.maximum(squares / n_pixels - np.square(sums / n_pixels), 0))
     norm = np.outer(*np.where(spread < 1e-4, 0, spread))  # single precision sums tell no smaller spread from none
     return np.divide(covariance, norm, out=np.zeros_like(covariance), where=norm > 0)
-
-
-def identification(similarity: NDArray[np.floating], excluded: int, n_way: int) -> NDArray[np.float64]:
-    r"""Tell how often what was shown is picked out of n candidates by its likeness to the generated picture.
-
-    The other n - 1 candidates are drawn from the scans that are more than ``excluded`` scans away; the mean over all
-    draws is given exactly. With N such scans, m of them less alike than the right one,
-
-    .. math:: P = \binom{m}{n-1} \Big/ \binom{N}{n-1},
-
-    and scans as alike as the right one count half.
-
-    Parameters
-    ----------
-    similarity : ndarray (n_scans, n_scans)
-        As :func:`scan_similarity`, of scans in order.
-    excluded : int
-        How near in time, in scans, nothing is drawn: neighbours show nearly the same.
-    n_way : int
-        Number of candidates; chance is 1 / n_way.
-
-    Returns
-    -------
-    ndarray of float64 (n_scans,)
-        Part of draws in which each scan is picked; NaN where there are too few scans to draw from.
-    """
-    n_scans = len(similarity)
-    away = np.abs(np.subtract.outer(np.arange(n_scans), np.arange(n_scans))) > excluded
-    own = np.diag(similarity)[:, None]
-    tied = np.abs(similarity - own) < 1e-9
-    lost = (away & ~tied & (similarity < own)).sum(axis=1) + 0.5 * (away & tied).sum(axis=1)
-    drawn_from = away.sum(axis=1).astype(float)
-    probability = np.ones(n_scans)
-    for taken in range(n_way - 1):
-        left = drawn_from - taken
-        probability *= np.maximum(lost - taken, 0) / np.where(left > 0, left, 1)
-    return np.where(drawn_from >= n_way - 1, probability, np.nan)
 
 
 def optical_flow(before: NDArray[np.floating], after: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainpred.numerics.scores import EXCLUDED_S, identification
 from brainpred.numerics.significance import (
     block_interval,
     block_permutation_p,
@@ -22,7 +23,6 @@ from brainpred.reconstruction.metrics import (
     FRAME_METRICS,
     flow_correlation,
     frame_scores,
-    identification,
     optical_flow,
     scan_similarity,
 )
@@ -30,8 +30,6 @@ from brainpred.reconstruction.metrics import (
 __all__ = ["METRICS", "ClipScorer", "ClipScores", "score_table"]
 
 METRICS = (*FRAME_METRICS, "motion_r", "identification_2way", "identification_10way")
-# Scans nearer than this show nearly the same, and are not told apart.
-EXCLUDED_S = 4.0
 # With shorter blocks, p of autocorrelated noise comes out too small: docs/decisions/0015.
 BLOCK_LENGTHS, SHORTEST_BLOCK_S = 3, 10.0
 

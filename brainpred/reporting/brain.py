@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainpred.errors import DataError
 from brainpred.reporting.style import INK, MARGIN, MUTED, page
 
-__all__ = ["brain_figure", "is_whole_brain"]
+__all__ = ["brain_figure", "is_whole_brain", "map_colours"]
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MAX_SLICES = 12
@@ -85,13 +85,9 @@ def brain_figure(
     if data.ndim != 3 or not np.isfinite(data).all() or not (data.any() if signed else (data > 0).any()):
         raise DataError(f"Expected finite values, not all 0, in three dimensions; received shape {data.shape}.")
     sizes = np.abs(data[data != 0]) if signed else data[data != 0].clip(min=0)
-    limit = float(np.percentile(sizes, 99.9) or sizes.max())
-    exponent = int(np.floor(np.log10(limit)))
-    if exponent < -2:
-        data, sizes, limit = data / 10.0**exponent, sizes / 10.0**exponent, limit / 10.0**exponent
-        label += f" (×10{str(exponent).translate(SUPERSCRIPTS)})"
+    colours, scale, label = map_colours(sizes, label, signed=signed)
+    data, sizes, limit = data * np.float32(scale), sizes * np.float32(scale), float(np.max(np.abs(colours.get_clim())))
     threshold = float(np.nextafter(np.float32(np.percentile(sizes, percentile)), np.float32(0)))
-    colours = ScalarMappable(Normalize(-limit if signed else 0.0, limit), "RdBu_r" if signed else "YlOrRd")
     scaled = nib.Nifti1Image(data if signed else data.clip(min=0), image.affine)
     if not is_whole_brain(image):
         return _slices(scaled, title, label, colours, simulated=simulated)
@@ -110,6 +106,36 @@ def brain_figure(
         note = f"voxels from the {percentile:g}th percentile{' of |value|' if signed else ''} upwards"
         figure.text(MARGIN / 12.0, MARGIN / 3.5, note, va="bottom", color=MUTED, size=10)
     return figure
+
+
+def map_colours(sizes: NDArray[np.floating], label: str, *, signed: bool) -> tuple[ScalarMappable, float, str]:
+    """Choose the colours of a map, and what small values are multiplied by to be read.
+
+    Parameters
+    ----------
+    sizes : ndarray
+        Absolute values that are drawn.
+    label : str
+        What the colours are.
+    signed : bool
+        Whether values below 0 are drawn.
+
+    Returns
+    -------
+    colours : ScalarMappable
+        Colours, up to the 99.9th percentile of the values that are multiplied.
+    scale : float
+        What to multiply by: a power of ten.
+    label : str
+        The label, with that power.
+    """
+    limit, scale = float(np.percentile(sizes, 99.9) or sizes.max()), 1.0
+    exponent = int(np.floor(np.log10(limit)))
+    if exponent < -2:
+        scale = 10.0**-exponent
+        label += f" (×10{str(exponent).translate(SUPERSCRIPTS)})"
+    norm = Normalize(-limit * scale if signed else 0.0, limit * scale)
+    return ScalarMappable(norm, "RdBu_r" if signed else "YlOrRd"), scale, label
 
 
 def _slices(image: nib.Nifti1Image, title: str, label: str, colours: ScalarMappable, *, simulated: bool) -> Figure:

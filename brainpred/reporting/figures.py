@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
+from brainpred.numerics.resampling import fisher_mean
 from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
@@ -66,7 +67,7 @@ def _raincloud(axes: Axes, x: float, values: NDArray[np.floating], colour: str) 
         centres = ((edges[1:] + edges[:-1]) / 2)[seen]
         axes.fill_betweenx(centres, x + 0.07, x + 0.07 + width, color=colour, alpha=0.75, lw=0)
     axes.vlines(x, *np.percentile(values, [25, 75]), color=colour, lw=5, alpha=0.55)
-    axes.plot(x, values.mean(), "o", ms=9, color=colour, mec="white", mew=1.6, zorder=5)
+    axes.plot(x, fisher_mean(values), "o", ms=9, color=colour, mec="white", mew=1.6, zorder=5)
 
 
 def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
@@ -82,7 +83,7 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
     Returns
     -------
     Figure
-        A distribution of r over units for every layer, with its mean, zero, and the mean noise ceiling.
+        A distribution of r over units for every layer, with its mean (by Fisher's z), zero, and the mean noise ceiling.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             _raincloud(axes, x, values, colours[result.layer])
             glow = [withStroke(linewidth=3, foreground="white")]
             note: dict[str, Any] = {"textcoords": "offset points", "path_effects": glow}
-            mean = float(values.mean())
+            mean = float(fisher_mean(values))
             axes.annotate(_signed(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
             if np.isfinite(result.ceiling).any():
                 ceiling = float(np.nanmean(result.ceiling))

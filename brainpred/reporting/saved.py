@@ -1,6 +1,7 @@
 """Read what decode and reconstruct saved, for the page."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,47 @@ from brainpred.reconstruction.tables import KEYS, read_scores
 from brainpred.storage import read_json
 
 __all__ = [
+    "BAND_COLUMNS",
+    "ENCODING_COLUMNS",
+    "LAG_COLUMNS",
+    "LAYER_COLUMNS",
     "MAX_VIDEO_BYTES",
+    "QUALITY_ROI_COLUMNS",
+    "QUALITY_RUN_COLUMNS",
+    "QUALITY_SCAN_COLUMNS",
     "ROI_COLUMNS",
     "Picture",
     "data_uri",
+    "read_encoding",
     "read_layers",
+    "read_maps",
     "read_reconstruction",
     "read_settings",
     "read_table",
+    "table_rows",
 ]
 
 MAX_VIDEO_BYTES = 8_000_000
 NEEDED = (
     "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
-    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance",
+    "n_candidates", "seed", "device", "features", "roi_sizes", "provenance", "n_permutations", "block_scans",
+    "n_blocks", "delays_scans", "baselines", "maps",
 )  # fmt: skip
 LAYER_COLUMNS = (
-    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "median_r", "mean_r2", "mean_ceiling",
-    "mean_r_over_ceiling", "mean_pattern_r", "identification_2way", "nway", "identification_nway",
+    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "mean_r_low",
+    "mean_r_high", "median_r", "p", "significant", "mean_r2", "mean_ceiling", "mean_r_over_ceiling", "mean_pattern_r",
+    "pattern_r_low", "pattern_r_high", "identification_2way", "identification_2way_low", "identification_2way_high",
+    "identification_10way", "nway", "identification_nway",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
+BAND_COLUMNS = ("layer", "band", "weight", "r2")
+LAG_COLUMNS = ("layer", "roi", "delay_s", "contribution")
+QUALITY_RUN_COLUMNS = (
+    "run", "role", "n_scans", "median_tsnr", "median_dvars", "n_spikes", "largest_shift_mm", "n_constant_voxels",
+)  # fmt: skip
+QUALITY_SCAN_COLUMNS = ("run", "scan", "dvars", "spike", "shift_mm")
+QUALITY_ROI_COLUMNS = ("roi", "n_voxels", "n_constant_voxels", "median_tsnr")
+ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
 METRIC_NAMES = {
     "pixel_r": "Pixel r",
     "ssim": "SSIM",
@@ -42,7 +64,7 @@ METRIC_NAMES = {
     "identification_2way": "2-way id.",
     "identification_10way": "10-way id.",
 }
-TEXT_COLUMNS = ("layer", "roi", "data")
+TEXT_COLUMNS = ("layer", "roi", "data", "band", "run", "role")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -103,6 +125,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a table."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -113,6 +136,27 @@ def read_layers(folder: Path, layers: list[str]) -> list[dict[str, Any]]:
     if missing:
         raise DataError(f"{folder / 'layers.tsv'} lacks layer {', '.join(missing)}. {_remedy(folder)}")
     return [rows[layer] for layer in layers]
+
+
+def read_encoding(folder: Path) -> dict[str, Any] | None:
+    """Read how voxels were predicted, and how well in each ROI; None where ``brainpred encode`` did not run."""
+    path = folder / "encode.json"
+    if not path.is_file():
+        return None
+    settings = read_json(path)
+    columns = (*ENCODING_COLUMNS, *(f"r2_{layer}" for layer in sorted(settings["layers"])))
+    table = read_table(folder / "encoding.tsv", columns)
+    return {"settings": settings, "bands": sorted(settings["layers"]), "table": table, "rows": table_rows(table)}
+
+
+def read_maps(folder: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """List the files of every map of one number a voxel, those of ``brainpred encode`` too, by the map's name."""
+    path = folder / "encode.json"
+    try:
+        encoded = read_json(path).get("maps", {}) if path.is_file() else {}
+    except DataError:  # what is said of the encoding tells
+        encoded = {}
+    return {**settings["maps"], **encoded}
 
 
 def data_uri(path: Path, kind: str) -> str:

@@ -12,38 +12,37 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainpred.decoding.bands import check_bands
+from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import (
-    CleanRun,
-    clean_recording,
-    evaluate_layer,
-    split_runs,
-    voxel_explainable_variance,
-)
-from brainpred.decoding.result import LayerResult, layer_table, load_result, save_result, saved_key, unit_table
+from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
+from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
+from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
-from brainpred.errors import ConfigError, DataError
-from brainpred.features.extract import FeatureConfig, feature_files
-from brainpred.features.source import ClipFeatures, FeatureSource, check_layers, check_movie_lengths, load_table
-from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
+from brainpred.errors import ConfigError
+from brainpred.features.baselines import BASELINES
+from brainpred.features.source import (
+    FeatureSource,
+    check_layers,
+)
+from brainpred.models.prednet_weights import read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.recordings.cleaning import Cleaning
-from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import check_subject, load_recording
+from brainpred.recordings.readers import check_subject
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, output_folder, read_json, write_json
-from brainpred.studies.simulate import simulate_subject
+from brainpred.storage import fingerprint, output_folder, read_json, write_json
+from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import forget_map, write_map, write_table
+from brainpred.studies.quality import write_quality
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
 
-MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
-RESULT_VERSION = 4  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class DecodeConfig:
     subject, dataset : str
         Whose scans.
     layers : tuple of str
-        Layers to decode; empty: all that the features have.
+        Layers to decode, and baselines (:data:`brainpred.features.baselines.BASELINES`); empty: all that the features
+        have, and with PredNet's all baselines.
     bands : {"roi", "delay", "roi×delay", "none"}
         What shares one regularisation.
     delays_s : tuple of float
@@ -76,6 +76,8 @@ class DecodeConfig:
         File of features to decode; None: PredNet's, from the movies of the data set.
     weights : str
         PredNet, by shipped name or file.
+    n_permutations : int
+        Permutations of blocks of time that tell what chance gives.
     dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
         How scans are cleaned, where it is not as the manifest says; see
         :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
@@ -94,18 +96,11 @@ class DecodeConfig:
     seed: int = 0
     features: str | None = None
     weights: str = "small"
+    n_permutations: int = 1000
     dummy_scans: int | None = None
     high_pass_s: float | None = None
     confounds: str | None = None
     percent_signal_change: bool | None = None
-
-    @property
-    def cleaning(self) -> Cleaning:
-        """How scans are cleaned: as the manifest says, but for what is asked for here."""
-        return Cleaning.of_manifest(
-            load_manifest(self.dataset), dummy_scans=self.dummy_scans, high_pass_s=self.high_pass_s,
-            confounds=self.confounds, percent_signal_change=self.percent_signal_change,
-        )  # fmt: skip
 
 
 def default_folder(dataset: str, subject: str) -> Path:
@@ -154,9 +149,11 @@ def decode_subject(
     memory_budget_bytes(config.memory_budget, resolve_device(config.device))
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
+    if config.n_permutations < 1:
+        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
     if not config.features:
-        _check_network(config)
-    _ = config.cleaning
+        check_network(config.weights, config.layers)
+    find_cleaning(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -166,31 +163,33 @@ def _decode_into(
 ) -> list[LayerResult]:
     """Decode, with options that are checked, into a folder that exists."""
     began = time.monotonic()
-    if load_manifest(config.dataset).reader == "simulated":
-        recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
-    else:
-        recording = load_recording(config.dataset, config.subject, data)
-    recording = recording.without_dummies(config.cleaning.dummy_scans)
-    source, features_key = _find_features(config, recording, reporter)
+    cleaning = find_cleaning(config)
+    recording = find_recording(config, data, reporter)
+    source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
+    maps = {"tsnr": write_quality(folder, recording, reporter)}
 
     with reporter.task("Cleaning runs", len(recording.runs)) as advance:
         runs = []
-        for run in clean_recording(recording, config.cleaning):
+        for run in clean_recording(recording, cleaning):
             runs.append(run)
             advance(1)
     _tell_constant_voxels(runs, reporter)
     keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
-    maps = _write_tables_and_maps(folder, recording, runs, results, source.unit_names)
+    chance = _find_chance(folder, config, results, keys, reporter)
+    _write_tables(folder, recording, results, chance, source.unit_names)
+    maps |= _write_maps(folder, recording, runs, results)
     write_json(
         folder / "decode.json",
         {
-            **asdict(config), "layers": layers, "bands": check_bands(config.bands), "device": device,
+            **asdict(config), "layers": layers,
+            "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
+            "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(config.cleaning),
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning),
             "runs": [
                 {
                     "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
@@ -201,7 +200,8 @@ def _decode_into(
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
             "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
             "features": _describe_features(config),
-            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "provenance": provenance(),
+            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
+            "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
@@ -219,15 +219,6 @@ def _tell_constant_voxels(runs: Sequence[CleanRun], reporter: Reporter) -> None:
         )
 
 
-def _check_network(config: DecodeConfig) -> None:
-    """Check weights and layers before anything is computed."""
-    read_frame_size(config.weights)
-    known = [f"R{layer}" for layer in range(load_prednet(config.weights).n_layers)]
-    unknown = [layer for layer in config.layers if layer not in known]
-    if unknown:
-        raise ConfigError(f"Unknown layer {', '.join(unknown)}. PredNet has: {', '.join(known)}.")
-
-
 def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     if config.features:
         return {"source": "table", "file": Path(config.features).name}
@@ -235,22 +226,6 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
         "source": "prednet", "weights": config.weights, "weights_sha256": weights_fingerprint(config.weights),
         "frame_size": read_frame_size(config.weights),
     }  # fmt: skip
-
-
-def _find_features(config: DecodeConfig, recording: Recording, reporter: Reporter) -> tuple[FeatureSource, str]:
-    """Give the features of every run, with a fingerprint of what they come from."""
-    if config.features:
-        return load_table(config.features, recording), file_fingerprint(config.features)
-    check_movie_lengths(recording)
-    clips = {run.stimulus: recording.stimuli[run.stimulus] for run in recording.runs if run.stimulus}
-    try:
-        files = feature_files(
-            list(clips.values()), cache_folder() / "features", FeatureConfig(recording.tr_s, weights=config.weights),
-            device=config.device, reporter=reporter,
-        )  # fmt: skip
-    except DataError as error:
-        raise DataError(f"{recording.label}: {error}") from error
-    return ClipFeatures(dict(zip(clips, files, strict=True))), fingerprint(files=[file.path.name for file in files])
 
 
 def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
@@ -267,7 +242,7 @@ def _layer_keys(
     """Fingerprint, layer by layer, everything that a result depends on."""
     shared = {
         "scans": _scans_fingerprint(recording, runs), "tr_s": recording.tr_s, "features": features_key,
-        "cleaning": asdict(config.cleaning),
+        "cleaning": asdict(find_cleaning(config)),
         "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
         "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
         "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
@@ -319,58 +294,55 @@ def _decode_layers(
     return results
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+def _find_chance(
+    folder: Path, config: DecodeConfig, results: Sequence[LayerResult], keys: Mapping[str, str], reporter: Reporter
+) -> Chance:
+    """Permute, unless that was done for the same results."""
+    path = folder / "significance.h5"
+    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=1)
+    chance = load_chance(path, key)
+    if chance is None:
+        chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
+        save_chance(chance, path, key)
+    return chance
 
 
-def _write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
-    """Write a map, and give the names of its files."""
-    _forget_map(stem)
-    description = f"simulated: {what}" if recording.simulated else what
-    return [path.name for path in recording.write_map(stem, values, description)]
-
-
-def _forget_map(stem: Path) -> None:
-    """Remove a map of whatever kind: the scans may have been of another kind before."""
-    for path in stem.parent.glob(f"{stem.name}*"):
-        if path.name.removeprefix(stem.name) in MAP_ENDINGS:
-            path.unlink()
-
-
-def _write_tables_and_maps(
+def _write_tables(
     folder: Path,
     recording: Recording,
-    runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
+    chance: Chance,
     unit_names: Mapping[str, list[str]],
+) -> None:
+    simulated = recording.simulated
+    write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
+    for name, tables in {
+        "scores": [unit_table(result, chance, unit_names.get(result.layer)) for result in results],
+        "channels": [channel_table(result, chance) for result in results],
+    }.items():
+        table = pd.concat(tables, ignore_index=True)
+        table.insert(1, "data", "simulated" if simulated else "measured")
+        write_table(folder / f"{name}.tsv", table)
+    write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
+    write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
+    write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
+
+
+def _write_maps(
+    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
 ) -> dict[str, list[str]]:
-    """Write scores, and maps; give the names of each map's files."""
+    """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
-    _write_table(folder / "layers.tsv", layer_table(results, simulated=recording.simulated))
-    units = pd.concat([unit_table(result, unit_names.get(result.layer)) for result in results], ignore_index=True)
-    units.insert(1, "data", "simulated" if recording.simulated else "measured")
-    _write_table(folder / "scores.tsv", units)
-    rows = []
+
+    def write(name: str, values: NDArray[np.floating], what: str) -> None:
+        maps[name] = write_map(folder / name, recording, values, what)
+
     for result in results:
-        name, what = f"contribution_{result.layer}", f"contribution to decoding {result.layer}"
-        maps[name] = _write_map(folder / name, recording, result.contributions, what)
-        by_roi = pd.Series(result.contributions).groupby(recording.rois).agg(["size", "sum"])
-        rows += [
-            {
-                "layer": result.layer,
-                "data": "simulated" if recording.simulated else "measured",
-                "roi": roi,
-                "n_voxels": int(row["size"]),
-                "contribution": row["sum"],
-            }
-            for roi, row in by_roi.iterrows()
-        ]
-    _write_table(folder / "roi_contributions.tsv", pd.DataFrame(rows))
+        write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
+        write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
     variance = voxel_explainable_variance(runs)
     if variance is None:
-        _forget_map(folder / "explainable_variance")
+        forget_map(folder / "explainable_variance")
     else:
-        name = "explainable_variance"
-        maps[name] = _write_map(folder / name, recording, variance, "explainable variance of one scan")
+        write("explainable_variance", variance, "explainable variance of one scan")
     return maps

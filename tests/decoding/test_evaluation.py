@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from brainpred.decoding.decoder import BrainDecoder
-from brainpred.decoding.evaluation import (
+from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.splits import (
     CleanRun,
     clean_recording,
-    evaluate_layer,
     split_runs,
     voxel_explainable_variance,
 )
 from brainpred.errors import DataError
-from brainpred.numerics.scores import identification_accuracy
+from brainpred.numerics.scores import identification, pattern_similarity
 from brainpred.numerics.timing import zscore_runs
 from brainpred.recordings.cleaning import clean_run
 from brainpred.recordings.recording import Recording, Run
@@ -114,12 +114,36 @@ def test_scores_are_those_of_the_predictions(source):
     np.testing.assert_allclose(result.pattern_r, pattern, rtol=0, atol=1e-3)
     residual = ((truth - zscored) ** 2).sum(axis=0) / (truth**2).sum(axis=0)
     np.testing.assert_allclose(result.r2, 1 - residual, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(result.identification, identification_accuracy(truth, zscored), rtol=0, atol=0.02)
+    similarity = pattern_similarity(truth, zscored)
+    for n_way, found in ((2, result.identification), (10, result.identification_10way)):
+        np.testing.assert_allclose(found, identification(similarity, 4, n_way, result.runs), rtol=0, atol=0.02)
     assert result.n_patterns == 0, "features that vary freely are no categories"
     assert result.band_weights.shape == (2,)
     assert result.band_weights.sum() == pytest.approx(1.0, abs=1e-5), "shares of bands"
+    assert result.band_r2.shape == (2, 6)
+    np.testing.assert_allclose(result.band_r2.sum(axis=0), result.r2, rtol=0, atol=1e-3)
+    assert np.abs(result.band_r2[0] - result.band_r2[1]).max() > 0.1
+    for found, expected in zip(result.zscored_pair(slice(1, 5)), (truth, zscored), strict=True):
+        np.testing.assert_allclose(found, expected[:, 1:5], rtol=0, atol=1e-5)
     shares = np.sum(truth * zscored, axis=0) / np.sum(truth**2, axis=0)
     assert result.contributions.sum() == pytest.approx(shares.mean(), abs=1e-4)
+
+
+def test_what_is_decoded_shows_in_the_voxels_that_carry_it_at_their_delay(source):
+    """BOLD that follows two scans late shows it, and is read from, at that delay and hardly at another."""
+
+    def make_late_decoder():
+        return BrainDecoder(ROIS, delays_s=(2.0, 5.0), alphas=(0.1, 10.0), device="cpu")
+
+    runs = [*training(source), *repeats(source)]
+    for run in runs:
+        run.bold[:, :4] = np.random.default_rng(3).standard_normal((len(run.bold), 4))
+    result = evaluate(runs, source, make_late_decoder)
+    assert result.delays.tolist() == [2, 5]
+    by_lag = result.lag_contributions.sum(axis=1)
+    assert by_lag[0] > 0.5 > 10 * abs(by_lag[1])
+    np.testing.assert_allclose(result.contributions, result.lag_contributions.sum(axis=0))
+    assert result.pattern[4:].min() > 1.3 * result.pattern[:4].max()
 
 
 def test_level_and_scale_of_a_clip_are_no_contribution(source):
@@ -168,6 +192,12 @@ def test_runs_are_left_out_in_turn_where_none_is_for_testing(source):
         np.testing.assert_allclose(result.decoded[result.runs == name], expected[:-DELAY], rtol=0, atol=1e-5)
     assert np.isnan(result.ceiling).all()
     assert result.r.min() > 0.6
+    # Every fold restores with a spread of its own; scores are those of its z-scores.
+    assert result.folds.tolist() == [0] * (47 - DELAY) + [1] * (31 - DELAY) + [2] * (53 - DELAY)
+    truth, zscored = result.zscored_pair()
+    r = [np.corrcoef(y, y_hat)[0, 1] for y, y_hat in zip(truth.T, zscored.T, strict=True)]
+    np.testing.assert_allclose(result.r, r, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(result.band_r2.sum(axis=0), result.r2, rtol=0, atol=1e-3)
 
 
 def test_runs_of_the_same_clip_are_left_out_together():
@@ -359,8 +389,8 @@ def test_kernels_of_folds_are_let_go(source, monkeypatch):
 
     monkeypatch.setattr(BandKernels, "__init__", note)
     evaluate(training(source, stimulus=False), source)
-    assert len(most) == 6, "kernels of training, and of the run left out, in three folds"
-    assert max(most) == 2
+    assert len(most) == 9, "kernels of training, of the runs left out and of their mean, in three folds"
+    assert max(most) == 3
 
 
 def test_kernels_of_a_single_split_serve_every_layer(source, monkeypatch):
@@ -391,7 +421,7 @@ def test_primal_form_decodes_as_the_dual_form_does(source, monkeypatch):
 
 
 def test_sample_of_the_training_runs_is_what_the_fitted_decoder_gives_for_them(source, monkeypatch):
-    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 17.0)
+    monkeypatch.setattr("brainpred.decoding.splits.TRAINING_SAMPLE_S", 17.0)
     fits, runs = [], [*training(source), show(source, "c1", name="again", seed=9), *repeats(source)]
     result = evaluate(runs, source, fits=fits)
     assert result.train_runs.tolist() == ["c1"] * 17
@@ -401,7 +431,7 @@ def test_sample_of_the_training_runs_is_what_the_fitted_decoder_gives_for_them(s
     predicted = np.mean([fits[0].predict(bold, np.zeros(47)) for bold in shown], axis=0)[:17]
     np.testing.assert_allclose(result.train_decoded, fits[0].restore(predicted), rtol=1e-4, atol=1e-4)
     # Held-out scores are those without the sample; what comes after the end of a run is not known.
-    monkeypatch.setattr("brainpred.decoding.evaluation.TRAINING_SAMPLE_S", 60.0)
+    monkeypatch.setattr("brainpred.decoding.splits.TRAINING_SAMPLE_S", 60.0)
     other = evaluate(runs, source)
     np.testing.assert_allclose(other.decoded, result.decoded, rtol=1e-5, atol=1e-6)
     assert len(other.train_runs) == 47 - DELAY

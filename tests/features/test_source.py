@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from brainpred.errors import ConfigError, DataError
-from brainpred.features.source import ClipFeatures, TableFeatures, check_layers, check_movie_lengths, load_table
+from brainpred.features.source import (
+    ClipFeatures,
+    JoinedFeatures,
+    TableFeatures,
+    check_layers,
+    check_movie_lengths,
+    load_table,
+)
 from brainpred.features.store import write_feature_file
 from brainpred.movies.video import write_video
 from brainpred.recordings.recording import Recording, Run
@@ -231,3 +238,22 @@ def test_run_without_a_movie_is_refused(clips):
     clips["two"] = Path("gone.mp4")
     with pytest.raises(DataError, match=r"gone\.mp4 does not exist"):
         check_movie_lengths(recording(LENGTHS, clips, tr_s=0.8))
+
+
+def test_joined_sources_give_each_layer_from_its_own():
+    class Part:
+        def __init__(self, layer, n_units, n_scans, names):
+            self.shapes, self.unit_names, self._n = {layer: (n_units,)}, names, n_scans
+
+        def n_scans(self, run):
+            return self._n
+
+        def of_run(self, layer, run, units=slice(None)):
+            return np.arange(self._n * self.shapes[layer][0], dtype=np.float32).reshape(self._n, -1)[:, units]
+
+    joined = JoinedFeatures([Part("R0", 5, 7, {}), Part("pixels", 3, 6, {"pixels": ["a", "b", "c"]})])
+    assert joined.shapes == {"R0": (5,), "pixels": (3,)}
+    assert joined.unit_names == {"pixels": ["a", "b", "c"]}
+    assert joined.n_scans(None) == 6, "the shortest"
+    assert joined.of_run("R0", None).shape == (6, 5)
+    assert joined.of_run("pixels", None, slice(1, 3)).tolist()[1] == [4, 5]

@@ -1,13 +1,16 @@
 """Scores equal slow loops over their formulas, ties and constants included."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from brainpred.errors import DataError
 from brainpred.numerics.scores import (
-    identification_accuracy,
+    identification,
     nway_identification,
     pattern_correlation,
+    pattern_similarity,
     pearson_correlation,
     r2_score,
 )
@@ -45,6 +48,10 @@ def slow_identification(true, predicted):
                 won += 0.5 if abs(difference) < 1e-9 else float(difference > 0)
         accuracy.append(won / (len(true) - 1))
     return np.array(accuracy)
+
+
+def identification_accuracy(true, predicted):
+    return identification(pattern_similarity(true, predicted), 0, 2)
 
 
 @pytest.fixture
@@ -125,6 +132,44 @@ def test_noise_is_identified_at_chance():
     rng = np.random.default_rng(2)
     accuracy = identification_accuracy(rng.standard_normal((211, 17)), rng.standard_normal((211, 17)))
     assert accuracy.mean() == pytest.approx(0.5, abs=4 * accuracy.std() / np.sqrt(211))
+
+
+def identified_by_counting(similarity, excluded, n_way, runs=None):
+    """Try every set of candidates."""
+    parts = []
+    for scan, row in enumerate(similarity):
+        away = [
+            other for other in range(len(row)) if abs(other - scan) > excluded or (runs and runs[other] != runs[scan])
+        ]
+        sets = list(combinations(away, n_way - 1))
+        parts.append(np.mean([all(row[other] < row[scan] for other in chosen) for chosen in sets]) if sets else np.nan)
+    return parts
+
+
+@pytest.mark.parametrize(("excluded", "n_way"), [(0, 2), (1, 2), (2, 4), (3, 5)])
+def test_identification_against_every_set_of_candidates(excluded, n_way):
+    similarity = np.random.default_rng(2).random((11, 11)) + 0.3 * np.eye(11)
+    np.testing.assert_allclose(
+        identification(similarity, excluded, n_way), identified_by_counting(similarity, excluded, n_way), atol=1e-12
+    )
+
+
+def test_identification_of_perfect_blind_and_too_few():
+    assert identification(np.eye(13), 2, 10).tolist()[:2] == [1.0, 1.0]
+    # A picture that never changes is as like to one scan as to another; ties count half.
+    np.testing.assert_allclose(identification(np.zeros((13, 13)), 1, 2), 0.5)
+    blind = np.tile(np.random.default_rng(3).random(400), (400, 1))
+    assert np.nanmean(identification(blind, 0, 10)) == pytest.approx(0.1, abs=0.005)
+    assert np.isnan(identification(np.eye(5), 0, 10)).all()
+
+
+def test_scans_of_other_runs_are_never_excluded():
+    similarity = np.random.default_rng(5).random((9, 9)) + 0.2 * np.eye(9)
+    runs = ["a"] * 4 + ["b"] * 5
+    np.testing.assert_allclose(
+        identification(similarity, 2, 3, runs), identified_by_counting(similarity, 2, 3, runs), atol=1e-12
+    )
+    assert not np.allclose(identification(similarity, 2, 3, runs), identification(similarity, 2, 3))
 
 
 def test_nway_identification_equals_the_loop():

@@ -1,6 +1,5 @@
 """Scores of pictures against scikit-image and plain loops, with pictures of unequal sides."""
 
-from itertools import combinations
 from math import log10
 
 import numpy as np
@@ -13,7 +12,6 @@ from skimage.metrics import structural_similarity as skimage_ssim
 from brainpred.reconstruction.metrics import (
     flow_correlation,
     frame_scores,
-    identification,
     optical_flow,
     pixel_correlation,
     scan_similarity,
@@ -76,33 +74,6 @@ def test_scan_similarity_against_correlations_one_by_one():
     generated[3] = 0.25
     expected = np.array([[np.corrcoef(g, s)[0, 1] if g.std() else 0 for s in shown] for g in generated])
     np.testing.assert_allclose(scan_similarity(generated, shown), expected, atol=1e-5)
-
-
-def identified_by_counting(similarity, excluded, n_way):
-    """Try every set of candidates."""
-    parts = []
-    for scan, row in enumerate(similarity):
-        away = [other for other in range(len(row)) if abs(other - scan) > excluded]
-        sets = list(combinations(away, n_way - 1))
-        parts.append(np.mean([all(row[other] < row[scan] for other in chosen) for chosen in sets]) if sets else np.nan)
-    return parts
-
-
-@pytest.mark.parametrize(("excluded", "n_way"), [(0, 2), (1, 2), (2, 4), (3, 5)])
-def test_identification_against_every_set_of_candidates(excluded, n_way):
-    similarity = np.random.default_rng(2).random((11, 11)) + 0.3 * np.eye(11)
-    np.testing.assert_allclose(
-        identification(similarity, excluded, n_way), identified_by_counting(similarity, excluded, n_way), atol=1e-12
-    )
-
-
-def test_identification_of_perfect_blind_and_too_few():
-    assert identification(np.eye(13), 2, 10).tolist()[:2] == [1.0, 1.0]
-    # A picture that never changes is as like to one scan as to another; ties count half.
-    np.testing.assert_allclose(identification(np.zeros((13, 13)), 1, 2), 0.5)
-    blind = np.tile(np.random.default_rng(3).random(400), (400, 1))
-    assert np.nanmean(identification(blind, 0, 10)) == pytest.approx(0.1, abs=0.005)
-    assert np.isnan(identification(np.eye(5), 0, 10)).all()
 
 
 def test_optical_flow_finds_a_shift_and_correlates():

@@ -31,9 +31,13 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "r": rng.uniform(-0.2, 0.7, n_units).astype(np.float32),
         "ceiling": rng.uniform(0.7, 0.9, n_units).astype(np.float32),
         "pattern_r": np.zeros(n_scans, np.float32), "identification": np.ones(n_scans, np.float32),
+        "identification_10way": np.full(n_scans, 0.5, np.float32), "folds": np.zeros(n_scans, np.int64),
         "regret": np.zeros(2, np.float32), "form": "dual", "nway_correct": np.zeros(0, bool), "n_patterns": 0,
         "band_names": ("a",),
-        "band_weights": np.ones(1, np.float32), "contributions": np.zeros(5, np.float32),
+        "band_weights": np.ones(1, np.float32), "delays": np.array([2, 3]),
+        "lag_contributions": np.zeros((2, 5), np.float32), "pattern": np.zeros(5, np.float32),
+        "band_r2": np.zeros((1, n_units), np.float32), "fold_mean": np.zeros((1, n_units), np.float32),
+        "fold_std": np.ones((1, n_units), np.float32),
         "train_runs": np.array(["train"] * 2), "train_true": np.zeros((2, n_units), np.float32),
         "train_decoded": np.zeros((2, n_units), np.float32),
     }  # fmt: skip
@@ -111,7 +115,8 @@ def test_layer_figure_shows_mean_and_ceiling():
     results = [make_result(seed=5), with_gap]
     figure = layer_figure(results, simulated=False)
     for x, result in enumerate(results):
-        assert f"{np.nanmean(result.r):.2f}" in texts(figure)
+        mean = np.tanh(np.nanmean(np.arctanh(result.r)))
+        assert f"{mean:.2f}" in texts(figure)
         assert f"ceiling {result.ceiling.mean():.2f}" in texts(figure)
         assert f"{result.layer}\n{len(result.r)} units" in texts(figure)
         lines = [line for line in figure.axes[0].findobj(LineCollection) if line.get_segments()[0][0][0] == x - 0.38]

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainpred.decoding.result import layer_table, save_result, unit_table
+from brainpred.decoding.chance import compare_with_chance, save_chance
+from brainpred.decoding.result import save_result
+from brainpred.decoding.tables import band_table, lag_table, layer_table, unit_table
 from brainpred.errors import DataError
+from brainpred.reporting import gallery as gallery_module
 from brainpred.reporting import page as page_module
 from brainpred.reporting import saved as saved_module
 from brainpred.reporting.page import write_report
-from tests.reporting.test_figures import make_result, make_rois, slab_image
+from tests.reporting.test_figures import head_image, make_result, make_rois, slab_image
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 PNG = bytes.fromhex(
@@ -61,7 +64,11 @@ def write_tsv(table, path):
     table.to_csv(path, sep="\t", index=False, na_rep="n/a")
 
 
-def fabricate(folder, results, **changes):
+def map_names(layers):
+    return [f"{what}_{layer}" for layer in layers for what in ("contribution", "pattern")]
+
+
+def fabricate(folder, results, more_maps=(), **changes):
     """Write what `brainpred decode` writes."""
     layers = [result.layer for result in results]
     settings = {
@@ -80,16 +87,57 @@ def fabricate(folder, results, **changes):
             "versions": {"brainpred": "0.1.0", "nilearn": "0.14.1", "himalaya": "0.4.9"}, "commit": "abc123",
             "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
         },
-        "seconds": 12.3, **changes,
+        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "n_blocks": 5, "baselines": [],
+        "delays_scans": [2, 3],
+        "maps": {name: [f"{name}.nii.gz"] for name in [*map_names(layers), *more_maps]}, **changes,
     }  # fmt: skip
     (folder / "decode.json").write_text(json.dumps(settings))
     for result in results:
         save_result(result, folder / f"decoded_{result.layer}.h5", "key", simulated=settings["simulated"])
         nib.save(slab_image(), folder / f"contribution_{result.layer}.nii.gz")
-    write_tsv(layer_table(results, simulated=settings["simulated"]), folder / "layers.tsv")
-    write_tsv(pd.concat([unit_table(result) for result in results]), folder / "scores.tsv")
+    chance = compare_with_chance(results, n_permutations=settings["n_permutations"])
+    save_chance(chance, folder / "significance.h5", "key")
+    write_tsv(layer_table(results, chance, simulated=settings["simulated"]), folder / "layers.tsv")
+    write_tsv(pd.concat([unit_table(result, chance) for result in results]), folder / "scores.tsv")
     write_tsv(make_rois(layers), folder / "roi_contributions.tsv")
+    write_tsv(band_table(results, simulated=settings["simulated"]), folder / "bands.tsv")
+    rois = np.array(["V1", "V2", "V2", "rest", "rest"])
+    write_tsv(lag_table(results, rois, 1.5, simulated=settings["simulated"]), folder / "lags.tsv")
+    fabricate_quality(folder, settings)
     return folder
+
+
+def fabricate_quality(folder, settings):
+    """Write what the quality of the scans is told by."""
+    rng = np.random.default_rng(4)
+    names = [run["name"] for run in settings["runs"]]
+    runs = {"run": names, "role": [run["role"] for run in settings["runs"]], "n_scans": 11, "median_tsnr": 61.25}
+    runs |= {"median_dvars": 1.5, "n_spikes": range(len(names)), "largest_shift_mm": 0.25, "n_constant_voxels": 3}
+    write_tsv(pd.DataFrame(runs), folder / "quality_runs.tsv")
+    n_scans = 11 * len(names)
+    scans = {"run": np.repeat(names, 11), "scan": np.tile(np.arange(11), len(names)), "dvars": rng.random(n_scans)}
+    scans |= {"spike": (np.arange(n_scans) == 7).astype(int), "shift_mm": rng.random(n_scans)}
+    write_tsv(pd.DataFrame(scans), folder / "quality_scans.tsv")
+    sizes = settings["roi_sizes"]
+    rois = {"roi": list(sizes), "n_voxels": list(sizes.values()), "n_constant_voxels": 0, "median_tsnr": 55.5}
+    write_tsv(pd.DataFrame(rois), folder / "quality_rois.tsv")
+
+
+def fabricate_encoding(folder):
+    """Write what `brainpred encode` writes."""
+    (folder / "encode.json").write_text(
+        json.dumps({"layers": ["R0", "pixels"], "maps": {"encoding_r": ["encoding_r.nii.gz"]}})
+    )
+    table = {
+        "roi": ["V1", "V2"],
+        "n_voxels": [7, 8],
+        "mean_r": [0.4375, 0.25],
+        "r_p99": [0.5, 0.4],
+        "significant": 0.125,
+    }
+    table |= {"mean_ceiling": 0.75, "mean_r2": [0.25, 0.1], "r2_R0": [0.1875, 0.1], "r2_pixels": [0.0625, 0.0]}
+    write_tsv(pd.DataFrame(table), folder / "encoding.tsv")
+    nib.save(head_image(), folder / "encoding_r.nii.gz")
 
 
 def features_result():
@@ -120,8 +168,11 @@ def make_scores(runs="test"):
 def full(tmp_path_factory):
     """Write a report of everything: explainable variance and reconstruction too."""
     folder = tmp_path_factory.mktemp("full")
-    fabricate(folder, [make_result(), make_result("R1", (5, 3, 5), seed=1)])
+    layers = [make_result(), make_result("R1", (5, 3, 5), seed=1), make_result("pixels", (3, 4, 5), seed=2)]
+    fabricate(folder, layers, ("explainable_variance", "tsnr"), baselines=["pixels"])
+    fabricate_encoding(folder)
     nib.save(slab_image(), folder / "explainable_variance.nii.gz")
+    nib.save(slab_image(), folder / "tsnr.nii.gz")
     write_tsv(make_scores(), folder / "reconstruction.tsv")
     with h5py.File(folder / "reconstruction_R0.h5", "w") as file:
         file["movie_time_s"], file["scan"] = [0.0, 0.5, 1.75], [0, 0, 1]
@@ -156,26 +207,29 @@ def test_page_holds_itself(full, measured):
         assert all(link.startswith("#") and link[1:] in identifiers for link in links)
         assert len(page.all("script")) == (folder == full)  # the player's, and only where there is a movie
         assert not page.all("link")
-        assert "http" not in page.html
-        assert "url(" not in page.html
-        assert "@import" not in page.html
+        words = re.sub(r"base64,[\w+/=]+", "", page.html)
+        assert "http" not in words
+        assert "url(" not in words
+        assert "@import" not in words
         assert "prefers-color-scheme: dark" in page.html
 
 
 def test_every_figure_is_there_with_words_for_those_who_cannot_see_it(full):
     page = Page(full / "report.html")
     assert page.figure_names() == [
-        "layers", "visual_field_R0", "visual_field_R1", "time_course_R0", "time_course_R1", "filmstrip_R0",
-        "reconstruction_R0", "contributions", "contribution_R0", "contribution_R1", "explainable_variance",
+        "layers", "null", "comparison", "visual_field_R0", "visual_field_R1", "visual_field_pixels", "time_course_R0",
+        "time_course_R1", "filmstrip_R0", "reconstruction_R0", "contributions", "contribution_R0", "contribution_R1",
+        "explainable_variance", "bands", "lags", "encoding", "encoding_r", "surface_encoding_r", "quality", "tsnr",
     ]  # fmt: skip
-    assert len(page.all("img")) == 10
+    assert len(page.all("img")) == 20
     assert all(len(image["alt"]) > 20 and "simulated" in image["alt"] for image in page.all("img"))
     assert page.all("video")[0]["src"] == "data:video/mp4;base64,YSBzbWFsbCBtb3ZpZQ=="
     assert "could not be drawn" not in page.text
     drawn = {path.name for path in (full / "figures").iterdir()}
-    lines = {"layers", "time_course_R0", "time_course_R1", "contributions"}
-    pictures = {"visual_field_R0", "visual_field_R1", "contribution_R0", "contribution_R1",
-                "explainable_variance"}  # fmt: skip
+    lines = {"layers", "null", "comparison", "time_course_R0", "time_course_R1", "contributions", "bands", "lags",
+             "encoding", "quality"}  # fmt: skip
+    pictures = {"visual_field_R0", "visual_field_R1", "visual_field_pixels", "contribution_R0", "contribution_R1",
+                "explainable_variance", "encoding_r", "surface_encoding_r", "tsnr"}  # fmt: skip
     assert drawn == {f"{name}.png" for name in lines | pictures} | {f"{name}.svg" for name in lines}
 
 
@@ -193,9 +247,17 @@ def test_numbers_are_those_of_the_tables(full):
     table = pd.read_csv(full / "layers.tsv", sep="\t", index_col="layer")
     first, second = table.loc["R0"], table.loc["R1"]
     assert (
-        f"R0 is decoded with a mean r of {first['mean_r']:.2f} (ceiling {first['mean_ceiling']:.2f}) from 1,035 "
-        f"voxels; R1 {second['mean_r']:.2f} (ceiling {second['mean_ceiling']:.2f})."
-    ) in text
+        f"R0 is decoded with a mean r of {first['mean_r']:.2f} (95 % interval {first['mean_r_low']:.2f} to "
+        f"{first['mean_r_high']:.2f}, p = {first['p']:.2f}, noise ceiling {first['mean_ceiling']:.2f}) from 1,035 "
+        f"voxels; R1 {second['mean_r']:.2f} (95 % interval"
+    ).replace("-", "−").replace("1,035", "1,035") in text
+    assert f"Features that need no network reach: pixels {table.loc['pixels', 'mean_r']:.2f}." in text
+    assert (
+        "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.062" in text
+        or "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.063" in text
+    )
+    assert "second 61.2 1.50 1 0.25 3" in text
+    assert "V2 8 100.0 % 55.5" in text
     for row in (first, second):
         for name in ("mean_r", "median_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
             assert f" {row[name]:.3f} " in text
@@ -255,9 +317,11 @@ def test_methods_say_what_was_done(full, measured):
 
 def test_features_of_the_users_own(measured):
     page = Page(measured / "report.html")
-    assert page.figure_names() == ["layers", "time_course_features", "contribution_features"]
+    names = ["layers", "null", "time_course_features", "contribution_features", "bands", "lags", "quality"]
+    assert page.figure_names() == names
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
-    assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} from 530 voxels." in page.text
+    assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
+    assert "from 530 voxels. 8-way" in page.text
     assert f"8-way identification {table['identification_nway'][0]:.2f} (chance 0.125)" in page.text
     assert "There is no noise ceiling" in page.text
     assert "each left out in turn" in page.text
@@ -288,8 +352,13 @@ def test_writing_again_gives_the_same_files(measured):
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Write the results of one small layer; figures are drawn, but not rendered, to save time."""
-    monkeypatch.setattr(page_module, "_save_figure", lambda figure, path: path.write_bytes(PNG))
+    monkeypatch.setattr(gallery_module, "_save_figure", lambda figure, path: path.write_bytes(PNG))
     return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
+
+
+def change_maps(path, **maps):
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "maps": settings["maps"] | maps}))
 
 
 def cut_short(path):
@@ -301,14 +370,19 @@ def cut_short(path):
     [
         ("contribution_R0.nii.gz", ["contribution_R0"]),
         ("roi_contributions.tsv", ["contributions"]),
-        ("decoded_R0.h5", ["layers", "time_course_R0"]),
+        ("decoded_R0.h5", ["layers", "null", "time_course_R0"]),
+        ("significance.h5", ["null"]),
+        ("bands.tsv", ["bands"]),
+        ("lags.tsv", ["lags"]),
+        ("quality_scans.tsv", ["quality"]),
         ("explainable_variance.nii.gz", ["explainable_variance"]),
     ],
 )
 def test_broken_file_costs_its_own_figures_alone(small, file, lost):
     if file == "explainable_variance.nii.gz":
         nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), np.float32), np.eye(4)), small / file)
-    elif file == "roi_contributions.tsv":
+        change_maps(small / "decode.json", explainable_variance=[file])
+    elif file.endswith(".tsv"):
         (small / file).write_text("layer\troi\nR0\tV1\n")
     else:
         cut_short(small / file)
@@ -321,9 +395,38 @@ def test_broken_file_costs_its_own_figures_alone(small, file, lost):
     assert not [name for name in lost if (small / "figures" / f"{name}.png").exists()]
 
 
+def test_figure_that_fails_loses_nothing_else(small, monkeypatch):
+    def fail(*_args, **_settings):
+        raise RuntimeError("no ink left")
+
+    before = {path.name: path.read_bytes() for path in small.iterdir() if path.is_file()}
+    monkeypatch.setattr(gallery_module, "null_figure", fail)
+    page = Page(write_report(small))
+    assert page.text.count("This figure could not be drawn:") == 1
+    assert "RuntimeError: no ink left" in page.text
+    assert "R0 is decoded with a mean r of" in page.text
+    assert all((small / name).read_bytes() == content for name, content in before.items())
+
+
 def test_missing_file_is_named(small):
     (small / "contribution_R0.nii.gz").unlink()
     assert "contribution_R0.nii.gz" in Page(write_report(small)).text.split("This figure could not be drawn:")[1][:200]
+
+
+def test_maps_that_are_no_volumes_are_named_and_not_drawn(small):
+    fabricate_encoding(small)
+    endings = ("_hemi-L.func.gii", "_hemi-R.func.gii")
+    surfaces = {name: [name + ending for ending in endings]
+                for name in ("contribution_R0", "pattern_R0", "explainable_variance", "tsnr")}  # fmt: skip
+    change_maps(small / "decode.json", **surfaces)
+    change_maps(small / "encode.json", encoding_r=["encoding_r.dscalar.nii"])
+    page = Page(write_report(small))
+    assert not {*surfaces, "encoding_r", "surface_encoding_r"} & set(page.figure_names())
+    assert "These scans are no volume" in page.text
+    for name in surfaces:
+        assert f"{name}_hemi-L.func.gii and {name}_hemi-R.func.gii." in page.text
+    assert "encoding_r.dscalar.nii." in page.text
+    assert "could not be drawn" not in page.text
 
 
 def test_names_cannot_smuggle_in_elements(tmp_path):

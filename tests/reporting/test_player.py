@@ -1,4 +1,4 @@
-"""The report's player steps through a movie frame by frame, in a real browser."""
+"""The report in a real browser: every figure shows, nothing overflows, and the player steps frame by frame."""
 
 import shutil
 import time
@@ -10,7 +10,7 @@ import pytest
 from brainpred.movies.video import write_video
 from brainpred.reporting.page import write_report
 from tests.reporting.test_figures import make_result
-from tests.reporting.test_page import fabricate, make_scores, write_tsv
+from tests.reporting.test_page import fabricate, fabricate_encoding, make_scores, write_tsv
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -36,7 +36,9 @@ if (video.seeking) { video.addEventListener("seeked", read, {once: true}); } els
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    folder = fabricate(tmp_path_factory.mktemp("player"), [make_result()])
+    layers = [make_result(), make_result("pixels", (3, 4, 5), seed=2)]
+    folder = fabricate(tmp_path_factory.mktemp("player"), layers, baselines=["pixels"])
+    fabricate_encoding(folder)
     write_tsv(make_scores(), folder / "reconstruction.tsv")
     frames = [np.full((32, 64, 3), grey, np.uint8) for grey in GREYS]
     write_video(folder / "reconstruction_R0.mp4", frames, 10, times_s=TIMES_S)
@@ -60,6 +62,25 @@ def browser(page):
     driver.get(page.as_uri())
     yield driver
     driver.quit()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_figure_shows_on_screens_of_all_sizes(browser, width, scheme):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    images = browser.find_elements("css selector", "figure img")
+    assert len(images) == 14
+    for image in images:
+        assert browser.execute_script("return arguments[0].complete && arguments[0].naturalWidth", image) > 300
+        assert len(image.get_attribute("alt")) > 20
+    assert not browser.find_elements("css selector", ".problem")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"}[scheme]
+    problems = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not problems, problems
 
 
 def test_player_steps_frame_by_frame(browser):

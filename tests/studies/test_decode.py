@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from brainpred.decoding.result import load_result
+from brainpred.numerics.resampling import fisher_mean
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.decode import DecodeConfig, decode_subject
@@ -19,15 +20,24 @@ from brainpred.studies.decode import DecodeConfig, decode_subject
 
 def test_everything_promised_is_written_and_called_simulated(decoded):
     layers = pd.read_csv(decoded / "layers.tsv", sep="\t")
-    assert layers["layer"].tolist() == ["R0", "R1", "R2", "R3"]
+    assert layers["layer"].tolist() == ["R0", "R1", "R2", "R3", "motion", "pixels"]
     assert set(layers["data"]) == {"simulated"}
     units = pd.read_csv(decoded / "scores.tsv", sep="\t")
-    assert len(units) == layers["n_units"].sum() == 75_520
+    assert len(units) == layers["n_units"].sum() == 75_520 + 1920 + 960
+    assert {"p", "q", "r2_rest"} <= set(units)
+    channels = pd.read_csv(decoded / "channels.tsv", sep="\t")
+    assert channels.groupby("layer")["n_units"].sum().to_dict() == layers.set_index("layer")["n_units"].to_dict()
+    bands = pd.read_csv(decoded / "bands.tsv", sep="\t")
+    np.testing.assert_allclose(
+        bands.groupby("layer")["r2"].sum(), layers.set_index("layer")["mean_r2"].sort_index(), atol=2e-3
+    )
+    lags = pd.read_csv(decoded / "lags.tsv", sep="\t")
+    assert sorted(set(lags["delay_s"])) == [3, 4, 5, 6]
     assert "Simulated data" in (decoded / "report.html").read_text()
     settings = json.loads((decoded / "decode.json").read_text())
     assert settings["simulated"] is True
     assert settings["provenance"]["versions"]["torch"]
-    for name in ("contribution_R2.nii.gz", "explainable_variance.nii.gz"):
+    for name in ("contribution_R2.nii.gz", "pattern_pixels.nii.gz", "explainable_variance.nii.gz"):
         image = nib.load(decoded / name)
         assert np.count_nonzero(image.get_fdata()) <= 419
         assert b"simulated" in image.header["descrip"].item()
@@ -44,7 +54,7 @@ def test_tables_agree_with_the_predictions_on_disk(decoded):
         r = pearson_correlation(result.true.astype(float), result.decoded.astype(float))
         varies = result.decoded.std(axis=0) > 1e-3  # less than that drowns in the rounding of float32
         np.testing.assert_allclose(units.loc[layer, "r"].to_numpy()[varies], r[varies], atol=2e-3)
-        np.testing.assert_allclose(layers.loc[layer, "mean_r"], np.nanmean(result.r), rtol=1e-4)
+        np.testing.assert_allclose(layers.loc[layer, "mean_r"], fisher_mean(result.r), rtol=1e-4)
 
 
 def test_map_and_roi_table_hold_the_same_contributions(decoded, tiny_data):
@@ -71,6 +81,7 @@ def test_second_run_computes_nothing_and_changes_nothing(decoded, tiny_data, mon
 
     before = (decoded / "scores.tsv").read_bytes()
     monkeypatch.setattr("brainpred.studies.decode.evaluate_layer", refuse)
+    monkeypatch.setattr("brainpred.studies.decode.compare_with_chance", refuse)
     decode_subject(DecodeConfig("sim01"), decoded, data=tiny_data)
     assert (decoded / "scores.tsv").read_bytes() == before
 

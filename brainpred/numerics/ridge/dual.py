@@ -83,7 +83,7 @@ class DualForm:
         return Predictor(self.kernels, targets, choice, alphas, intercept=intercept, held_bytes=held_bytes)
 
     def contributions(self, predictor: Predictor, X: Any, runs: NDArray[Any], truth: Targets) -> NDArray[np.float64]:
-        """Split what truth and prediction share among the features; see :func:`feature_contributions`."""
+        """Split what truth and prediction share among delays and features; see :func:`feature_contributions`."""
         return feature_contributions(
             predictor.band_covariances(truth), X, runs, self.X, self.runs, self.means, self.bands, self.delays,
             per_delay=self.per_delay,

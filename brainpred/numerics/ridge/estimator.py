@@ -64,9 +64,9 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     alphas : sequence of float
         Regularisation to try.
     search : {"shared", "per-target", "himalaya"}
-        How band weights are found. ``"shared"``: one γ for all targets of a cluster, by following the gradient of
-        their cross-validated loss; then the best α for each target. ``"per-target"``: the best of ``n_candidates``
-        random γ and of the alphas, for each target. ``"himalaya"``: the same candidates, searched by himalaya.
+        ``"shared"``: one γ for all targets of a cluster, by following the gradient of their cross-validated loss; then
+        the best α for each target. ``"per-target"``: the best of ``n_candidates`` random γ and of the alphas, for each
+        target. ``"himalaya"``: the same candidates, searched by himalaya.
     cluster : array_like (n_targets,), optional
         Label of the cluster of each target, for ``search="shared"``. None: one cluster.
     n_candidates : int
@@ -277,23 +277,27 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X = check_features(self, X)
         return self._form.prepare(X, check_runs(X.shape[0], runs))
 
-    def predict_blocks(self, prepared: BandKernels | Tensor) -> Iterator[tuple[slice | NDArray[np.int64], Tensor]]:
+    def predict_blocks(
+        self, prepared: BandKernels | Tensor, *, by_band: bool = False
+    ) -> Iterator[tuple[slice | NDArray[np.int64], Tensor]]:
         """Predict block after block of targets, where all predictions would be too much at once.
 
         Parameters
         ----------
         prepared : BandKernels or Tensor
             As :meth:`prepare`.
+        by_band : bool
+            Whether each band predicts alone; the parts lack the intercept.
 
         Yields
         ------
         columns : slice or ndarray of int64
             Which targets; a slice unless memory forbids.
-        predictions : Tensor (n_others, n_columns)
+        predictions : Tensor (n_others, n_columns) or (n_bands, n_others, n_columns)
             Their predictions.
         """
         check_is_fitted(self, "gammas_")
-        return self._predictor().blocks(prepared)
+        return self._predictor().band_blocks(prepared) if by_band else self._predictor().blocks(prepared)
 
     def predict(self, X: Any, runs: ArrayLike | None = None) -> NDArray[np.floating]:
         """Predict the targets.
@@ -334,7 +338,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         prepared = self.prepare(X, runs)
         shape = (len(self.band_names_), prepared.shape[0], self._Y.shape[1])
         parts = np.empty(shape, dtype=self._form.numpy_dtype)
-        for columns, block in self._predictor().band_blocks(prepared):
+        for columns, block in self.predict_blocks(prepared, by_band=True):
             parts[:, :, columns] = block.cpu().numpy()
         return parts
 
@@ -349,12 +353,8 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array_like, memory map or HDF5 data set (n_samples, n_features)
-            Features.
-        y : array_like (n_samples,) or (n_samples, n_targets)
-            True targets.
-        runs : array_like (n_samples,), optional
-            Run of each sample.
+        X, y, runs
+            Features, true targets and runs of samples, as in :meth:`fit`.
 
         Returns
         -------
@@ -385,42 +385,42 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of float64 (n_bands, n_targets)
-            Parts of R²; NaN where the truth is constant. They sum to the R² of the centred prediction.
-
-        References
-        ----------
-        T. Dupré la Tour et al., NeuroImage 264, 2022, equation 18 (product measure).
+            Parts of R²; NaN where the truth is constant. They sum to the R² of the centred prediction. (Dupré la Tour
+            et al., 2022, equation 18.)
         """
         prepared = self.prepare(X, runs)
         true = check_truth(y, (prepared.shape[0], self._Y.shape[1]))
         scores = np.full((len(self.band_names_), self._Y.shape[1]), np.nan)
         numbers = np.arange(self._Y.shape[1])
-        for columns, parts in self._predictor().band_blocks(prepared):
+        for columns, parts in self.predict_blocks(prepared, by_band=True):
             scores[:, columns] = product_measure(read_targets(true, numbers[columns]), parts.cpu().numpy())
         return scores
 
-    def feature_contributions(self, X: Any, y: Any, runs: ArrayLike | None = None) -> NDArray[np.float64]:
+    def feature_contributions(self, X: Any, y: Any, runs: Any = None, *, by_delay: bool = False) -> NDArray[np.float64]:
         r"""Split the covariance between truth and prediction among the features.
 
         Feature v alone predicts :math:`\hat y^{(v)}`, and its contribution is the mean over targets of
-        :math:`\sum_t y_t \hat y^{(v)}_t / \sum_t y_t^2`, y centred. On data held out of the fit, features that
-        carry what generalises are positive, and noise is zero on average.
+        :math:`\sum_t y_t \hat y^{(v)}_t / \sum_t y_t^2`, y centred. On held-out data it is positive where a feature
+        carries what generalises, and zero on average in noise.
 
         Parameters
         ----------
         X, y, runs
             As :meth:`score`; best of held-out data.
+        by_delay : bool
+            Whether it is split among the delays too.
 
         Returns
         -------
-        ndarray of float64 (n_features,)
+        ndarray of float64 (n_features,) or (n_delays, n_features)
             Contributions; their sum is the mean over targets of Σ y ŷ / Σ y².
         """
         check_is_fitted(self, "gammas_")
         X = check_features(self, X)
         true = check_truth(y, (X.shape[0], self._Y.shape[1]))
         truth = Targets(true, self._form.device, self._form.dtype)
-        return self._form.contributions(self._predictor(), X, check_runs(X.shape[0], runs), truth)
+        parts = self._form.contributions(self._predictor(), X, check_runs(X.shape[0], runs), truth)
+        return parts if by_delay else parts.sum(axis=0)
 
     def save(self, path: Path | str) -> None:
         """Write the fitted ridge, with its training data, as HDF5 (a file as large as they are)."""

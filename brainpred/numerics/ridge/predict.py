@@ -197,7 +197,7 @@ def feature_contributions(
     *,
     per_delay: bool,
 ) -> NDArray[np.float64]:
-    r"""Split what truth and prediction share among the features: :math:`\sum_d x_v(t+d)^\top M_b\, x_v(s+d)`.
+    r"""Split what truth and prediction share among features and delays: :math:`x_v(t+d)^\top M_b\, x_v(s+d)`.
 
     The weights of single features are never formed.
 
@@ -220,21 +220,36 @@ def feature_contributions(
 
     Returns
     -------
-    ndarray of float64 (n_features,)
+    ndarray of float64 (n_delays, n_features)
         Contributions.
     """
     dtype, device = matrices[0].dtype, matrices[0].device
-    contributions = np.zeros(len(means))
-    pairs = [(delayed_rows(left_runs, delay), delayed_rows(right_runs, delay)) for delay in delays]
+    contributions = np.zeros((len(delays), len(means)))
+    each = len(delays) if per_delay else 1  # matrices of a band
+    of_band = [list(matrices[first : first + each]) for first in range(0, len(matrices), each)]
+    shifted = [_shifted(own if per_delay else own * len(delays), left_runs, right_runs, delays) for own in of_band]
     for columns in column_chunks(len(left_runs) + len(right_runs), len(means), dtype):
-        x_left, x_right = (
-            torch.as_tensor(read_columns(X, columns) - means[columns], device=device).to(dtype) for X in (left, right)
-        )
+        x_left, x_right = (_centred(X, columns, means, device, dtype) for X in (left, right))
         for band in np.unique(bands[columns]):
             members = torch.as_tensor(np.flatnonzero(bands[columns] == band), device=device)
-            for d, ((rows, row_scans), (cols, col_scans)) in enumerate(pairs):
-                matrix = matrices[band * len(delays) + d if per_delay else band]
-                shared = matrix[torch.as_tensor(rows)[:, None], torch.as_tensor(cols)] @ x_right[col_scans][:, members]
-                parts = (x_left[row_scans][:, members] * shared).sum(dim=0)
-                contributions[np.arange(columns.start, columns.stop)[members.cpu().numpy()]] += parts.cpu().numpy()
+            shared = (shifted[band] @ x_right[:, members]).unflatten(0, (len(delays), -1))
+            parts = (x_left[:, members] * shared).sum(dim=1)  # (n_delays, n_members)
+            contributions[:, np.arange(columns.start, columns.stop)[members.cpu().numpy()]] = parts.cpu().numpy()
     return contributions
+
+
+def _centred(X: Any, columns: slice, means: NDArray[np.float64], device: torch.device, dtype: torch.dtype) -> Tensor:
+    values = read_columns(X, columns)
+    return torch.as_tensor(values - means[columns].astype(values.dtype), device=device).to(dtype)
+
+
+def _shifted(
+    matrices: Sequence[Tensor], left_runs: NDArray[Any], right_runs: NDArray[Any], delays: Sequence[int]
+) -> Tensor:
+    """Lay the matrix of every delay over undelayed scans, one below another: (n_delays × n_others, n_samples)."""
+    laid = torch.zeros((len(delays), *matrices[0].shape), dtype=matrices[0].dtype, device=matrices[0].device)
+    for number, (matrix, delay) in enumerate(zip(matrices, delays, strict=True)):
+        rows, row_scans = map(torch.as_tensor, delayed_rows(left_runs, delay))
+        cols, col_scans = map(torch.as_tensor, delayed_rows(right_runs, delay))
+        laid[number, row_scans[:, None], col_scans] = matrix[rows[:, None], cols]
+    return laid.flatten(0, 1)

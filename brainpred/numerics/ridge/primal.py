@@ -165,7 +165,7 @@ class PrimalForm:
     def contributions(
         self, predictor: "PrimalPredictor", X: Any, runs: NDArray[Any], truth: Targets
     ) -> NDArray[np.float64]:
-        """Split what truth and prediction share among the voxels, as ``BandedRidgeCV.feature_contributions``."""
+        """Split what truth and prediction share among delays and voxels: (n_delays, n_voxels)."""
         total = None
         for columns, weights, _ in predictor.weights():
             true = truth.read(truth.columns[columns])
@@ -174,7 +174,7 @@ class PrimalForm:
             part = weights @ (centred * torch.where(power > 0, 1 / power, 0)).T / truth.n_targets
             total = part if total is None else total + part  # (n_features, n_others)
         assert total is not None
-        contributions = np.zeros(len(self.bands))
+        contributions = np.zeros((len(self.delays), len(self.bands)))
         shifts = [tuple(map(torch.as_tensor, delayed_rows(runs, delay))) for delay in self.delays]
         sizes = [part.shape[1] for part in self.components.scores]
         begins = len(self.delays) * np.concatenate([[0], np.cumsum(sizes)])
@@ -192,7 +192,7 @@ class PrimalForm:
                         number, total[first : first + sizes[number]], place[columns][members]
                     )  # (n_voxels, n_others)
                     parts = (voxels[scans].T * alone[:, samples]).sum(dim=1)
-                    contributions[np.arange(columns.start, columns.stop)[members]] += parts.double().cpu().numpy()
+                    contributions[d, np.arange(columns.start, columns.stop)[members]] = parts.double().cpu().numpy()
         return contributions
 
     def roots(self, gamma: NDArray[np.float64]) -> Tensor:

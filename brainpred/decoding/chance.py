@@ -1,0 +1,259 @@
+"""Tell what was decoded from chance: p of every unit, of every layer, and intervals, from blocks of time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from brainpred.decoding.result import LayerResult
+from brainpred.errors import CheckpointError, ConfigError
+from brainpred.numerics.resampling import (
+    BlockPermutations,
+    block_permutations,
+    bootstrap_fisher_mean,
+    exceedances,
+    false_discovery_rates,
+    max_statistic_p,
+    null_correlations,
+    resampling_block_length,
+)
+from brainpred.numerics.significance import Interval, block_interval, time_blocks
+from brainpred.progress import SILENT, Reporter
+from brainpred.storage import atomic_path
+
+__all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_chance", "save_chance"]
+
+FORMAT = "brainpred-chance-1"
+NULL_EDGES = np.linspace(-1, 1, 201)
+UNITS_AT_ONCE = 4096
+# Permutations whose correlations are counted for the picture of the null; all enter p.
+COUNTED = 100
+LARGEST_R = np.float32(1 - 1e-6)
+
+
+@dataclass(frozen=True)
+class LayerChance:
+    """Hold what chance makes of one layer.
+
+    Attributes
+    ----------
+    layer : str
+        Name.
+    p, q : ndarray of float32 (n_units,)
+        One-sided p of each unit's r, and adjusted for the number of units (Benjamini and Hochberg); NaN where there is
+        no r.
+    mean_r, low, high : float
+        Mean of r by Fisher's z, with its 95 % interval.
+    mean_p : float
+        p of that mean; the family-wise error over layers is controlled.
+    pattern_r, identification : Interval
+        95 % intervals of the means over scans.
+    null_mean_r : ndarray of float32 (n_permutations,)
+        Mean r under every permutation.
+    null_counts : ndarray of int64 (n_bins,)
+        How many correlations of units fall between neighbours of :data:`NULL_EDGES` under 100 of the permutations.
+    """
+
+    layer: str
+    p: NDArray[np.float32]
+    q: NDArray[np.float32]
+    mean_r: float
+    low: float
+    high: float
+    mean_p: float
+    pattern_r: Interval
+    identification: Interval
+    null_mean_r: NDArray[np.float32]
+    null_counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Hold what chance makes of several layers, under the same permutations.
+
+    Attributes
+    ----------
+    block_length, n_blocks, n_permutations : int
+        Scans of a block that is permuted, how many blocks there are, and how often.
+    layers : tuple of LayerChance
+        One a layer.
+    """
+
+    block_length: int
+    n_blocks: int
+    n_permutations: int
+    layers: tuple[LayerChance, ...]
+
+    def of(self, layer: str) -> LayerChance:
+        """Give one layer."""
+        return next(one for one in self.layers if one.layer == layer)
+
+
+def compare_with_chance(
+    results: Sequence[LayerResult], *, n_permutations: int = 1000, seed: int = 0, reporter: Reporter = SILENT
+) -> Chance:
+    """Permute blocks of time of the predictions and compare.
+
+    Nothing is fitted again: predictions, which the test scans' features had no part in, change places with respect to
+    the truth. The length of a block follows from the autocorrelation
+    (:func:`brainpred.numerics.resampling.resampling_block_length`); the longest of all layers serves all.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        Layers of one subject, with the same scans.
+    n_permutations : int
+        How many permutations.
+    seed : int
+        Seed of all chance.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    Chance
+        The layers, in order.
+
+    Raises
+    ------
+    ConfigError
+        If there is no permutation.
+    """
+    if n_permutations < 1:
+        raise ConfigError(f"At least one permutation is needed, received {n_permutations}.")
+    rng = np.random.default_rng(seed)
+    runs = results[0].runs
+    length = max(_block_length(result) for result in results)
+    permutations = block_permutations(runs, length, n_permutations, rng)
+    n_units = sum(len(result.r) for result in results)
+    layers: list[dict[str, Any]] = []
+    means = []
+    with reporter.task("Permuting blocks of time", n_units) as advance:
+        for result in results:
+            p, null_mean, counts = _permute(result, permutations, advance)
+            blocks = time_blocks(runs, length)
+            pairs = (result.zscored_pair(units) for units in _unit_blocks(result))
+            mean = bootstrap_fisher_mean(pairs, runs, length, rng)
+            layers.append(
+                {
+                    "layer": result.layer, "p": p, "q": false_discovery_rates(p).astype(np.float32),
+                    "mean_r": mean.mean, "low": mean.interval.low, "high": mean.interval.high,
+                    "pattern_r": block_interval(result.pattern_r, blocks),
+                    "identification": block_interval(result.identification, blocks),
+                    "null_mean_r": null_mean, "null_counts": counts,
+                }
+            )  # fmt: skip
+            means.append(mean.mean)
+    mean_p = max_statistic_p(means, np.stack([layer["null_mean_r"] for layer in layers], axis=1))
+    _, n_blocks, block_length = permutations.rows.shape
+    tested = tuple(LayerChance(mean_p=float(p), **layer) for layer, p in zip(layers, mean_p, strict=True))
+    return Chance(block_length, n_blocks, n_permutations, tested)
+
+
+def _block_length(result: LayerResult) -> int:
+    some = slice(None, None, max(1, len(result.r) // 2000))
+    return resampling_block_length(*result.zscored_pair(some), result.runs)
+
+
+def _unit_blocks(result: LayerResult) -> Iterator[slice]:
+    for first in range(0, len(result.r), UNITS_AT_ONCE):
+        yield slice(first, first + UNITS_AT_ONCE)
+
+
+def _permute(
+    result: LayerResult, permutations: BlockPermutations, advance: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Give p of every unit, the mean r under every permutation, and the counts of the null."""
+    n_permutations = len(permutations.orders)
+    p = np.full(len(result.r), np.nan, dtype=np.float32)
+    total, n_defined = np.zeros(n_permutations), 0
+    counts = np.zeros(len(NULL_EDGES) - 1, dtype=np.int64)
+    for units in _unit_blocks(result):
+        for inside, null in null_correlations(*result.zscored_pair(units), permutations):
+            observed = result.r[units][inside]
+            defined = np.isfinite(observed) & np.isfinite(null[0])
+            null = null[:, defined]
+            place = np.arange(len(p))[units][inside][defined]
+            p[place] = (1 + exceedances(observed[defined], null)) / (1 + n_permutations)
+            total += np.arctanh(null.clip(-LARGEST_R, LARGEST_R)).sum(axis=1, dtype=np.float64)
+            n_defined += len(place)
+            shown = null[:: max(1, n_permutations // COUNTED)]
+            counts += np.histogram(shown.clip(-1, 1), NULL_EDGES)[0]
+            advance(len(observed))
+    null_mean = np.tanh(total / n_defined) if n_defined else np.full(n_permutations, np.nan)
+    return p, null_mean.astype(np.float32), counts
+
+
+def save_chance(chance: Chance, path: Path | str, key: str) -> None:
+    """Write as HDF5, one group a layer.
+
+    Parameters
+    ----------
+    chance : Chance
+        What to write.
+    path : Path or str
+        File.
+    key : str
+        Fingerprint of everything it depends on.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        file.attrs.update(
+            format=FORMAT, key=key, block_length=chance.block_length, n_blocks=chance.n_blocks,
+            n_permutations=chance.n_permutations,
+        )  # fmt: skip
+        for one in chance.layers:
+            group = file.create_group(one.layer)
+            for field in fields(LayerChance):
+                value = getattr(one, field.name)
+                if isinstance(value, np.ndarray):
+                    group[field.name] = value
+                elif field.name != "layer":
+                    group.attrs[field.name] = value
+
+
+def load_chance(path: Path | str, key: str | None = None) -> Chance | None:
+    """Read what :func:`save_chance` wrote.
+
+    Parameters
+    ----------
+    path : Path or str
+        File.
+    key : str, optional
+        Fingerprint that it must have.
+
+    Returns
+    -------
+    Chance or None
+        None where there is no such file, or one of another key.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        with h5py.File(path, track_order=True) as file:
+            if file.attrs.get("format") != FORMAT or key not in (None, file.attrs["key"]):
+                return None
+            length, n_blocks, n = (int(file.attrs[name]) for name in ("block_length", "n_blocks", "n_permutations"))
+            return Chance(length, n_blocks, n, tuple(_read_layer(name, group) for name, group in file.items()))
+    except (OSError, KeyError) as error:
+        raise CheckpointError(f"Cannot read {path} ({error}). Delete it and run brainpred decode again.") from error
+
+
+def _read_layer(name: str, group: Any) -> LayerChance:
+    values: dict[str, Any] = {"layer": name}
+    for field in fields(LayerChance):
+        if field.name in group:
+            values[field.name] = group[field.name][:]
+        elif field.name in ("pattern_r", "identification"):
+            values[field.name] = Interval(*map(float, group.attrs[field.name]))
+        elif field.name != "layer":
+            values[field.name] = float(group.attrs[field.name])
+    return LayerChance(**values)

@@ -1,0 +1,303 @@
+"""Encode: predict every voxel from the features of the stimulus, the reverse of decoding, with the same ridge."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from brainpred.decoding.splits import CleanRun, Split
+from brainpred.decoding.stacks import StackedRuns
+from brainpred.errors import DataError
+from brainpred.features.source import FeatureSource
+from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
+from brainpred.numerics.resampling import (
+    block_permutations,
+    exceedances,
+    false_discovery_rates,
+    fisher_mean,
+    null_correlations,
+    resampling_block_length,
+)
+from brainpred.numerics.ridge.estimator import BandedRidgeCV
+from brainpred.numerics.scores import pearson_correlation, product_measure, r2_score
+from brainpred.progress import SILENT, Reporter
+from brainpred.recordings.recording import Run
+
+__all__ = ["EncodingResult", "encode_voxels", "encoding_table", "voxel_table"]
+
+SIGNIFICANT_Q = 0.05
+
+
+@dataclass(frozen=True)
+class EncodingResult:
+    """Hold how well every voxel is predicted from the features, on held-out scans.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Layers of features, each a band.
+    r, r2, ceiling : ndarray of float32 (n_voxels,)
+        Correlation over time, R², and the highest correlation that the voxel's noise allows (NaN without repeats).
+    band_r2 : ndarray of float32 (n_bands, n_voxels)
+        Part of each layer in R² (product measure); they sum to R².
+    p, q : ndarray of float32 (n_voxels,)
+        One-sided p of r from permuted blocks of time, and adjusted for the number of voxels.
+    cv_r2 : ndarray of float32 (n_voxels,)
+        Cross-validated R² in the training runs.
+    band_weights : ndarray of float32 (n_bands, n_voxels)
+        Share γ of each layer in the kernel.
+    n_scans, block_length, n_blocks : int
+        Held-out scans, and the blocks that were permuted.
+    """
+
+    bands: tuple[str, ...]
+    r: NDArray[np.float32]
+    r2: NDArray[np.float32]
+    ceiling: NDArray[np.float32]
+    band_r2: NDArray[np.float32]
+    p: NDArray[np.float32]
+    q: NDArray[np.float32]
+    cv_r2: NDArray[np.float32]
+    band_weights: NDArray[np.float32]
+    n_scans: int
+    block_length: int
+    n_blocks: int
+
+
+def encode_voxels(
+    splits: Sequence[Split],
+    layers: Sequence[str],
+    source: FeatureSource,
+    rois: ArrayLike,
+    make_ridge: Callable[..., BandedRidgeCV],
+    *,
+    n_permutations: int = 10_000,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
+) -> EncodingResult:
+    r"""Predict the BOLD signal of every voxel from the features that came some seconds before.
+
+    .. math:: \hat x_v(t) = \sum_l \sum_d w_{v,l,d} \cdot y_l(t - d)
+
+    Each layer of features y is a band. The ridge is the one that decodes; it reads later samples, so it is given time
+    backwards. Band weights are shared by the voxels of a ROI, and each voxel has its own α. The first scans of a run,
+    which come before any response to it, are not scored. Repeats of a test clip are averaged.
+
+    Parameters
+    ----------
+    splits : sequence of Split
+        What is trained on and what is held out.
+    layers : sequence of str
+        Layers of features to predict from.
+    source : FeatureSource
+        Their units during every run.
+    rois : array_like (n_voxels,)
+        ROI of each voxel.
+    make_ridge : callable
+        Gives an unfitted ridge, told ``bands`` of the features and ``cluster`` of the voxels.
+    n_permutations : int
+        Permutations of blocks of time for p.
+    seed : int
+        Seed of the permutations.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    EncodingResult
+        Scores of every voxel.
+
+    Raises
+    ------
+    DataError
+        If runs are too short.
+    """
+    bands = np.repeat(list(layers), [int(np.prod(source.shapes[layer])) for layer in layers])
+    folds = []
+    for split in splits:
+        ridge = make_ridge(bands=bands, cluster=np.asarray(rois))
+        X = _stacked([run.run for run in split.train], [source.n_scans(run.run) for run in split.train], layers, source)
+        ridge.fit(X, _backwards_bold(split), split.runs, split.clips, reporter=reporter)
+        folds.append(_predict(ridge, split, layers, source))
+    return _collect(folds, n_permutations, seed)
+
+
+def _stacked(runs: Sequence[Run], lengths: Sequence[int], layers: Sequence[str], source: FeatureSource) -> StackedRuns:
+    """Give the units of all layers side by side, z-scored within runs, time backwards: (n_scans, n_units_in_all)."""
+    ends = np.cumsum([int(np.prod(source.shapes[layer])) for layer in layers])
+
+    def reader(run: Run, n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
+        def read(columns: Any) -> NDArray[np.float32]:
+            first, last, _ = columns.indices(int(ends[-1]))
+            parts = [
+                source.of_run(layer, run, slice(max(first - begin, 0), min(last, end) - begin))[:n_scans]
+                for layer, begin, end in zip(layers, [0, *ends[:-1]], ends, strict=True)
+                if first < end and last > begin
+            ]
+            values = np.concatenate(parts, axis=1)
+            spread = values.std(axis=0)
+            centred = values - values.mean(axis=0)
+            return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)[::-1]
+
+        return read
+
+    readers = [reader(run, n) for run, n in zip(runs, lengths, strict=True)]
+    return StackedRuns(readers, lengths, int(ends[-1]))
+
+
+def _backwards_bold(split: Split) -> StackedRuns:
+    lengths = [int(np.sum(split.runs == run.run.name)) for run in split.train]
+
+    def reader(bold: NDArray[np.float32], n_scans: int) -> Callable[[Any], NDArray[np.float32]]:
+        return lambda columns: bold[:n_scans][::-1, columns]
+
+    readers = [reader(run.bold, n) for run, n in zip(split.train, lengths, strict=True)]
+    return StackedRuns(readers, lengths, split.train[0].bold.shape[1])
+
+
+@dataclass(frozen=True)
+class _Fold:
+    true: NDArray[np.float32]
+    predicted: NDArray[np.float32]
+    band_r2: NDArray[np.float64]
+    ceiling: NDArray[np.floating]
+    cv_r2: NDArray[np.float32]
+    band_weights: NDArray[np.float64]
+    band_names: tuple[str, ...]
+    runs: NDArray[np.str_]
+
+
+def _predict(ridge: BandedRidgeCV, split: Split, layers: Sequence[str], source: FeatureSource) -> _Fold:
+    shortest = min(ridge.delays_)
+    clips = [group[0].clip for group in split.repeats]
+    if min(split.n_scans) - shortest < 2:
+        raise DataError(f"Clips {', '.join(clips)} are too short for the shortest delay, {shortest} scans.")
+    runs = np.repeat(clips, split.n_scans)
+    X = _stacked([group[0].run for group in split.repeats], split.n_scans, layers, source)
+    true = [_mean_bold(group, n)[shortest:] for group, n in zip(split.repeats, split.n_scans, strict=True)]
+    scored = [np.arange(n) < n - shortest for n in split.n_scans]  # backwards: the first scans come last
+    kept, truth = np.concatenate(scored), np.concatenate([part[::-1] for part in true])
+    parts = np.empty((len(ridge.band_names_), *truth.shape), dtype=np.float32)
+    predicted = np.empty_like(truth)
+    prepared = ridge.prepare(X, runs)
+    for voxels, block in ridge.predict_blocks(prepared):
+        predicted[:, voxels] = block.float().cpu().numpy()[kept]
+    for voxels, block in ridge.predict_blocks(prepared, by_band=True):
+        parts[:, :, voxels] = block.float().cpu().numpy()[:, kept]
+    variances = [
+        explainable_variance(np.stack([run.bold[shortest:n] for run in group]))
+        for group, n in zip(split.repeats, split.n_scans, strict=True)
+        if len(group) > 1
+    ]
+    n_repeats = max(len(group) for group in split.repeats)
+    ceiling = np.full(truth.shape[1], np.nan)
+    if variances:
+        ceiling = np.sqrt(reliability_of_mean(np.nan_to_num(np.mean(variances, axis=0)), n_repeats))
+    return _Fold(
+        true=truth,
+        predicted=predicted,
+        band_r2=product_measure(truth, parts),
+        ceiling=ceiling,
+        cv_r2=ridge.cv_scores_,
+        band_weights=ridge.band_weights_,
+        band_names=tuple(ridge.band_names_),
+        runs=runs[kept],
+    )
+
+
+def _mean_bold(group: Sequence[CleanRun], n_scans: int) -> NDArray[np.float32]:
+    mean: NDArray[np.float32] = np.mean([run.bold[:n_scans] for run in group], axis=0)
+    return mean
+
+
+def _collect(folds: Sequence[_Fold], n_permutations: int, seed: int) -> EncodingResult:
+    true, predicted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("true", "predicted"))
+    runs = np.concatenate([fold.runs for fold in folds])
+    weights = [len(fold.runs) for fold in folds]
+
+    def average(name: str) -> NDArray[np.float32]:
+        return np.average([getattr(fold, name) for fold in folds], axis=0, weights=weights).astype(np.float32)
+
+    r = pearson_correlation(true, predicted).astype(np.float32)
+    length = resampling_block_length(true, predicted, runs)
+    permutations = block_permutations(runs, length, n_permutations, np.random.default_rng(seed))
+    p = np.full(len(r), np.nan, dtype=np.float32)
+    for voxels, null in null_correlations(true, predicted, permutations):
+        p[voxels] = (1 + exceedances(r[voxels], null)) / (1 + n_permutations)
+    p[np.isnan(r)] = np.nan
+    return EncodingResult(
+        bands=folds[0].band_names, r=r, r2=r2_score(true, predicted).astype(np.float32), ceiling=average("ceiling"),
+        band_r2=average("band_r2"), p=p, q=false_discovery_rates(p).astype(np.float32), cv_r2=average("cv_r2"),
+        band_weights=average("band_weights"), n_scans=len(runs), block_length=permutations.rows.shape[2],
+        n_blocks=permutations.rows.shape[1],
+    )  # fmt: skip
+
+
+def voxel_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated: bool) -> pd.DataFrame:
+    """Tabulate the scores of every voxel.
+
+    Parameters
+    ----------
+    result : EncodingResult
+        Scores.
+    rois : ndarray of str (n_voxels,)
+        ROI of each voxel.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (n_voxels rows)
+        Voxel (in the order of the mask), ROI, r, p, q, R² and the part of each layer in it, ceiling,
+        cross-validated R².
+    """
+    return pd.DataFrame(
+        {
+            "voxel": np.arange(len(result.r)), "data": "simulated" if simulated else "measured", "roi": rois,
+            "r": result.r, "p": result.p, "q": result.q, "r2": result.r2,
+            **{f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)},
+            "ceiling": result.ceiling, "cv_r2": result.cv_r2,
+        }
+    )  # fmt: skip
+
+
+def encoding_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated: bool) -> pd.DataFrame:
+    """Tabulate the scores of every ROI.
+
+    Parameters
+    ----------
+    result : EncodingResult
+        Scores.
+    rois : ndarray of str (n_voxels,)
+        ROI of each voxel.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a ROI)
+        Voxels, mean r by Fisher's z, 99th percentile of r, part of voxels whose q is below 0.05, mean ceiling, mean R²,
+        and the part of each layer in it.
+    """
+    rows: list[dict[str, Any]] = []
+    for roi in np.unique(rois):
+        own = rois == roi
+        r, q = result.r[own], result.q[own]
+        known = np.isfinite(r)
+        rows.append(
+            {
+                "roi": str(roi), "data": "simulated" if simulated else "measured", "n_voxels": int(own.sum()),
+                "mean_r": float(fisher_mean(r)), "r_p99": float(np.percentile(r[known], 99)) if known.any() else np.nan,
+                "significant": float(np.mean(q[known] < SIGNIFICANT_Q)) if known.any() else np.nan,
+                "mean_ceiling": float(np.nanmean(result.ceiling[own])) if np.isfinite(result.ceiling[own]).any() else
+                np.nan, "mean_r2": float(np.nanmean(result.r2[own])) if known.any() else np.nan,
+                **{
+                    f"r2_{band}": float(np.nanmean(part[own])) if known.any() else np.nan
+                    for band, part in zip(result.bands, result.band_r2, strict=True)
+                },
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

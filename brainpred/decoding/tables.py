@@ -1,0 +1,227 @@
+"""Tabulate what decoding gave: units, channels, layers, regions, bands and delays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainpred.decoding.chance import Chance
+from brainpred.decoding.result import LayerResult
+from brainpred.numerics.resampling import fisher_mean
+
+__all__ = ["band_table", "channel_table", "lag_table", "layer_table", "roi_table", "unit_table"]
+
+SIGNIFICANT_Q = 0.05
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _places(shape: tuple[int, ...]) -> dict[str, NDArray[np.int64]]:
+    axes = {1: ("channel",), 3: ("channel", "row", "column")}.get(
+        len(shape), tuple(f"axis{axis}" for axis in range(len(shape)))
+    )
+    return dict(zip(axes, np.unravel_index(np.arange(int(np.prod(shape))), shape), strict=True))
+
+
+def unit_table(result: LayerResult, chance: Chance, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Tabulate the scores of every unit.
+
+    Parameters
+    ----------
+    result : LayerResult
+        Scores of one layer.
+    chance : Chance
+        Its p.
+    names : sequence of str, optional
+        Names of its units.
+
+    Returns
+    -------
+    DataFrame (n_units rows)
+        Layer, unit, its place in the layer (channel, row, column where there are such), r, p, q, r2, the part of each
+        band in it, ceiling, r / ceiling, α and cross-validated R².
+    """
+    tested = chance.of(result.layer)
+    normalised = np.divide(
+        result.r, result.ceiling, out=np.full_like(result.r, np.nan), where=np.nan_to_num(result.ceiling) > 0
+    )
+    bands = {f"r2_{name}": part for name, part in zip(result.band_names, result.band_r2, strict=True)}
+    return pd.DataFrame(
+        {
+            "layer": result.layer, "unit": np.arange(len(result.r)),
+            **({} if names is None else {"name": list(names)}), **_places(result.shape), "r": result.r,
+            "p": tested.p, "q": tested.q, "r2": result.r2, **(bands if len(bands) > 1 else {}),
+            "ceiling": result.ceiling, "r_over_ceiling": normalised, "alpha": result.alphas, "cv_r2": result.cv_r2,
+        }
+    )  # fmt: skip
+
+
+def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
+    """Tabulate the scores of every channel of a layer.
+
+    Parameters
+    ----------
+    result : LayerResult
+        Scores of one layer.
+    chance : Chance
+        Its p.
+
+    Returns
+    -------
+    DataFrame (one row a channel)
+        Mean r by Fisher's z, R² and ceiling over the channel's units, and the part of them whose q is below 0.05.
+    """
+    channel = next(iter(_places(result.shape).values()))
+    found = np.where(np.isfinite(result.r), chance.of(result.layer).q < SIGNIFICANT_Q, np.nan)
+    rows: list[dict[str, Any]] = []
+    for number in np.unique(channel):
+        own = channel == number
+        rows.append(
+            {
+                "layer": result.layer, "channel": int(number), "n_units": int(own.sum()),
+                "mean_r": float(fisher_mean(result.r[own])), "mean_r2": _mean(result.r2[own]),
+                "mean_ceiling": _mean(result.ceiling[own]), "significant": _mean(found[own]),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bool) -> pd.DataFrame:
+    """Tabulate the scores of every layer.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    chance : Chance
+        What chance makes of them.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer)
+        Means over units (r by Fisher's z, R², ceiling) and over scans (pattern r, identification) with their
+        intervals, p over layers, the part of units whose q is below 0.05, n-way identification where features have
+        few distinct patterns, and the origin of the scans.
+    """
+    rows = []
+    for result in results:
+        ceiling, r = _mean(result.ceiling), float(fisher_mean(result.r))
+        tested = chance.of(result.layer)
+        defined = np.isfinite(tested.q)
+        rows.append(
+            {
+                "layer": result.layer, "data": "simulated" if simulated else "measured", "n_units": len(result.r),
+                "n_constant_units": int(np.isnan(result.r).sum()), "n_scans": len(result.runs), "mean_r": r,
+                "mean_r_low": tested.low, "mean_r_high": tested.high, "p": tested.mean_p,
+                "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
+                "significant": float(np.mean(tested.q[defined] < SIGNIFICANT_Q)) if defined.any() else float("nan"),
+                "mean_r2": _mean(result.r2), "mean_ceiling": ceiling,
+                # A ceiling below r was estimated from too few scans to divide by.
+                "mean_r_over_ceiling": r / ceiling if ceiling >= abs(r) > 0 else float("nan"),
+                "mean_pattern_r": _mean(result.pattern_r), "pattern_r_low": tested.pattern_r.low,
+                "pattern_r_high": tested.pattern_r.high, "identification_2way": _mean(result.identification),
+                "identification_2way_low": tested.identification.low,
+                "identification_2way_high": tested.identification.high,
+                "identification_10way": _mean(result.identification_10way), "nway": result.n_patterns,
+                "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
+                "mean_cv_r2": _mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
+                "cv_regret_p99": float(result.regret[1]), "form": result.form,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def band_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFrame:
+    """Tabulate what each band adds to the R² of each layer.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer and band)
+        Share γ of the band in the kernel, and its part in R² (mean over units); the parts of a layer sum to its R².
+    """
+    return pd.DataFrame(
+        [
+            {
+                "layer": result.layer, "data": "simulated" if simulated else "measured", "band": band,
+                "weight": float(weight), "r2": _mean(part),
+            }
+            for result in results
+            for band, weight, part in zip(result.band_names, result.band_weights, result.band_r2, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def roi_table(results: Sequence[LayerResult], rois: NDArray[np.str_], *, simulated: bool) -> pd.DataFrame:
+    """Tabulate what the voxels of each ROI contribute, and how strongly decoded units show in them.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    rois : ndarray of str (n_voxels,)
+        ROI of each voxel.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer and ROI)
+        Number of voxels, sum of their contributions, and root mean square of their forward patterns.
+    """
+    rows = []
+    for result in results:
+        for roi in np.unique(rois):
+            own = rois == roi
+            rows.append(
+                {
+                    "layer": result.layer, "data": "simulated" if simulated else "measured", "roi": str(roi),
+                    "n_voxels": int(own.sum()), "contribution": float(result.contributions[own].sum()),
+                    "pattern": float(np.sqrt(np.mean(np.square(result.pattern[own])))),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def lag_table(results: Sequence[LayerResult], rois: NDArray[np.str_], tr_s: float, *, simulated: bool) -> pd.DataFrame:
+    """Tabulate from what time lag the information comes.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    rois : ndarray of str (n_voxels,)
+        ROI of each voxel.
+    tr_s : float
+        Repetition time in seconds.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer, delay and ROI)
+        Sum of the contributions of the ROI's voxels, as they were so many seconds after the stimulus.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "layer": result.layer, "data": "simulated" if simulated else "measured", "delay_s": delay * tr_s,
+                "roi": str(roi), "contribution": float(part[rois == roi].sum()),
+            }
+            for result in results
+            for delay, part in zip(result.delays.tolist(), result.lag_contributions, strict=True)
+            for roi in np.unique(rois)
+        ]
+    )  # fmt: skip

@@ -1,0 +1,227 @@
+"""Draw every figure that the saved results of a subject allow; one that fails leaves its reason in its place."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainpred.decoding.chance import Chance, load_chance
+from brainpred.decoding.result import LayerResult, load_result
+from brainpred.errors import DataError
+from brainpred.reporting.brain import brain_figure, is_whole_brain
+from brainpred.reporting.evidence import (
+    band_figure,
+    comparison_figure,
+    encoding_figure,
+    lag_figure,
+    null_figure,
+    quality_figure,
+)
+from brainpred.reporting.figures import (
+    contribution_figure,
+    layer_colours,
+    layer_figure,
+    timeline_figure,
+    visual_field_figure,
+)
+from brainpred.reporting.saved import (
+    BAND_COLUMNS,
+    LAG_COLUMNS,
+    LAYER_COLUMNS,
+    QUALITY_SCAN_COLUMNS,
+    ROI_COLUMNS,
+    Picture,
+    data_uri,
+    read_encoding,
+    read_maps,
+    read_table,
+)
+from brainpred.reporting.style import STYLE
+from brainpred.reporting.surface import surface_figure
+from brainpred.storage import atomic_path, make_directory
+
+__all__ = ["Pictures", "draw_pictures", "is_drawn_on_glass"]
+
+
+@dataclass
+class Pictures:
+    """Collect the figures of a page as they are drawn; a figure that fails leaves its reason."""
+
+    folder: Path
+    drawn: dict[str, Picture] = field(default_factory=dict)
+
+    def draw(self, name: str, make: Callable[[], Figure], *, svg: bool = True) -> None:
+        """Draw a figure and write it as PNG and, unless it is made of pixels, as SVG."""
+        path = self.folder / f"{_file_name(name)}.png"
+        try:
+            figure = make()
+            _save_figure(figure, path)
+            if svg:
+                _save_figure(figure, path.with_suffix(".svg"))
+            self.drawn[name] = Picture(name, data_uri(path, "image/png"))
+        except Exception as error:  # whatever is wrong with one figure must not lose the page
+            for stale in (path, path.with_suffix(".svg")):
+                stale.unlink(missing_ok=True)
+            self.fail(name, error)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Put the reason in the place of a figure."""
+        self.drawn[name] = Picture(name, problem=f"{type(error).__name__}: {error}")
+
+
+def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[int], None]) -> dict[str, Picture]:
+    """Draw everything that the saved files allow, into ``figures/``.
+
+    Parameters
+    ----------
+    folder : Path
+        What ``brainpred decode`` (and perhaps ``brainpred encode``) wrote to.
+    settings : mapping
+        How the subject was decoded.
+    advance : callable
+        Told of every layer that is done, and of the rest.
+
+    Returns
+    -------
+    dict of str to Picture
+        Every figure, or the reason why it could not be drawn, by name.
+    """
+    simulated, names, maps = bool(settings["simulated"]), list(settings["layers"]), read_maps(folder, settings)
+    pictures = Pictures(make_directory(folder / "figures"))
+    scores = []
+    for layer in names:
+        result = _draw_layer(pictures, folder, layer, settings, maps)
+        scores += [] if result is None else [result]
+        advance(1)
+    if scores:
+        pictures.draw("layers", lambda: layer_figure(scores, simulated=simulated))
+        pictures.draw("null", lambda: null_figure(scores, _chance(folder), simulated=simulated))
+    else:
+        for name in ("layers", "null"):
+            pictures.fail(name, DataError("no decoded_<layer>.h5 can be read."))
+    _draw_tables(pictures, folder, settings)
+    for name, title, label in (
+        ("explainable_variance", "Explainable variance of each voxel", "explainable variance"),
+        ("tsnr", "Temporal signal-to-noise ratio of each voxel", "tSNR"),
+        ("encoding_r", "r of each voxel, predicted from the features", "r (held-out)"),
+    ):
+        _draw_map(pictures, folder, maps, name, title, label, simulated=simulated, signed=name == "encoding_r")
+    advance(1)
+    return pictures.drawn
+
+
+def _chance(folder: Path) -> Chance:
+    chance = load_chance(folder / "significance.h5")
+    if chance is None:
+        raise DataError(f"{folder / 'significance.h5'} is missing. Run brainpred decode again.")
+    return chance
+
+
+def _draw_tables(pictures: Pictures, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Draw what is in tables alone."""
+    simulated = bool(settings["simulated"])
+
+    def read(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        return read_table(folder / f"{name}.tsv", columns)
+
+    baselines = list(settings["baselines"])
+    if baselines and len(settings["layers"]) > len(baselines):
+        pictures.draw(
+            "comparison", lambda: comparison_figure(read("layers", LAYER_COLUMNS), baselines, simulated=simulated)
+        )
+    if len(settings["roi_sizes"]) > 1:
+        pictures.draw(
+            "contributions", lambda: contribution_figure(read("roi_contributions", ROI_COLUMNS), simulated=simulated)
+        )
+    if settings["bands"] != "none":
+        pictures.draw("bands", lambda: band_figure(read("bands", BAND_COLUMNS), simulated=simulated))
+    if len(settings["delays_scans"]) > 1:
+        pictures.draw("lags", lambda: lag_figure(read("lags", LAG_COLUMNS), simulated=simulated))
+    pictures.draw("quality", lambda: quality_figure(read("quality_scans", QUALITY_SCAN_COLUMNS), simulated=simulated))
+    if (folder / "encode.json").is_file():
+        pictures.draw("encoding", lambda: _encoding(folder, simulated=simulated))
+
+
+def _encoding(folder: Path, *, simulated: bool) -> Figure:
+    encoding = read_encoding(folder)
+    assert encoding is not None
+    return encoding_figure(encoding["table"], encoding["bands"], simulated=simulated)
+
+
+def _draw_map(
+    pictures: Pictures,
+    folder: Path,
+    maps: Mapping[str, list[str]],
+    name: str,
+    title: str,
+    label: str,
+    *,
+    simulated: bool,
+    signed: bool = True,
+) -> None:
+    """Draw a map that is a volume: on a glass brain or as slices and, of a whole brain, on the inflated surface."""
+    path = folder / f"{name}.nii.gz"
+    if path.name not in maps.get(name, []):
+        return
+    pictures.draw(
+        name, lambda: brain_figure(nib.load(path), title, label, simulated=simulated, signed=signed), svg=False
+    )
+    if name != "tsnr" and pictures.drawn[name].uri and is_whole_brain(nib.load(path)):
+        pictures.draw(
+            f"surface_{name}",
+            lambda: surface_figure(nib.load(path), title, label, simulated=simulated, signed=signed),
+            svg=False,
+        )
+
+
+def _draw_layer(
+    pictures: Pictures, folder: Path, layer: str, settings: Mapping[str, Any], maps: Mapping[str, list[str]]
+) -> LayerResult | None:
+    """Draw what belongs to one layer; give its scores, without the predictions, which may fill gigabytes."""
+    simulated = bool(settings["simulated"])
+    colour = layer_colours(settings["layers"])[layer]
+    compared = layer in settings["baselines"] and len(settings["layers"]) > len(settings["baselines"])
+    if not compared:
+        title = f"{layer}: contribution of each voxel"
+        _draw_map(pictures, folder, maps, f"contribution_{layer}", title, "contribution", simulated=simulated)
+    try:
+        result = load_result(folder / f"decoded_{layer}.h5")
+    except Exception as error:  # as for a figure
+        pictures.fail(f"time_course_{layer}", error)
+        return None
+    if not compared:
+        pictures.draw(
+            f"time_course_{layer}",
+            lambda: timeline_figure(result, settings["tr_s"], simulated=simulated, colour=colour),
+        )
+    if len(result.shape) == 3:
+        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated), svg=False)
+    nothing = np.empty((0, 0), dtype=np.float32)
+    return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
+
+
+def is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Tell whether brain images of this folder are drawn on a glass brain, for the captions."""
+    for layer in settings["layers"]:
+        try:
+            return is_whole_brain(nib.load(folder / f"contribution_{layer}.nii.gz"))
+        except Exception:  # the figure itself tells what is wrong
+            continue
+    return False
+
+
+def _save_figure(figure: Figure, path: Path) -> None:
+    metadata = {"Date": None} if path.suffix == ".svg" else None  # the same results, the same file
+    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, metadata=metadata)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", name)

@@ -1,0 +1,178 @@
+"""Put several subjects side by side: a table a subject and layer, means over subjects with intervals, one page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from brainpred.errors import DataError
+from brainpred.numerics.resampling import fisher_mean
+from brainpred.numerics.significance import mean_interval
+from brainpred.progress import SILENT, Reporter
+from brainpred.provenance import provenance
+from brainpred.reporting.figures import layer_colours
+from brainpred.reporting.gallery import Pictures
+from brainpred.reporting.page import PAGE_FILTERS
+from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
+from brainpred.reporting.style import INK, MUTED, page
+from brainpred.storage import atomic_path, make_directory
+
+__all__ = ["group_figure", "group_table", "write_group_report"]
+
+# What is averaged over subjects: correlations by Fisher's z.
+METRICS = {
+    "mean_r": "mean r",
+    "mean_ceiling": "noise ceiling",
+    "mean_r_over_ceiling": "r / ceiling",
+    "mean_r2": "R²",
+    "mean_pattern_r": "pattern r",
+    "identification_2way": "2-way identification",
+    "identification_10way": "10-way identification",
+    "significant": "part of units with q < 0.05",
+}
+BY_FISHER = ("mean_r", "mean_pattern_r")
+# Subjects are comparable if they were decoded alike.
+ALIKE = ("bands", "delays_s", "search", "features", "tr_s", "n_permutations")
+
+
+def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
+    """Average the scores of each layer over subjects.
+
+    Parameters
+    ----------
+    subjects : DataFrame (one row a subject and layer)
+        Columns ``subject``, ``layer``, ``p`` and the scores.
+
+    Returns
+    -------
+    DataFrame (one row a layer and metric)
+        Mean over subjects, its 95 % interval (Student's t over subjects; by Fisher's z for correlations), spread,
+        number of subjects, and in how many of them p of the layer is below 0.05.
+    """
+    rows: list[dict[str, Any]] = []
+    for layer, own in subjects.groupby("layer", sort=False):
+        for metric in METRICS:
+            values = own[metric].to_numpy(dtype=float)
+            values = values[np.isfinite(values)]
+            if not len(values):
+                continue
+            if metric in BY_FISHER:
+                mean = float(fisher_mean(values))
+                low, high = np.tanh(mean_interval(np.arctanh(values)))
+            else:
+                mean, (low, high) = float(values.mean()), mean_interval(values)
+            rows.append(
+                {
+                    "layer": layer, "metric": metric, "n_subjects": len(values), "mean": mean, "low": float(low),
+                    "high": float(high), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+                    "n_significant": int((own["p"] < 0.05).sum()),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def group_figure(subjects: pd.DataFrame, group: pd.DataFrame, *, simulated: bool) -> Figure:
+    """Draw the mean r of every subject and layer, and the group's.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        Columns ``subject``, ``layer``, ``mean_r``, ``mean_r_low``, ``mean_r_high``.
+    group : DataFrame
+        As :func:`group_table`.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    Figure
+        A column a layer: subjects with their own intervals, the group's mean and interval beside them in black.
+    """
+    layers = list(dict.fromkeys(subjects["layer"]))
+    names = list(dict.fromkeys(subjects["subject"]))
+    colours = layer_colours(layers)
+    means = group[group["metric"] == "mean_r"].set_index("layer")
+    with page(max(5.0, 1.6 + 1.7 * len(layers)), 4.4, "Mean r of every subject", simulated=simulated) as figure:
+        axes = figure.subplots()
+        axes.axhline(0, color=MUTED, lw=1)
+        for x, layer in enumerate(layers):
+            own = subjects[subjects["layer"] == layer].set_index("subject")
+            for name, shift in zip(names, np.linspace(-0.3, 0.12, len(names)), strict=True):
+                if name in own.index:
+                    row = own.loc[name]
+                    axes.plot([x + shift] * 2, [row["mean_r_low"], row["mean_r_high"]], color=colours[layer], alpha=0.4)
+                    axes.plot(x + shift, row["mean_r"], "o", ms=6, color=colours[layer], mec="white")
+            mean = means.loc[layer]
+            axes.plot([x + 0.32] * 2, [mean["low"], mean["high"]], color=INK, lw=2)
+            axes.plot(x + 0.32, mean["mean"], "D", ms=7, color=INK)
+        axes.set_xticks(range(len(layers)), layers)
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylabel="mean r (held-out), 95 % interval", xlim=(-0.6, len(layers) - 0.4))
+    return figure
+
+
+def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: Reporter = SILENT) -> Path:
+    """Write ``group.html``, ``group_subjects.tsv`` and ``group_layers.tsv`` from the results of several subjects.
+
+    Parameters
+    ----------
+    folders : mapping of str to Path
+        Where ``brainpred decode`` wrote the results of each subject.
+    out : Path or str
+        Folder to write to.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    DataError
+        If a subject has no results, or simulated and measured subjects are mixed.
+    """
+    out = make_directory(out)
+    settings = {subject: read_settings(folder) for subject, folder in folders.items()}
+    kinds = {bool(one["simulated"]) for one in settings.values()}
+    if len(kinds) > 1:
+        simulated = ", ".join(subject for subject, one in settings.items() if one["simulated"])
+        raise DataError(f"Simulated and measured subjects are no group. Simulated: {simulated}.")
+    tables = []
+    for subject, folder in folders.items():
+        table = read_table(folder / "layers.tsv", LAYER_COLUMNS)
+        table.insert(0, "subject", subject)
+        tables.append(table[table["layer"].isin(settings[subject]["layers"])])
+    subjects = pd.concat(tables, ignore_index=True)
+    group = group_table(subjects)
+    for name, table in (("group_subjects", subjects), ("group_layers", group)):
+        with atomic_path(out / f"{name}.tsv") as temporary:
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+    pictures = Pictures(make_directory(out / "figures"))
+    with reporter.task("Writing the group's report", 1) as advance:
+        pictures.draw("group", lambda: group_figure(subjects, group, simulated=kinds == {True}))
+        advance(1)
+    environment = Environment(
+        loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
+    )
+    environment.filters.update(PAGE_FILTERS)
+    text = environment.get_template("group.html.j2").render(
+        names=list(folders), dataset=next(iter(settings.values()))["dataset"], simulated=kinds == {True},
+        subjects=table_rows(subjects), group=table_rows(group), metrics=METRICS, picture=pictures.drawn["group"],
+        layers=list(dict.fromkeys(subjects["layer"])), colours=layer_colours(list(dict.fromkeys(subjects["layer"]))),
+        unlike=_unlike(list(settings.values())), provenance=provenance(),
+    )  # fmt: skip
+    path = out / "group.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _unlike(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the settings that differ between subjects."""
+    return [name for name in ALIKE if any(one[name] != settings[0][name] for one in settings)]

@@ -1,0 +1,164 @@
+"""Encode a subject: predict every voxel from the features of the movies; scores, maps and tables."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from brainpred.decoding.decoder import DEFAULT_DELAYS_S
+from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
+from brainpred.decoding.splits import clean_recording, split_runs
+from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
+from brainpred.errors import ConfigError
+from brainpred.features.source import check_layers
+from brainpred.numerics.ridge.delays import delays_in_samples
+from brainpred.numerics.ridge.estimator import BandedRidgeCV
+from brainpred.progress import SILENT, Reporter
+from brainpred.provenance import provenance
+from brainpred.recordings.manifest import load_manifest
+from brainpred.recordings.readers import check_subject
+from brainpred.reporting.page import write_report
+from brainpred.storage import output_folder, write_json
+from brainpred.studies.decode import default_folder
+from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import write_map, write_table
+
+__all__ = ["EncodeConfig", "encode_subject"]
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """Say what to encode and how.
+
+    Attributes
+    ----------
+    subject, dataset : str
+        Whose scans.
+    layers : tuple of str
+        Layers of features to predict from, each a band; empty: PredNet's and all baselines, or all of ``features``.
+    delays_s : tuple of float
+        How many seconds before the BOLD signal the features are read.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        What voxels are multiplied in while they are scored.
+    memory_budget : str or None
+        Memory to work in, such as ``"8 GB"``; None: four fifths of what is free.
+    seed : int
+        Seed of the permutations and of the audit.
+    features : str or None
+        File of features to predict from; None: PredNet's, from the movies of the data set.
+    weights : str
+        PredNet, by shipped name or file.
+    n_permutations : int
+        Permutations of blocks of time that tell what chance gives.
+    dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
+        How scans are cleaned, where it is not as the manifest says; see
+        :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
+    """
+
+    subject: str
+    dataset: str = "simulated"
+    layers: tuple[str, ...] = ()
+    delays_s: tuple[float, ...] = DEFAULT_DELAYS_S
+    device: str = "auto"
+    precision: str = "auto"
+    memory_budget: str | None = None
+    seed: int = 0
+    features: str | None = None
+    weights: str = "small"
+    n_permutations: int = 10_000
+    dummy_scans: int | None = None
+    high_pass_s: float | None = None
+    confounds: str | None = None
+    percent_signal_change: bool | None = None
+
+
+def encode_subject(
+    config: EncodeConfig, out: Path | str | None = None, *, data: Path | str | None = None, reporter: Reporter = SILENT
+) -> EncodingResult:
+    """Predict every voxel of a subject from features, and write scores, maps and tables.
+
+    The report is made again where the folder holds decoded layers.
+
+    Parameters
+    ----------
+    config : EncodeConfig
+        What to encode and how.
+    out : Path or str, optional
+        Folder for results; ``results/<dataset>/<subject>`` by default.
+    data : Path or str, optional
+        Folder that holds one folder a data set.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    EncodingResult
+        Scores of every voxel.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used.
+    DataError
+        If scans, movies or features cannot be used.
+    """
+    manifest = load_manifest(config.dataset)
+    check_subject(manifest, config.subject)
+    delays_in_samples(config.delays_s, manifest.tr_s)
+    resolve_precision(config.precision, resolve_device(config.device))
+    memory_budget_bytes(config.memory_budget, resolve_device(config.device))
+    if config.n_permutations < 1:
+        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
+    if not config.features:
+        check_network(config.weights, config.layers)
+    find_cleaning(config)
+    with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
+        return _encode_into(folder, config, data, reporter)
+
+
+def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, reporter: Reporter) -> EncodingResult:
+    began = time.monotonic()
+    cleaning = find_cleaning(config)
+    recording = find_recording(config, data, reporter)
+    source, _ = find_features(config, recording, reporter)
+    layers = list(config.layers or source.shapes)
+    check_layers(layers, source)
+    runs = list(clean_recording(recording, cleaning))
+
+    def make_ridge(**settings: Any) -> BandedRidgeCV:
+        return BandedRidgeCV(
+            delays_s=config.delays_s, tr_s=recording.tr_s, device=config.device, precision=config.precision,
+            memory_budget=config.memory_budget, random_state=config.seed, **settings,
+        )  # fmt: skip
+
+    result = encode_voxels(
+        split_runs(runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
+        n_permutations=config.n_permutations, seed=config.seed, reporter=reporter,
+    )  # fmt: skip
+    simulated = recording.simulated
+    write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
+    write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
+    values: Mapping[str, Any] = {"r": result.r, "r2": result.r2} | {
+        f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)
+    }
+    maps = {
+        f"encoding_{name}": write_map(folder / f"encoding_{name}", recording, value, f"encoding, {name}")
+        for name, value in values.items()
+    }
+    write_json(
+        folder / "encode.json",
+        {
+            **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
+            "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps,
+            "n_units": {layer: list(source.shapes[layer]) for layer in layers},
+            "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
+            "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
+            "seconds": round(time.monotonic() - began, 1),
+        },
+    )  # fmt: skip
+    if (folder / "decode.json").is_file():
+        write_report(folder, reporter)
+    return result

@@ -1,0 +1,50 @@
+"""Write what a study found: tables as TSV, one number a voxel as a map in the space of the scans."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from brainpred.recordings.recording import Recording
+from brainpred.storage import atomic_path
+
+__all__ = ["forget_map", "write_map", "write_table"]
+
+MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as TSV, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+
+
+def write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:
+    """Write one number a voxel in the space of the scans, in place of an older map; give the names of its files.
+
+    Parameters
+    ----------
+    stem : Path
+        File name without its ending.
+    recording : Recording
+        The scans.
+    values : ndarray (n_voxels,)
+        Numbers.
+    what : str
+        What they are; the image says so, and whether the scans were simulated.
+
+    Returns
+    -------
+    list of str
+        Names of the files; see :meth:`brainpred.recordings.recording.Recording.write_map`.
+    """
+    forget_map(stem)
+    description = f"simulated: {what}" if recording.simulated else what
+    return [path.name for path in recording.write_map(stem, values, description)]
+
+
+def forget_map(stem: Path) -> None:
+    """Remove a map of whatever kind: the scans may have been of another kind before."""
+    for ending in MAP_ENDINGS:
+        stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""p of units and layers from permuted predictions: by loops, calibrated, saved and read again."""
+
+from dataclasses import fields, replace
+
+import h5py
+import numpy as np
+import pytest
+
+from brainpred.decoding.chance import NULL_EDGES, LayerChance, compare_with_chance, load_chance, save_chance
+from brainpred.errors import CheckpointError, ConfigError
+from tests.decoding.test_result import make_result
+from tests.reference.resampling_reference import adjusted_p, correlate, permuted_correlations
+
+
+def noise(layer, n_scans=120, n_units=37, seed=0, signal=0.0, phi=0.7):
+    """Make the result of a layer whose prediction is noise, or holds some of the truth, in two folds."""
+    rng = np.random.default_rng(seed)
+
+    def course():
+        values = rng.standard_normal((n_scans, n_units))
+        for t in range(1, n_scans):
+            values[t] = phi * values[t - 1] + np.sqrt(1 - phi**2) * values[t]
+        return values.astype(np.float32)
+
+    runs = np.array(["x"] * (n_scans // 2) + ["y"] * (n_scans - n_scans // 2))
+    true = course()
+    folds = (runs == "y").astype(int)
+    result = replace(
+        make_result(layer, (n_units,), n_scans), runs=runs, true=true, folds=folds,
+        fold_mean=rng.standard_normal((2, n_units)).astype(np.float32),
+        fold_std=rng.uniform(0.5, 2, (2, n_units)).astype(np.float32),
+    )  # fmt: skip
+    predicted = course() + signal * true
+    decoded = predicted * result.fold_std[folds] + result.fold_mean[folds]
+    result = replace(result, decoded=decoded.astype(np.float32))
+    truth, zscored = result.zscored_pair()
+    r = np.array([correlate(a, b) for a, b in zip(truth.T, zscored.T, strict=True)])
+    return replace(result, r=r.astype(np.float32))
+
+
+def test_p_by_loops_over_permutations():
+    results = [noise("R0", signal=0.3), noise("R1", n_units=5, seed=1)]
+    results[1].r[2] = np.nan
+    chance = compare_with_chance(results, n_permutations=59, seed=3)
+    assert [one.layer for one in chance.layers] == ["R0", "R1"]
+    # The same permutations again, from the same seed.
+    from brainpred.numerics.resampling import block_permutations
+
+    permutations = block_permutations(results[0].runs, chance.block_length, 59, np.random.default_rng(3))
+    assert permutations.rows.shape[1:] == (chance.n_blocks, chance.block_length)
+    for result, one in zip(results, chance.layers, strict=True):
+        null = permuted_correlations(*result.zscored_pair(), permutations)
+        p = (1 + np.sum(null >= result.r - 1e-5, axis=0)) / 60
+        p[np.isnan(result.r)] = np.nan
+        np.testing.assert_allclose(one.p, p, atol=1e-6)
+        np.testing.assert_allclose(one.q, adjusted_p(p), atol=1e-6)
+        known = np.isfinite(p)
+        np.testing.assert_allclose(one.null_mean_r, np.tanh(np.arctanh(null[:, known]).mean(axis=1)), atol=1e-5)
+        np.testing.assert_array_equal(one.null_counts, np.histogram(null[:, known], NULL_EDGES)[0])
+        assert one.low < one.mean_r < one.high
+
+
+def test_signal_is_found_and_noise_is_not():
+    signal, nothing = noise("R0", n_scans=400, signal=0.7), noise("R1", n_scans=400, seed=1)
+    chance = compare_with_chance([signal, nothing], n_permutations=499)
+    assert chance.of("R0").mean_p == pytest.approx(1 / 500)
+    assert chance.of("R0").low > 0.3
+    assert (chance.of("R0").q < 0.05).mean() > 0.9
+    assert chance.of("R1").mean_p > 0.05
+    assert (chance.of("R1").q < 0.05).mean() < 0.1
+
+
+def test_layers_of_noise_are_found_one_time_in_twenty():
+    found = []
+    for seed in range(120):
+        layers = [noise("R0", n_units=3, seed=2 * seed, phi=0.8), noise("R1", n_units=4, seed=2 * seed + 1, phi=0.5)]
+        chance = compare_with_chance(layers, n_permutations=99, seed=seed)
+        found.append(min(one.mean_p for one in chance.layers) <= 0.05)
+    assert 0.005 <= np.mean(found) <= 0.11
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    chance = compare_with_chance([noise("R1"), noise("R0", n_units=5, seed=1)], n_permutations=19)
+    save_chance(chance, tmp_path / "s.h5", "key3")
+    again = load_chance(tmp_path / "s.h5", "key3")
+    assert [one.layer for one in again.layers] == ["R1", "R0"], "in order"
+    assert again.n_permutations == 19
+    for one, other in zip(chance.layers, again.layers, strict=True):
+        for field in fields(LayerChance):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+    assert load_chance(tmp_path / "s.h5", "other key") is None
+    assert load_chance(tmp_path / "none.h5") is None
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        del file["R0"].attrs["mean_p"]
+    with pytest.raises(CheckpointError, match="run brainpred decode again"):
+        load_chance(tmp_path / "s.h5")
+
+
+def test_no_permutation_is_refused():
+    with pytest.raises(ConfigError, match="At least one permutation"):
+        compare_with_chance([noise("R0")], n_permutations=0)

@@ -1,0 +1,92 @@
+"""Several subjects side by side: means and intervals by hand, and pages that name what cannot be compared."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from brainpred.reporting.group import group_figure, group_table
+from tests.reporting.test_figures import make_result
+from tests.reporting.test_page import Page, fabricate
+
+
+@pytest.fixture
+def subjects(tmp_path):
+    for number, name in enumerate(("sim01", "sim02", "sim03")):
+        (tmp_path / name).mkdir()
+        layers = [make_result(seed=number), make_result("R1", (5, 3, 5), seed=10 + number)]
+        fabricate(tmp_path / name, layers, subject=name)
+    return tmp_path
+
+
+def test_means_and_intervals_over_subjects(subjects, run):
+    code, out, _ = run("report", "--subjects", "sim01", "sim03", "sim02", "--out", subjects, "--quiet")
+    assert code == 0
+    assert "group.html" in out
+    table = pd.read_csv(subjects / "group_layers.tsv", sep="\t").set_index(["layer", "metric"])
+    own = [pd.read_csv(subjects / f"sim0{n}" / "layers.tsv", sep="\t").set_index("layer") for n in (1, 3, 2)]
+    r = [one.loc["R1", "mean_r"] for one in own]
+    row = table.loc[("R1", "mean_r")]
+    assert row["mean"] == pytest.approx(np.tanh(np.mean(np.arctanh(r))), rel=1e-4)
+    ends = np.tanh(stats.t.interval(0.95, 2, np.mean(np.arctanh(r)), stats.sem(np.arctanh(r))))
+    assert (row["low"], row["high"]) == pytest.approx(tuple(ends), rel=1e-3)
+    ceilings = [one.loc["R0", "mean_ceiling"] for one in own]
+    assert table.loc[("R0", "mean_ceiling"), "mean"] == pytest.approx(np.mean(ceilings), rel=1e-4)
+    assert table.loc[("R0", "mean_ceiling"), "sd"] == pytest.approx(np.std(ceilings, ddof=1), rel=1e-3)
+    subjects_table = pd.read_csv(subjects / "group_subjects.tsv", sep="\t")
+    assert subjects_table["subject"].tolist() == ["sim01"] * 2 + ["sim03"] * 2 + ["sim02"] * 2
+    page = Page(subjects / "group.html")
+    assert "R0 is decoded with a mean r of" in page.text
+    found = f"R1 {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}; {row['n_significant']:.0f} of 3)."
+    assert found.replace("-", "−") in page.text
+    assert "Simulated data." in page.text
+    assert "Not decoded alike" not in page.text
+    assert next(image["alt"] for image in page.all("img")).endswith("simulated data")
+    assert {path.name for path in (subjects / "figures").iterdir()} == {"group.png", "group.svg"}
+
+
+def test_one_subject_has_no_interval(subjects, run):
+    assert run("report", "--subjects", "sim02", "--out", subjects, "--quiet")[0] == 0
+    table = pd.read_csv(subjects / "group_layers.tsv", sep="\t")
+    assert table["low"].isna().all()
+    assert (table["n_subjects"] == 1).all()
+
+
+def test_subjects_that_are_no_group(subjects, run):
+    settings = json.loads((subjects / "sim02" / "decode.json").read_text())
+    (subjects / "sim02" / "decode.json").write_text(json.dumps({**settings, "bands": "none"}))
+    assert run("report", "--subjects", "sim01", "sim02", "--out", subjects, "--quiet")[0] == 0
+    assert "Not decoded alike: the subjects differ in bands." in Page(subjects / "group.html").text
+    (subjects / "sim02" / "decode.json").write_text(json.dumps({**settings, "simulated": False}))
+    code, _, err = run("report", "--subjects", "sim01", "sim02", "--out", subjects, "--quiet")
+    assert code == 1
+    assert "are no group. Simulated: sim01" in err
+    code, _, err = run("report", "--subjects", "sim01", "sim09", "--out", subjects, "--quiet")
+    assert code == 1
+    assert "sim09 holds no results" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--subject", "sim01", "--subjects", "sim02"]])
+def test_either_a_subject_or_a_group(run, arguments):
+    code, _, err = run("report", *arguments)
+    assert code == 2
+    assert "--subjects S1 S2" in err
+
+
+def test_layer_that_a_subject_lacks_is_averaged_over_the_others():
+    rows = [
+        {"subject": subject, "layer": layer, "p": p, **dict.fromkeys(("mean_r_low", "mean_r_high"), r), "mean_r": r,
+         **dict.fromkeys(("mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
+                          "identification_10way", "significant"), np.nan)}
+        for subject, layer, r, p in (("a", "R0", 0.5, 0.01), ("b", "R0", 0.25, 0.2), ("b", "R1", 0.125, 0.04))
+    ]  # fmt: skip
+    subjects = pd.DataFrame(rows)
+    group = group_table(subjects)
+    assert group["metric"].tolist() == ["mean_r", "mean_r"], "scores that nobody has are left out"
+    assert group["n_subjects"].tolist() == [2, 1]
+    assert group["n_significant"].tolist() == [1, 1]
+    figure = group_figure(subjects, group, simulated=False)
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert sorted(float(line.get_ydata()[0]) for line in points) == [0.125, 0.25, 0.5]
