@@ -168,14 +168,13 @@ def _decode_into(
     source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
-    maps = {"tsnr": write_quality(folder, recording, reporter)}
-
     with reporter.task("Cleaning runs", len(recording.runs)) as advance:
         runs = []
         for run in clean_recording(recording, cleaning):
             runs.append(run)
             advance(1)
     _tell_constant_voxels(runs, reporter)
+    maps = {"tsnr": write_quality(folder, recording, reporter)}  # of scans that can be cleaned: else nothing is written
     keys = _layer_keys(config, recording, runs, layers, features_key)
     _forget_other_results(folder, keys)
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
