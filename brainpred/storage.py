@@ -1,14 +1,19 @@
 """Write files so that an interrupted run leaves nothing half-written, and fingerprint what they hold."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainpred.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "atomic_path",
@@ -18,6 +23,7 @@ __all__ = [
     "output_folder",
     "read_json",
     "write_json",
+    "write_table",
     "write_text",
 ]
 
@@ -172,6 +178,20 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
         What to write.
     """
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as TSV, all or nothing: numbers to six digits, ``n/a`` where there is none.
+
+    Parameters
+    ----------
+    path : Path or str
+        File to write.
+    table : DataFrame
+        What to write; its index is left out.
+    """
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -93,14 +93,14 @@ def composition(
 ) -> None:
     """Compare embeddings of compound words with sums of their parts' (networks of study B)."""
     from brainpred.reporting.drawings import composition_figure
-    from brainpred.storage import atomic_path, make_directory
+    from brainpred.reporting.style import save_figure
+    from brainpred.storage import make_directory
     from brainpred.studies.aligndraw import study_composition
 
     for name, table in study_composition(networks).items():
         _show(table, make_directory(out) / f"{name}.tsv" if out else None)
         if out and name == "composition":
-            with atomic_path(out / "composition.png") as temporary:
-                composition_figure(table).savefig(temporary, dpi=150)
+            save_figure(composition_figure(table), out / "composition.png")
 
 
 @bridge.command()

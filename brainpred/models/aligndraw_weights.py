@@ -1,16 +1,14 @@
 """Save and load alignDRAW: safetensors files that name their own grammar and sizes."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
-from brainpred.models.weights_files import find_weights, write_weights
+from brainpred.models.weights_files import find_weights, read_header, write_weights
 
 __all__ = ["SHIPPED", "load_aligndraw", "save_aligndraw"]
 
@@ -31,11 +29,8 @@ def save_aligndraw(network: AlignDRAW, path: Path | str, grammar: str, *, half: 
     half : bool
         Store float16 in place of float32: half the size.
     """
-    weights = network.state_dict()
-    if half:
-        weights = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
     header = {"grammar": grammar, "n_tokens": network.language.n_tokens, "config": asdict(network.config)}
-    write_weights(weights, path, ("aligndraw", header))
+    write_weights(network.state_dict(), path, ("aligndraw", header), half=half)
 
 
 def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
@@ -63,8 +58,7 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
     """
     path = find_weights(weights, "alignDRAW", SHIPPED)
     try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})["aligndraw"])
+        header = read_header(path, "aligndraw")
         config = AlignDRAWConfig(**{**header["config"], "canvas": tuple(header["config"]["canvas"])})
         network, grammar = AlignDRAW(header["n_tokens"], config), str(header["grammar"])
         network.load_state_dict(safetensors.torch.load_file(path))

@@ -1,13 +1,12 @@
 """Save and load what a latent bridge has learned, without the two models that it joins."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from brainpred.errors import BrainpredError, CheckpointError
@@ -16,7 +15,7 @@ from brainpred.models.conditionals import LinearConditional, NetworkConditional
 from brainpred.models.inference import latent_features
 from brainpred.models.joint_mixture import JointMixture
 from brainpred.models.likelihood import LatentModel
-from brainpred.models.weights_files import write_weights
+from brainpred.models.weights_files import read_header, write_weights
 
 __all__ = ["load_bridge", "save_bridge"]
 
@@ -68,8 +67,7 @@ def load_bridge(path: Path | str, source: LatentModel, target: LatentModel) -> L
         If the file is missing, damaged, or holds something else.
     """
     try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})["bridge"])
+        header = read_header(path, "bridge")
         tensors = safetensors.torch.load_file(path)
         bridge = LatentBridge(source, target, **header["settings"])
         parts = {

@@ -1,7 +1,7 @@
 """Estimate log-likelihoods of models with latents: by importance sampling, on a grid, and as conditional means."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +58,11 @@ class LikelihoodEstimate:
     values: Tensor
     errors: Tensor
     effective: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence["LikelihoodEstimate"]) -> "LikelihoodEstimate":
+        """Put estimates of several samples one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective")))
 
     @property
     def mean(self) -> float:

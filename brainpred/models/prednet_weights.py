@@ -1,15 +1,14 @@
 """Save and load PredNet's weights: safetensors files that name their own layer sizes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from brainpred.errors import CheckpointError, ConfigError
 from brainpred.models.prednet import PredNet
-from brainpred.models.weights_files import find_weights, write_weights
+from brainpred.models.weights_files import find_weights, read_header, write_weights
 from brainpred.storage import file_fingerprint
 
 __all__ = ["SHIPPED", "load_prednet", "read_frame_size", "save_prednet", "weights_fingerprint"]
@@ -43,8 +42,7 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
 def _read_header(path: Path) -> dict[str, Any]:
     """Read what the file says of itself: ``channels`` and ``frame_size``."""
     try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})["prednet"])
+        header = read_header(path, "prednet")
         return {"channels": header["channels"], "frame_size": header["frame_size"]}
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise _refusal(path, error) from error

@@ -1,20 +1,18 @@
 """Variational autoencoders of digits, of their labels and of movie frames, with both of their distributions."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 from torch.nn import functional
 
 from brainpred.errors import CheckpointError, ConfigError
-from brainpred.models.weights_files import find_weights, write_weights
+from brainpred.models.weights_files import find_weights, read_header, write_weights
 
 __all__ = ["DATA", "SHIPPED", "VAE", "VAEConfig", "load_vae", "save_vae"]
 
@@ -190,10 +188,7 @@ def save_vae(vae: VAE, path: Path | str, *, half: bool = False) -> None:
     half : bool
         Store float16 in place of float32: half the size.
     """
-    weights = vae.state_dict()
-    if half:
-        weights = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
-    write_weights(weights, path, ("vae", asdict(vae.config)))
+    write_weights(vae.state_dict(), path, ("vae", asdict(vae.config)), half=half)
 
 
 def load_vae(weights: str | Path) -> VAE:
@@ -219,8 +214,7 @@ def load_vae(weights: str | Path) -> VAE:
     """
     path = find_weights(weights, "VAE", SHIPPED)
     try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})["vae"])
+        header = read_header(path, "vae")
         config = VAEConfig(**{**header, "hidden": tuple(header["hidden"]), "size": tuple(header["size"])})
         vae = VAE(config)
         vae.load_state_dict(safetensors.torch.load_file(path))

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from brainpred.errors import ConfigError
 from brainpred.storage import atomic_path
 
-__all__ = ["find_weights", "shipped_weights", "write_weights"]
+__all__ = ["find_weights", "read_header", "shipped_weights", "write_weights"]
 
 
 def write_weights(
-    weights: Mapping[str, Tensor], path: Path | str, header: tuple[str, Mapping[str, Any]] | None = None
+    weights: Mapping[str, Tensor],
+    path: Path | str,
+    header: tuple[str, Mapping[str, Any]] | None = None,
+    *,
+    half: bool = False,
 ) -> None:
     """Write a network's weights as safetensors.
 
@@ -28,12 +34,41 @@ def write_weights(
         File to write.
     header : (str, mapping), optional
         Name of the network's family, and what is needed to build it again.
+    half : bool
+        Store float16: half the size of float32.
     """
+    if half:
+        weights = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     # One entry: safetensors writes several in no fixed order, and equal weights must give equal files.
     metadata = None if header is None else {header[0]: json.dumps(header[1])}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(held, temporary, metadata=metadata)
+
+
+def read_header(path: Path | str, family: str) -> dict[str, Any]:
+    """Read what :func:`write_weights` was given of a network's family.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    family : str
+        Name of the family.
+
+    Returns
+    -------
+    dict
+        What is needed to build the network.
+
+    Raises
+    ------
+    OSError, SafetensorError, KeyError, ValueError
+        If the file is missing, damaged, or of another family; callers say what they expected.
+    """
+    with safe_open(path, framework="pt") as stream:
+        header: dict[str, Any] = json.loads((stream.metadata() or {})[family])
+    return header
 
 
 def shipped_weights(name: str) -> Path:

@@ -108,10 +108,12 @@ def reconstruct_left_out(
     spread, back = np.zeros(y.shape, np.float32), np.zeros(raw.shape, np.float32)
     inside, chosen = [], []
     rng = np.random.default_rng(seed)
+    everything = _standardised(raw, slice(None))
+    components: dict[int, ProbabilisticPCA] | None = {} if unpaired else None
     for held_out in np.array_split(rng.permutation(n_pairs), n_folds):
         rest = np.setdiff1d(np.arange(n_pairs), held_out)
-        x = _standardised(raw, slice(None) if unpaired else rest)
-        bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, unpaired=unpaired)
+        x = everything if unpaired else _standardised(raw, rest)
+        bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, components)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
         made["bridge"][held_out] = bridge.predict(x[held_out]).numpy()
         draws = bridge.draw_latents(x[held_out], n_draws)  # (draws, n, n_latent)
@@ -167,18 +169,27 @@ def _standardised(x: torch.Tensor, rows: NDArray[np.int64] | slice) -> torch.Ten
 
 
 def _fit_bridge(
-    x: torch.Tensor, rest: NDArray[np.int64], pictures: torch.Tensor, vae: VAE, seed: int, *, unpaired: bool
+    x: torch.Tensor,
+    rest: NDArray[np.int64],
+    pictures: torch.Tensor,
+    vae: VAE,
+    seed: int,
+    components: dict[int, ProbabilisticPCA] | None,
 ) -> tuple[LatentBridge, torch.Tensor]:
     """Fit the bridge whose number of voxel latents makes the pictures' latents that are left out the likeliest.
 
+    Components of all patterns are the same in every fold, and kept in ``components``; None: those of the rest alone.
     Gives the bridge and the patterns of the pairs as it learned from them.
     """
     best: tuple[float, LatentBridge, torch.Tensor] | None = None
-    seen = x if unpaired else x[rest]
     most = min(len(rest) // 2, x.shape[1] - 2)
     for n in [n for n in N_LATENTS if n <= most] or [most]:
-        paired = x[rest] if unpaired else _cross_fitted(x[rest], n, seed)
-        bridge = LatentBridge(ProbabilisticPCA(n).fit(seen), vae, seed=seed).fit((paired, pictures))
+        if components is None:
+            paired, source = _cross_fitted(x[rest], n, seed), ProbabilisticPCA(n).fit(x[rest])
+        else:
+            paired = x[rest]
+            source = components.get(n) or components.setdefault(n, ProbabilisticPCA(n).fit(x))
+        bridge = LatentBridge(source, vae, seed=seed).fit((paired, pictures))
         if best is None or bridge.chosen_["score"] > best[0]:
             best = bridge.chosen_["score"], bridge, paired
     assert best is not None

@@ -45,13 +45,6 @@ def _own_variance(image_vae: VAE, held_out: Digits, generator: torch.Generator) 
     return torch.stack([made[held_out.labels == label].var(dim=0).sum() for label in range(N_LABELS)])
 
 
-def _joined(parts: list[LikelihoodEstimate]) -> LikelihoodEstimate:
-    values, errors, effective = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective")
-    )
-    return LikelihoodEstimate(values, errors, effective)
-
-
 def _columns(name: str, estimate: LikelihoodEstimate) -> dict[str, float]:
     low, high = estimate.interval
     return {name: estimate.mean, f"{name}_low": low, f"{name}_high": high,
@@ -98,9 +91,9 @@ def judge_images(
     document = [bridge.log_likelihood(y, x, "conditional", DOCUMENT_DRAWS, generator) for y, x in pairs]
     own_marginal = [importance_log_likelihood(bridge.target, x, generator=generator) for _, x in pairs]
     scores = {
-        **_columns("log_p_x", _joined(exact)),
-        "log_p_x_own": _joined(own_marginal).mean,
-        "log_p_x_document": _joined(document).mean,
+        **_columns("log_p_x", LikelihoodEstimate.join(exact)),
+        "log_p_x_own": LikelihoodEstimate.join(own_marginal).mean,
+        "log_p_x_document": LikelihoodEstimate.join(document).mean,
         "recognised": float((read == torch.arange(N_LABELS)).float().mean()),
         "diversity": float((within_label_variance(made) / own).mean()),
     }
@@ -138,7 +131,7 @@ def judge_labels(
         zip(held_out.pictures[:n_scored].split(AT_ONCE), held_out.labels[:n_scored].split(AT_ONCE), strict=True)
     )
     estimates = {
-        name: _joined([bridge.log_likelihood(x, y, kind, n, generator) for x, y in pairs])
+        name: LikelihoodEstimate.join([bridge.log_likelihood(x, y, kind, n, generator) for x, y in pairs])
         for name, kind, n in (
             ("", "importance", 500),
             ("_grid", "grid", 1),
@@ -189,14 +182,14 @@ def own_scores(models: Mapping[str, VAE], held_out: Digits, n_scored: int, seed:
     ):
         parts = data.split(AT_ONCE)
         marginal = [importance_log_likelihood(model, part, generator=generator) for part in parts]
-        scores |= _columns(name, _joined(marginal))
+        scores |= _columns(name, LikelihoodEstimate.join(marginal))
         drawn = [
             conditional_log_likelihood(model, part, _posterior_draws(model, part, generator), DOCUMENT_DRAWS)
             for part in parts
         ]
-        scores[f"{name}_document"] = _joined(drawn).mean
+        scores[f"{name}_document"] = LikelihoodEstimate.join(drawn).mean
     grid = [grid_log_likelihood(models["label"], part) for part in held_out.labels[:n_scored].split(AT_ONCE)]
-    scores["log_p_y_grid"] = _joined(grid).mean
+    scores["log_p_y_grid"] = LikelihoodEstimate.join(grid).mean
     return scores
 
 

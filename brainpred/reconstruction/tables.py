@@ -11,7 +11,7 @@ from brainpred.reconstruction.controls import Arm
 from brainpred.reconstruction.frames import SETTINGS, Clip
 from brainpred.reconstruction.metrics import FRAME_METRICS
 from brainpred.reconstruction.scoring import METRICS, ClipScores
-from brainpred.storage import atomic_path
+from brainpred.storage import atomic_path, write_table
 
 __all__ = ["KEYS", "gain_table", "merge_scores", "picture_table", "read_scores", "write_frame_scores"]
 
@@ -75,8 +75,7 @@ def merge_scores(path: Path, table: pd.DataFrame) -> None:
         before = read_scores(path)
         same = before[list(KEYS)].apply(tuple, axis=1).isin(table[list(KEYS)].apply(tuple, axis=1))
         table = pd.concat([before[~same], table], ignore_index=True) if not same.all() else table
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+    write_table(path, table)
 
 
 def read_scores(path: Path) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainpred.recordings.recording import Recording
 from brainpred.recordings.spaces import Volume
-from brainpred.storage import atomic_path, make_directory, write_json
+from brainpred.storage import atomic_path, make_directory, write_json, write_table
 
 __all__ = ["write_bids"]
 
@@ -57,10 +57,10 @@ def write_bids(recording: Recording, movies: Mapping[str, str], folder: Path, rn
         _save(recording.space.mask, derived / f"{image}_desc-brain_mask.nii.gz")
         write_json(derived / f"{image}_desc-preproc_bold.json", sidecar)
         confounds = derived / f"{prefix}_desc-confounds_timeseries.tsv"
-        _write_table(_draw_confounds(run.n_scans, recording.tr_s, rng), confounds)
+        write_table(confounds, _draw_confounds(run.n_scans, recording.tr_s, rng))
         if run.stimulus:
             events = {"onset": [0.0], "duration": [run.n_scans * recording.tr_s], "stim_file": [movies[run.stimulus]]}
-            _write_table(pd.DataFrame(events), raw / f"{prefix}_events.tsv")
+            write_table(raw / f"{prefix}_events.tsv", pd.DataFrame(events))
     _write_rois(recording, make_directory(folder / "derivatives" / "rois"))
     write_json(folder / f"task-{TASK}_bold.json", {"RepetitionTime": recording.tr_s, "TaskName": TASK})
     about = {"Name": f"{recording.dataset} {recording.subject}", "BIDSVersion": VERSION, "DatasetType": "raw"}
@@ -73,11 +73,6 @@ def write_bids(recording: Recording, movies: Mapping[str, str], folder: Path, rn
 def _save(image: Any, path: Path) -> None:
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
 def _volumes(recording: Recording, bold: NDArray[np.float32]) -> nib.Nifti1Image:
@@ -109,4 +104,4 @@ def _write_rois(recording: Recording, folder: Path) -> None:
     names = list(dict.fromkeys(recording.rois.tolist()))
     (image,) = recording.space.images(np.array([names.index(roi) + 1 for roi in recording.rois], np.float32)).values()
     _save(image, folder / "rois.nii.gz")
-    _write_table(pd.DataFrame({"index": range(1, len(names) + 1), "name": names}), folder / "rois.tsv")
+    write_table(folder / "rois.tsv", pd.DataFrame({"index": range(1, len(names) + 1), "name": names}))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -43,9 +42,9 @@ from brainpred.reporting.saved import (
     read_maps,
     read_table,
 )
-from brainpred.reporting.style import STYLE
+from brainpred.reporting.style import save_figure
 from brainpred.reporting.surface import surface_figure
-from brainpred.storage import atomic_path, make_directory
+from brainpred.storage import make_directory
 
 __all__ = ["Pictures", "draw_pictures", "is_drawn_on_glass"]
 
@@ -62,9 +61,9 @@ class Pictures:
         path = self.folder / f"{_file_name(name)}.png"
         try:
             figure = make()
-            _save_figure(figure, path)
+            save_figure(figure, path)
             if svg:
-                _save_figure(figure, path.with_suffix(".svg"))
+                save_figure(figure, path.with_suffix(".svg"))
             self.drawn[name] = Picture(name, data_uri(path, "image/png"))
         except Exception as error:  # whatever is wrong with one figure must not lose the page
             for stale in (path, path.with_suffix(".svg")):
@@ -215,12 +214,6 @@ def is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
         except Exception:  # the figure itself tells what is wrong
             continue
     return False
-
-
-def _save_figure(figure: Figure, path: Path) -> None:
-    metadata = {"Date": None} if path.suffix == ".svg" else None  # the same results, the same file
-    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, metadata=metadata)
 
 
 def _file_name(name: str) -> str:

@@ -19,7 +19,7 @@ from brainpred.reporting.gallery import Pictures
 from brainpred.reporting.page import PAGE_FILTERS
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
-from brainpred.storage import atomic_path, make_directory
+from brainpred.storage import atomic_path, make_directory, write_table
 
 __all__ = ["group_figure", "group_table", "write_group_report"]
 
@@ -151,8 +151,7 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     subjects = pd.concat(tables, ignore_index=True)
     group = group_table(subjects)
     for name, table in (("group_subjects", subjects), ("group_layers", group)):
-        with atomic_path(out / f"{name}.tsv") as temporary:
-            table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
+        write_table(out / f"{name}.tsv", table)
     pictures = Pictures(make_directory(out / "figures"))
     with reporter.task("Writing the group's report", 1) as advance:
         pictures.draw("group", lambda: group_figure(subjects, group, simulated=kinds == {True}))

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-__all__ = ["ALERT", "FAINT", "INK", "MARGIN", "MUTED", "PALETTE", "STYLE", "page"]
+from brainpred.storage import atomic_path
+
+__all__ = ["ALERT", "FAINT", "INK", "MARGIN", "MUTED", "PALETTE", "STYLE", "page", "save_figure"]
 
 # Okabe and Ito's colours, which remain apart in every form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
@@ -37,3 +40,10 @@ def page(width: float, height: float, title: str, *, simulated: bool, tight: boo
         if simulated:
             figure.text(1 - across, up, "simulated data", ha="right", va="bottom", color=ALERT, weight="bold", size=10)
         figure.draw_without_rendering()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, all or nothing, as what the file's ending says: the same results give the same file."""
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, metadata=metadata)

@@ -160,6 +160,7 @@ def draw_one(
 
     from brainpred.movies.video import write_video
     from brainpred.reporting.drawings import attention_figure, drawing_frames, drawing_grid
+    from brainpred.reporting.style import save_figure
 
     if n_pictures < 1:
         raise ConfigError(f"The number of pictures must be 1 or more, received {n_pictures}.")
@@ -178,8 +179,7 @@ def draw_one(
         ("pictures", drawing_grid([caption], pictures[None, :, -1])),
         ("attention", attention_figure(caption, alpha[0], first)),
     ):
-        with atomic_path(files[name]) as temporary:
-            figure.savefig(temporary, dpi=150)
+        save_figure(figure, files[name])
     with atomic_path(files["table"]) as temporary:
         columns = [f"{number} {token}" for number, token in enumerate(caption.tokens, start=1)]
         steps = pd.RangeIndex(1, len(alpha[0]) + 1, name="step")

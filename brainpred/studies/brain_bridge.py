@@ -13,7 +13,15 @@ from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.recordings.paired_arrays import load_array
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory, read_json, write_json
+from brainpred.storage import (
+    atomic_path,
+    file_fingerprint,
+    fingerprint,
+    make_directory,
+    read_json,
+    write_json,
+    write_table,
+)
 from brainpred.studies.train_aligndraw import find_digits
 
 if TYPE_CHECKING:
@@ -98,6 +106,7 @@ def bridge_brain(
     from brainpred.models.weights_files import find_weights
     from brainpred.probes.brain_bridge import VIEWS, picture_scores, reconstruct_left_out, summarise_pictures
     from brainpred.reporting.bridge import reconstruction_figure, scores_figure
+    from brainpred.reporting.style import save_figure
 
     if (config.brain is None) != (config.pictures is None):
         raise ConfigError("Give both --brain and --images, or neither to simulate voxels.")
@@ -137,16 +146,14 @@ def bridge_brain(
         ("scores.tsv", table), ("pictures.tsv", by_pair),
         ("voxels.tsv", pd.DataFrame({"voxel": range(len(voxel_r)), "r": voxel_r})),
     ):  # fmt: skip
-        with atomic_path(out / name) as temporary:
-            frame.to_csv(temporary, sep="\t", index=False)
+        write_table(out / name, frame)
     _write_pictures(out / "pictures.h5", pictures, left_out.pictures, left_out.spread)
     for name, figure in (
         ("reconstructions", reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated)),
         ("scores", scores_figure(table, left_out.coverage, voxel_r, simulated=simulated)),
     ):
         for suffix in (".png", ".svg"):
-            with atomic_path(out / f"{name}{suffix}") as temporary:
-                figure.savefig(temporary, dpi=150)
+            save_figure(figure, out / f"{name}{suffix}")
     write_json(
         out / "bridge.json",
         {

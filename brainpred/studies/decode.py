@@ -18,7 +18,7 @@ from brainpred.decoding.evaluation import evaluate_layer
 from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
 from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
 from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
-from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
+from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.baselines import BASELINES
 from brainpred.features.source import (
@@ -30,13 +30,11 @@ from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import check_subject
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import fingerprint, output_folder, read_json, write_json
-from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import forget_map, write_map, write_table
+from brainpred.storage import fingerprint, output_folder, read_json, write_json, write_table
+from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import forget_map, write_map
 from brainpred.studies.quality import write_quality
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
@@ -140,20 +138,11 @@ def decode_subject(
     """
     check_bands(config.bands)
     device = str(resolve_device(config.device))
-    manifest = load_manifest(config.dataset)
-    check_subject(manifest, config.subject)
-    delays_in_samples(config.delays_s, manifest.tr_s)
+    check_wanted(config)
     if config.search not in SEARCHES:
         raise ConfigError(f"Unknown search {config.search!r}. Choose one of: {', '.join(SEARCHES)}.")
-    resolve_precision(config.precision, resolve_device(config.device))
-    memory_budget_bytes(config.memory_budget, resolve_device(config.device))
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
-    if config.n_permutations < 1:
-        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
-    if not config.features:
-        check_network(config.weights, config.layers)
-    find_cleaning(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 

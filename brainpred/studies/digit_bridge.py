@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory, write_json
+from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory, write_json, write_table
 from brainpred.studies.train_aligndraw import find_digits
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def bridge_digits(
         Which experiments.
     out : Path or str
         Folder that receives ``runs.tsv`` (a row a bridge), ``table1.tsv`` and ``table2.tsv`` (means over seeds with
-        intervals), ``settings.tsv``, figures (PNG and SVG), ``bridge.json``, and what runs have in ``runs/``.
+        intervals), figures (PNG and SVG), ``bridge.json``, and what runs have in ``runs/``.
     mnist, data : Path or str, optional
         Where the digits come from, as :func:`brainpred.studies.train_aligndraw.find_digits`.
     reporter : Reporter
@@ -148,13 +148,14 @@ def bridge_digits(
     names = {**dict(config.image_vaes), "label": config.label_vae}
     vaes = {name: load_vae(weights) for name, weights in names.items()}
     keys = {name: file_fingerprint(find_weights(weights, "VAE", SHIPPED)) for name, weights in names.items()}
+    digits_key = _hash(held_out)
     folder = make_directory(make_directory(out) / "runs")
     runs, rows = list(_plan(config)), []
     with reporter.task("Bridges", len(runs)) as advance:
         for run in runs:
             options = SETTINGS[run.setting]
             key = fingerprint(
-                version=VERSION, digits=_hash(held_out), vaes=[keys[run.image_vae], keys["label"]], options=options,
+                version=VERSION, digits=digits_key, vaes=[keys[run.image_vae], keys["label"]], options=options,
                 n_scored=config.n_scored, **asdict(run),
             )  # fmt: skip
             rows.append(_saved(folder / f"{run.name}.npz", key))
@@ -164,7 +165,7 @@ def bridge_digits(
     table = pd.DataFrame(rows)
     # On the same digits: other digits differ by more than bridges do.
     table["log_p_x_gain"] = table["log_p_x"] - table["log_p_x_own"]
-    own = {name: _own(vaes, name, held_out, config, keys, folder) for name in dict(config.image_vaes)}
+    own = {name: _own(vaes, name, held_out, config) for name in dict(config.image_vaes)}
     _write(Path(out), table, own, config, digits, reporter)
     return table
 
@@ -260,8 +261,6 @@ def _own(
     image_vae: str,
     held_out: Digits,
     config: DigitBridgeConfig,
-    keys: Mapping[str, str],
-    folder: Path,
 ) -> dict[str, Any]:
     """Score a pair of VAEs by themselves, and let them generate: samples that show each label, inferred latents."""
     import torch
@@ -316,6 +315,8 @@ def _write(
     reporter: Reporter,
 ) -> None:  # fmt: skip
     """Write tables and figures."""
+    from brainpred.reporting.style import save_figure
+
     tables = {
         "runs": table,
         "table1": _summary(
@@ -324,12 +325,10 @@ def _write(
         "table2": _summary(table, own, ("log_p_y", "log_p_y_grid", "log_p_y_document", "accuracy")),
     }
     for name, frame in tables.items():
-        with atomic_path(out / f"{name}.tsv") as temporary:
-            frame.to_csv(temporary, sep="\t", index=False)
+        write_table(out / f"{name}.tsv", frame)
     for name, figure in _figures(out, table, own, config):
         for suffix in (".png", ".svg"):
-            with atomic_path(out / f"{name}{suffix}") as temporary:
-                figure.savefig(temporary, dpi=150)
+            save_figure(figure, out / f"{name}{suffix}")
         reporter.say(f"Figure: {out / name}.png")
     write_json(out / "bridge.json", {**asdict(config), "digits": digits.source, "provenance": provenance()})
 

@@ -9,20 +9,16 @@ from typing import Any
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
 from brainpred.decoding.splits import clean_recording, split_runs
-from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
-from brainpred.errors import ConfigError
 from brainpred.features.source import check_layers
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import check_subject
 from brainpred.reporting.page import write_report
-from brainpred.storage import output_folder, write_json
+from brainpred.storage import output_folder, write_json, write_table
 from brainpred.studies.decode import default_folder
-from brainpred.studies.inputs import check_network, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import write_map, write_table
+from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
 
@@ -105,16 +101,7 @@ def encode_subject(
     DataError
         If scans, movies or features cannot be used.
     """
-    manifest = load_manifest(config.dataset)
-    check_subject(manifest, config.subject)
-    delays_in_samples(config.delays_s, manifest.tr_s)
-    resolve_precision(config.precision, resolve_device(config.device))
-    memory_budget_bytes(config.memory_budget, resolve_device(config.device))
-    if config.n_permutations < 1:
-        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
-    if not config.features:
-        check_network(config.weights, config.layers)
-    find_cleaning(config)
+    check_wanted(config)
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _encode_into(folder, config, data, reporter)
 

@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.baselines import BASELINES, baseline_files
 from brainpred.features.extract import FeatureConfig, feature_files
 from brainpred.features.source import ClipFeatures, FeatureSource, JoinedFeatures, check_movie_lengths, load_table
 from brainpred.models.prednet_weights import load_prednet, read_frame_size
+from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.cleaning import Cleaning
 from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.manifest import load_manifest
-from brainpred.recordings.readers import load_recording
+from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.recording import Recording
 from brainpred.storage import file_fingerprint, fingerprint
 from brainpred.studies.simulate import simulate_subject
 
-__all__ = ["Wanted", "check_network", "find_cleaning", "find_features", "find_recording"]
+__all__ = ["Wanted", "check_network", "check_wanted", "find_cleaning", "find_features", "find_recording"]
 
 
 class Wanted(Protocol):
@@ -35,6 +37,22 @@ class Wanted(Protocol):
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers wanted; empty: all."""
+
+    @property
+    def delays_s(self) -> tuple[float, ...]:
+        """Delays between features and scans, in seconds."""
+
+    @property
+    def precision(self) -> str:
+        """What is multiplied in."""
+
+    @property
+    def memory_budget(self) -> str | None:
+        """Memory to work in."""
+
+    @property
+    def n_permutations(self) -> int:
+        """Permutations that tell what chance gives."""
 
     @property
     def device(self) -> str:
@@ -63,6 +81,27 @@ class Wanted(Protocol):
     @property
     def percent_signal_change(self) -> bool | None:
         """Whether voxels are scaled to percent of their mean."""
+
+
+def check_wanted(config: Wanted) -> None:
+    """Check, before anything is computed, what decoding and encoding ask for alike.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used.
+    """
+    manifest = load_manifest(config.dataset)
+    check_subject(manifest, config.subject)
+    delays_in_samples(config.delays_s, manifest.tr_s)
+    device = resolve_device(config.device)
+    resolve_precision(config.precision, device)
+    memory_budget_bytes(config.memory_budget, device)
+    if config.n_permutations < 1:
+        raise ConfigError(f"At least one permutation is needed, received {config.n_permutations}.")
+    if not config.features:
+        check_network(config.weights, config.layers)
+    find_cleaning(config)
 
 
 def find_cleaning(config: Wanted) -> Cleaning:

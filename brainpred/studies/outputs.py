@@ -1,23 +1,15 @@
-"""Write what a study found: tables as TSV, one number a voxel as a map in the space of the scans."""
+"""Write one number a voxel as a map in the space of the scans."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from brainpred.recordings.recording import Recording
-from brainpred.storage import atomic_path
 
-__all__ = ["forget_map", "write_map", "write_table"]
+__all__ = ["forget_map", "write_map"]
 
 MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as TSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", na_rep="n/a")
 
 
 def write_map(stem: Path, recording: Recording, values: NDArray[np.floating], what: str) -> list[str]:

@@ -12,7 +12,8 @@ from brainpred.numerics.quality import RunQuality, run_quality
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Recording
 from brainpred.recordings.spaces import Volume
-from brainpred.studies.outputs import write_map, write_table
+from brainpred.storage import write_table
+from brainpred.studies.outputs import write_map
 
 __all__ = ["voxel_places_mm", "write_quality"]
 

@@ -175,7 +175,7 @@ def score_vae(vae: VAE, digits: DigitImages, *, n: int = N_SCORED, seed: int = 0
     """
     import torch
 
-    from brainpred.models.likelihood import importance_log_likelihood
+    from brainpred.models.likelihood import LikelihoodEstimate, importance_log_likelihood
 
     pictures, labels = (array[:n] for array in digits.test)
     x = torch.from_numpy(pictures).float() / 255 if vae.config.data == "digits" else torch.from_numpy(labels)
@@ -183,15 +183,13 @@ def score_vae(vae: VAE, digits: DigitImages, *, n: int = N_SCORED, seed: int = 0
     with torch.inference_mode():
         q = vae.posterior(x)
         z = q.base_dist.mean + q.base_dist.stddev * torch.randn(q.base_dist.mean.shape, generator=generator)
-        parts = [importance_log_likelihood(vae, part, generator=generator) for part in x.split(100)]
-        values, errors, effective = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective")
+        estimate = LikelihoodEstimate.join(
+            [importance_log_likelihood(vae, part, generator=generator) for part in x.split(100)]
         )
-        half = 1.96 * float(errors.square().sum().sqrt()) / len(x)
-        mean = float(values.mean())
+        low, high = estimate.interval
         return {
-            "n": len(x), "log_p": mean, "log_p_low": mean - half, "log_p_high": mean + half,
-            "effective_draws": float(effective.median()), "divergence": float(vae.divergence(q).mean()),
+            "n": len(x), "log_p": estimate.mean, "log_p_low": low, "log_p_high": high,
+            "effective_draws": float(estimate.effective.median()), "divergence": float(vae.divergence(q).mean()),
             "log_p_given_latents": float(vae.likelihood(z).log_prob(x).mean()),
         }  # fmt: skip
 
