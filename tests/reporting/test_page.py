@@ -352,7 +352,7 @@ def test_writing_again_gives_the_same_files(measured):
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Write the results of one small layer; figures are drawn, but not rendered, to save time."""
-    monkeypatch.setattr(gallery_module, "_save_figure", lambda figure, path: path.write_bytes(PNG))
+    monkeypatch.setattr(gallery_module, "save_figure", lambda figure, path: path.write_bytes(PNG))
     return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
 
 
