@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainpred.decoding.decoder import BrainDecoder
+    from brainpred.decoding.result import load_result
     from brainpred.features.extract import FeatureConfig, extract_features
     from brainpred.models.aligndraw import AlignDRAW
     from brainpred.models.bridge import LatentBridge
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from brainpred.progress import RichReporter
     from brainpred.recordings.readers import load_recording
     from brainpred.recordings.recording import Recording
+    from brainpred.reporting.group import write_group_report
+    from brainpred.reporting.page import write_report
     from brainpred.studies.decode import DecodeConfig, decode_subject
+    from brainpred.studies.encode import EncodeConfig, encode_subject
     from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
     from brainpred.studies.simulate import SimulationConfig, simulate_subject
 
@@ -31,6 +35,7 @@ _HOMES = {
     "BandedRidgeCV": "brainpred.numerics.ridge.estimator",
     "BrainDecoder": "brainpred.decoding.decoder",
     "DecodeConfig": "brainpred.studies.decode",
+    "EncodeConfig": "brainpred.studies.encode",
     "FeatureConfig": "brainpred.features.extract",
     "LatentBridge": "brainpred.models.bridge",
     "PredNet": "brainpred.models.prednet",
@@ -39,10 +44,14 @@ _HOMES = {
     "RichReporter": "brainpred.progress",
     "SimulationConfig": "brainpred.studies.simulate",
     "decode_subject": "brainpred.studies.decode",
+    "encode_subject": "brainpred.studies.encode",
     "extract_features": "brainpred.features.extract",
     "load_recording": "brainpred.recordings.readers",
+    "load_result": "brainpred.decoding.result",
     "reconstruct_subject": "brainpred.studies.reconstruct",
     "simulate_subject": "brainpred.studies.simulate",
+    "write_group_report": "brainpred.reporting.group",
+    "write_report": "brainpred.reporting.page",
 }
 
 __all__ = [
@@ -50,6 +59,7 @@ __all__ = [
     "BandedRidgeCV",
     "BrainDecoder",
     "DecodeConfig",
+    "EncodeConfig",
     "FeatureConfig",
     "LatentBridge",
     "PredNet",
@@ -58,10 +68,14 @@ __all__ = [
     "RichReporter",
     "SimulationConfig",
     "decode_subject",
+    "encode_subject",
     "extract_features",
     "load_recording",
+    "load_result",
     "reconstruct_subject",
     "simulate_subject",
+    "write_group_report",
+    "write_report",
 ]
 
 try:
