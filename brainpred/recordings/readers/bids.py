@@ -13,10 +13,11 @@ from pydantic import Field
 from brainpred.errors import DataError, ManifestError
 from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches
 from brainpred.recordings.confounds import load_strategy
+from brainpred.recordings.events import read_events
 from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
 from brainpred.recordings.manifest import Manifest, RunEntry
-from brainpred.recordings.placing import Placed, name_stimuli, place_clip, read_events
+from brainpred.recordings.placing import Placed, name_stimuli, place_clip
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
@@ -150,8 +151,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
         if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
-    roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
-    stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
+    stimulus_of_run, stimuli = name_stimuli(placed, manifest.tr_s)
     runs = []
     for number, (one, entry, where) in enumerate(zip(files, entries, wheres, strict=True)):
         confounds = None if one.confounds == NOWHERE else partial(load_strategy, one.confounds, where=where)
