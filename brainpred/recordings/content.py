@@ -155,7 +155,7 @@ def check_roles(recording: Recording) -> None:
     crossing = [pair for pair in shared_content(recording) if roles[pair[0].run] != roles[pair[1].run]]
     if crossing:
         one, other = crossing[0]
-        more = f" (and {len(crossing) - 1} other stretches)" if len(crossing) > 1 else ""
+        more = f" (and {len(crossing) - 1} more)" if len(crossing) > 1 else ""
         raise DataError(
             f"{recording.label}: {roles[one.run]} run {one.run} and {roles[other.run]} run {other.run} both show "
             f"{_describe(one, other)}{more}. What is tested must not be trained on: give those runs one role, or "
