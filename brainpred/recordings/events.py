@@ -20,7 +20,14 @@ STIMULI = "stimuli"  # BIDS's folder of what is shown
 
 
 def read_events(
-    path: Path, movies: Mapping[str, Movie], folder: Path, tr_s: float, shift_s: float, run_s: float, where: str
+    path: Path,
+    movies: Mapping[str, Movie],
+    folder: Path,
+    tr_s: float,
+    shift_s: float,
+    run_s: float,
+    where: str,
+    fps: float | None = None,
 ) -> Placed:
     """Read from BIDS events which clips a run shows, and when.
 
@@ -42,6 +49,8 @@ def read_events(
         Length of the run in seconds. Where the last clip ends before, the screen stays grey.
     where : str
         Data set, subject and run.
+    fps : float, optional
+        Frames per second of pictures and arrays that the table names, where their address states none.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def read_events(
         several or lies outside the data set's folder, or if clips overlap or go on after the run.
     """
     table = _read_table(path, where)
-    clips = _clips_by_file(path, table, movies, folder, where) or _clips_by_name(path, table, movies, where)
+    clips = _clips_by_file(path, table, movies, folder, where, fps) or _clips_by_name(path, table, movies, where)
     if not clips:
         types = ", ".join(sorted(set(table.get("trial_type", pd.Series(dtype=str)).dropna()))) or "none"
         raise DataError(
@@ -98,7 +107,7 @@ def _read_table(path: Path, where: str) -> pd.DataFrame:
 
 
 def _clips_by_file(
-    path: Path, table: pd.DataFrame, movies: Mapping[str, Movie], folder: Path, where: str
+    path: Path, table: pd.DataFrame, movies: Mapping[str, Movie], folder: Path, where: str, fps: float | None
 ) -> list[tuple[str, Excerpt]]:
     """Give the clips of a table whose rows name files; none if no row does."""
     column = next((name for name in FILE_COLUMNS if name in table), None)
@@ -112,7 +121,7 @@ def _clips_by_file(
                 f"({', '.join(dict.fromkeys(rest['trial_type']))}). Name all of them in one column."
             )
     try:
-        found = read_clip_list(path, folder / STIMULI)
+        found = read_clip_list(path, folder / STIMULI, fps)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     clips = []

@@ -21,11 +21,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def read(folder, rows, columns="onset duration stim_file", *, movies=(), tr_s=2.0, shift_s=0.0, run_s=RUN_S):
+def read(folder, rows, columns="onset duration stim_file", *, movies=(), tr_s=2.0, shift_s=0.0, run_s=RUN_S, fps=10.0):
     path = folder / "sub-01_events.tsv"
     pd.DataFrame(rows, columns=columns.split()).to_csv(path, sep="\t", index=False, na_rep="n/a")
     found = {name: Movie.parse(folder / file, 10.0) for name, file in dict(movies).items()}
-    return read_events(path, found, folder, tr_s, shift_s, run_s, "toy/s1, run one")
+    return read_events(path, found, folder, tr_s, shift_s, run_s, "toy/s1, run one", fps)
 
 
 AB = {"a": "stimuli/a.npy", "b": "stimuli/b.npy"}
@@ -43,8 +43,7 @@ def test_clips_without_a_pause_follow_each_other(folder, seed, column):
     found = np.array([excerpt.onset_s for excerpt in placed.movie.excerpts])
     np.testing.assert_allclose(np.diff(found), np.diff(onsets[:-1]), atol=2e-6)
     assert found[0] / 0.2 == pytest.approx(round(found[0] / 0.2), abs=1e-6), "the first begins at a tenth of a scan"
-    if column == "trial_type":
-        assert probe_video(placed.movie).duration_s == RUN_S
+    assert probe_video(placed.movie).duration_s == RUN_S
 
 
 def test_runs_whose_clips_begin_some_milliseconds_apart_are_repeats(folder):
@@ -107,6 +106,12 @@ def test_files_come_before_trial_types(folder):
         DataError, match=r"names some clips by stim_file and others by trial_type alone \(b\)\. Name all"
     ):
         read(folder, [(0, 20, "b", None), (30, 9, None, "a.npy")], columns, movies=AB)
+
+
+def test_files_play_at_the_rate_of_the_manifest_unless_they_state_their_own(folder):
+    rows = [(0, 9, "a.npy"), (10, 9, "b.npy@5")]
+    assert [excerpt.fps for excerpt in read(folder, rows).movie.excerpts] == [10.0, 5.0]
+    assert [excerpt.fps for excerpt in read(folder, rows, fps=None).movie.excerpts] == [None, 5.0]
 
 
 def test_clips_are_named_in_the_order_in_which_they_are_shown(folder):

@@ -288,7 +288,7 @@ def _shown(
         return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
     if files.events == NOWHERE or (not movies and not _names_files(files.events)):
         return None
-    return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
+    return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where, manifest.frame_rate_hz)
 
 
 def _names_files(events: Path) -> bool:
