@@ -9,9 +9,10 @@ from typing import Self
 
 from brainpred.errors import ConfigError, DataError
 
-__all__ = ["AnyMovie", "Excerpt", "Movie", "read_clip_list"]
+__all__ = ["AnyMovie", "Excerpt", "Movie", "read_clip_list", "stated_duration_s"]
 
 FILE_COLUMNS = ("file", "stim_file")  # the second is BIDS's
+LISTS = (".tsv", ".csv")
 ABSENT = ("", "n/a")
 
 # FILE[::DATA_SET][@FRAMES_PER_S][[FROM:TO]], the last in seconds.
@@ -128,6 +129,11 @@ class Movie:
         )
 
     @property
+    def is_list(self) -> bool:
+        """Whether it is a table of clips that nobody has read yet; see :meth:`listed`."""
+        return len(self.excerpts) == 1 and self.excerpts[0].path.suffix.lower() in LISTS
+
+    @property
     def name(self) -> str:
         """Name for messages: that of the first file, and how many others there are."""
         others = len(self.excerpts) - 1
@@ -149,8 +155,73 @@ class Movie:
         moved = tuple(replace(excerpt, onset_s=excerpt.onset_s + seconds) for excerpt in self.excerpts)
         return replace(self, excerpts=moved, duration_s=self.duration_s and self.duration_s + seconds)
 
+    def until(self, end_s: float) -> Self:
+        """Give the same movie without what it shows after a time of the run.
+
+        Parameters
+        ----------
+        end_s : float
+            Seconds from the first scan.
+
+        Returns
+        -------
+        Movie
+            The excerpts that begin before then, the last one cut. A clip list, and a movie that has not begun by then,
+            end at that time as they are.
+        """
+        kept = tuple(
+            replace(excerpt, duration_s=min(excerpt.duration_s, end_s - excerpt.onset_s))
+            for excerpt in self.excerpts
+            if excerpt.onset_s < end_s
+        )
+        if self.is_list or not kept:
+            return replace(self, duration_s=end_s)
+        # Without a length of its own a movie still has to reach the end: a file that is too short is found out.
+        return replace(self, excerpts=kept, duration_s=self.duration_s and min(self.duration_s, end_s))
+
+    def listed(self) -> Self:
+        """Put the content of a clip list in its place; any other movie stays as it is.
+
+        Returns
+        -------
+        Movie
+            The movie, of excerpts of files that play.
+
+        Raises
+        ------
+        DataError
+            If the list does not exist, is damaged, or only a stretch of it is asked for.
+        """
+        first = self.excerpts[0]
+        if not self.is_list:
+            return self
+        if not first.path.is_file():
+            raise DataError(f"Movie {first.path} does not exist.")
+        if replace(first, onset_s=0.0, fps=None) != Excerpt(first.path):
+            raise DataError(
+                f"Clip list {first.path} is shown whole: change its rows instead of naming a stretch of it."
+            )
+        shown = read_clip_list(first.path, fps=first.fps).shifted(first.onset_s)
+        return replace(self, excerpts=shown.excerpts)
+
 
 AnyMovie = Movie | Path | str
+
+
+def stated_duration_s(duration_s: float) -> float:
+    """Tell how long a clip is shown whose table may state nothing: ``n/a``, or the 0 of an event that has no length.
+
+    Parameters
+    ----------
+    duration_s : float
+        What the table states, in seconds; NaN where it states nothing.
+
+    Returns
+    -------
+    float
+        The same, or infinity for 0 and NaN: to the end of the file.
+    """
+    return math.inf if duration_s == 0 or math.isnan(duration_s) else duration_s
 
 
 def read_clip_list(path: Path | str, folder: Path | str | None = None, fps: float | None = None) -> Movie:
@@ -159,9 +230,10 @@ def read_clip_list(path: Path | str, folder: Path | str | None = None, fps: floa
     Parameters
     ----------
     path : Path or str
-        Table (TSV, or CSV with commas) with the columns ``onset``, ``duration`` (seconds) and ``file`` or
-        ``stim_file``; optionally ``offset`` (seconds within the file at which it begins). A file may be any address
-        that :meth:`Movie.parse` reads. Rows without a file (``n/a``) are other events and left out.
+        Table (TSV, or CSV with commas) with the columns ``onset``, ``duration`` (seconds; 0 or ``n/a``: to the end of
+        the file) and ``file`` or ``stim_file``; optionally ``offset`` (seconds within the file at which it begins). A
+        file may be any address that :meth:`Movie.parse` reads. Rows without a file (``n/a``) are other events and left
+        out.
     folder : Path or str, optional
         Folder that files are relative to; the table's own by default.
     fps : float, optional
@@ -204,7 +276,7 @@ def read_clip_list(path: Path | str, folder: Path | str | None = None, fps: floa
                 replace(
                     shown,
                     onset_s=onset_s,
-                    duration_s=min(duration_s, shown.duration_s),
+                    duration_s=min(stated_duration_s(duration_s), shown.duration_s),
                     from_s=shown.from_s + offset_s,
                 )
             )

@@ -101,7 +101,7 @@ class BrainDecoder:
         runs : array_like (n_scans,)
             Run of each scan.
         groups : array_like (n_scans,), optional
-            Clip shown at each scan: runs that show the same clip are left out together. None: the runs.
+            Group of each scan's run: runs that show some of the same are left out together. None: the runs.
         like : BrainDecoder, optional
             A decoder fitted on the same X, whose kernels are used again.
         reporter : Reporter

@@ -120,7 +120,7 @@ def encode_voxels(
     for split in splits:
         ridge = make_ridge(bands=bands, cluster=np.asarray(rois))
         X = _stacked([run.run for run in split.train], [source.n_scans(run.run) for run in split.train], layers, source)
-        ridge.fit(X, _backwards_bold(split), split.runs, split.clips, reporter=reporter)
+        ridge.fit(X, _backwards_bold(split), split.runs, split.groups, reporter=reporter)
         folds.append(_predict(ridge, split, layers, source))
     return _collect(folds, n_permutations, seed)
 

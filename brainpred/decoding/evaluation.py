@@ -184,7 +184,7 @@ def evaluate_layer(
 
     With test runs, one decoder is fitted to the training runs, and the repeats of a test clip are averaged.
     Without, every run is predicted by a decoder fitted to all others. Regularisation is chosen inside the
-    training runs each time. Runs that show the same clip have the same features: they are always left out
+    training runs each time. Runs that show some of the same (:mod:`brainpred.recordings.content`) are always left out
     together. Scans at the end of a run, too late for any response within it, are not scored.
 
     Parameters
@@ -208,7 +208,7 @@ def evaluate_layer(
     folds = []
     for split in splits:
         units = split.units(layer, source)
-        decoder = make_decoder().fit(split.X, units, split.runs, split.clips, like=split.fitted, reporter=reporter)
+        decoder = make_decoder().fit(split.X, units, split.runs, split.groups, like=split.fitted, reporter=reporter)
         folds.append(_predict_fold(decoder, split, layer, source))
         split.fitted = decoder if len(splits) == 1 else None
         if len(splits) > 1:

@@ -1,4 +1,4 @@
-"""Clean runs, and tell those that a decoder is fitted to from those held out: the test runs, or every run in turn."""
+"""Clean runs, and tell those that a decoder is fitted to from those held out: the test runs, or all runs in turn."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,15 @@ from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance
 from brainpred.recordings.cleaning import Cleaning, read_clean_run
+from brainpred.recordings.content import content_groups
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["CleanRun", "Split", "clean_recording", "split_runs", "voxel_explainable_variance"]
+__all__ = ["CleanRun", "Split", "check_groups", "clean_recording", "split_runs", "voxel_explainable_variance"]
 
 # What is kept of the training runs to show beside the test runs: the beginning of the first.
 TRAINING_SAMPLE_S = 120.0
+MIN_TRAINING_GROUPS = 2  # one to fit to and one to choose the regularisation by
+NAMED_RUNS = 6  # in messages
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,19 @@ class CleanRun:
         BOLD without trend, standardised.
     fingerprint : str
         Hash of the scans as measured.
+    group : str
+        Name of the runs that show some of the same, which are left out together; where it is not told, those of the
+        same clip. See :func:`brainpred.recordings.content.content_groups`.
     """
 
     run: Run
     bold: NDArray[np.float32]
     fingerprint: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.clip)
 
     @property
     def n_constant_voxels(self) -> int:
@@ -54,9 +65,57 @@ class CleanRun:
 
 def clean_recording(recording: Recording, cleaning: Cleaning | None = None) -> Iterator[CleanRun]:
     """Read and clean every run, one at a time; see :func:`brainpred.recordings.cleaning.read_clean_run`."""
+    groups = content_groups(recording)
     for run in recording.runs:
         bold, cleaned = read_clean_run(recording, run, cleaning)
-        yield CleanRun(run, cleaned, hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest())
+        yield CleanRun(run, cleaned, hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest(), groups[run.name])
+
+
+def check_groups(recording: Recording) -> None:
+    """Refuse a recording that cannot be cross-validated, before anything is computed.
+
+    Parameters
+    ----------
+    recording : Recording
+        The scans.
+
+    Raises
+    ------
+    DataError
+        If runs that show some of the same leave too few groups to leave out, or one has training and test runs.
+    """
+    groups = content_groups(recording)
+    _check_groups([(run, groups[run.name]) for run in recording.runs], f"{recording.label}: ")
+
+
+def _check_groups(runs: Sequence[tuple[Run, str]], label: str = "") -> None:
+    members: dict[str, list[Run]] = {}
+    for run, group in runs:
+        members.setdefault(group, []).append(run)
+    for together in members.values():
+        if len({run.role for run in together}) > 1:
+            raise DataError(
+                f"{label}Training and test runs show some of the same: {_names(together)}. What is tested must not be "
+                "trained on; give those runs one role."
+            )
+    has_tests = any(run.role == "test" for run, _ in runs)
+    trained = [together for together in members.values() if together[0].role == "train"]
+    if len(trained) < MIN_TRAINING_GROUPS + (not has_tests):
+        largest = max(trained, key=len, default=[])
+        why = (
+            f" Runs {_names(largest)} show some of the same, be it through others, and are left out together: with "
+            "scans in the manifest's runs, what they share can be left out instead."
+        )
+        raise DataError(
+            f"{label}Decoding needs at least {MIN_TRAINING_GROUPS} training runs that share nothing of what they show, "
+            f"to choose its regularisation{'' if has_tests else ', and another to be held out'}; found {len(trained)}."
+            f"{why if len(largest) > 1 else ''}"
+        )
+
+
+def _names(runs: Sequence[Run]) -> str:
+    more = f" and {len(runs) - NAMED_RUNS} more" if len(runs) > NAMED_RUNS else ""
+    return ", ".join(run.name for run in runs[:NAMED_RUNS]) + more
 
 
 def _repeats(tests: Sequence[CleanRun]) -> list[list[CleanRun]]:
@@ -102,17 +161,11 @@ class Split:
     """
 
     def __init__(self, train: Sequence[CleanRun], tests: Sequence[CleanRun], source: FeatureSource):
-        n_clips = len({run.clip for run in train})
-        if n_clips < 2:
-            raise DataError(
-                "Decoding needs at least 2 training runs, of different clips, to choose its regularisation, "
-                f"found {n_clips}."
-            )
         self.train, self.repeats = list(train), _repeats(tests)
         lengths = [source.n_scans(run.run) for run in train]
         self.X = _stacked_bold(train, lengths)
         self.runs = np.repeat([run.run.name for run in train], lengths)
-        self.clips = np.repeat([run.clip for run in train], lengths)
+        self.groups = np.repeat([run.group for run in train], lengths)
         self.n_scans = [
             min(source.n_scans(group[0].run), *(len(test.bold) for test in group)) for group in self.repeats
         ]
@@ -165,7 +218,9 @@ def _stacked_bold(runs: Sequence[CleanRun], lengths: Sequence[int]) -> StackedRu
 
 
 def split_runs(runs: Sequence[CleanRun], source: FeatureSource, tr_s: float) -> list[Split]:
-    """Tell training runs from those held out: the test runs, or every clip in turn where there are none.
+    """Tell training runs from those held out: the test runs, or, where there are none, every group of runs in turn.
+
+    Runs that show some of the same are a group.
 
     Parameters
     ----------
@@ -179,26 +234,21 @@ def split_runs(runs: Sequence[CleanRun], source: FeatureSource, tr_s: float) -> 
     Returns
     -------
     list of Split
-        One, or one a clip.
+        One, or one a group.
 
     Raises
     ------
     DataError
-        If fewer than two clips are left for training, or a clip is shown in training and in test runs.
+        If fewer than two groups are left for training, or a group holds training and test runs.
     """
+    _check_groups([(run.run, run.group) for run in runs])
     tests = [run for run in runs if run.run.role == "test"]
     trains = [run for run in runs if run.run.role == "train"]
-    shared = {run.clip for run in tests} & {run.clip for run in trains}
-    if shared:
-        raise DataError(
-            f"Clips are shown in training and in test runs: {', '.join(sorted(shared))}. What is tested must not be "
-            "trained on; give those runs one role."
-        )
     if tests:
         split = Split(trains, tests, source)
         split.take_sample(tr_s, source)
         return [split]
     return [
-        Split([run for run in trains if run.clip != clip], [run for run in trains if run.clip == clip], source)
-        for clip in dict.fromkeys(run.clip for run in trains)
+        Split([run for run in trains if run.group != group], [run for run in trains if run.group == group], source)
+        for group in dict.fromkeys(run.group for run in trains)
     ]

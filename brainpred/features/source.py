@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.store import FORMAT, FeatureFile, read_feature_file
 from brainpred.movies.video import probe_video
-from brainpred.numerics.timing import n_whole_scans
 from brainpred.recordings.recording import Recording, Run
 
 __all__ = [
@@ -26,6 +25,9 @@ __all__ = [
     "load_table",
 ]
 
+
+# Headers round the length of a movie: so much of a scan more may it differ, and still by no more than one.
+LENGTH_TOLERANCE = 0.005
 
 Units = slice | NDArray[np.integer]
 
@@ -59,14 +61,6 @@ def check_layers(layers: list[str], source: FeatureSource) -> None:
         raise ConfigError(f"Unknown layer {', '.join(unknown)}. These features have: {', '.join(source.shapes)}.")
 
 
-def _check_length(where: str, n_run: int, n_features: int, what: str) -> None:
-    if abs(n_run - n_features) > 1:
-        raise DataError(
-            f"{where}: the scan has {n_run} scans, but {what} fills {n_features}. They may differ by one at the most; "
-            "check that the clip belongs to this run, and the repetition time."
-        )
-
-
 def check_movie_lengths(recording: Recording) -> None:
     """Compare the length of every run with that of its movie, before anything is computed.
 
@@ -78,7 +72,7 @@ def check_movie_lengths(recording: Recording) -> None:
     Raises
     ------
     DataError
-        If a run has no movie, or their lengths differ by more than one scan.
+        If a run has no movie, or their lengths differ by more than one repetition time (and 0.5 % of it).
     """
     for run in recording.runs:
         where = f"{recording.label}, run {run.name}"
@@ -88,9 +82,13 @@ def check_movie_lengths(recording: Recording) -> None:
             duration_s = probe_video(recording.stimuli[run.stimulus]).duration_s
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        if np.isfinite(duration_s):
-            clip = f"its movie {recording.stimuli[run.stimulus].name} ({duration_s:.1f} s at TR {recording.tr_s} s)"
-            _check_length(where, run.n_scans, n_whole_scans(duration_s, recording.tr_s), clip)
+        run_s, name = run.n_scans * recording.tr_s, recording.stimuli[run.stimulus].name
+        if abs(duration_s - run_s) > (1 + LENGTH_TOLERANCE) * recording.tr_s:  # no header may state it: NaN
+            raise DataError(
+                f"{where}: its {run.n_scans} scans last {run_s:.2f} s, but its movie {name} {duration_s:.2f} s. They "
+                f"may differ by one TR ({recording.tr_s:g} s) at the most; check that the clip belongs to this run, "
+                "when it begins, and the repetition time."
+            )
 
 
 class ClipFeatures:
@@ -110,7 +108,11 @@ class ClipFeatures:
     def n_scans(self, run: Run) -> int:
         """Count the scans of a run that have features: the movie may end one scan early."""
         file = self._files[run.stimulus or ""]
-        _check_length(f"run {run.name}", run.n_scans, file.n_scans, f"the movie {run.stimulus}")
+        if abs(run.n_scans - file.n_scans) > 1:
+            raise DataError(
+                f"run {run.name}: the scan has {run.n_scans} scans, but the movie {run.stimulus} fills {file.n_scans}. "
+                "They may differ by one at the most; check that the clip belongs to this run, and the repetition time."
+            )
         return min(run.n_scans, file.n_scans)
 
     def of_run(self, layer: str, run: Run, units: Units = slice(None)) -> NDArray[np.float32]:

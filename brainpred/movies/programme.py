@@ -12,12 +12,11 @@ from brainpred.errors import DataError
 from brainpred.movies.arrays import SUFFIXES, array_frames, array_info
 from brainpred.movies.containers import Frame, VideoInfo, file_frames, file_info
 from brainpred.movies.pictures import folder_frames, folder_info
-from brainpred.stimulus import AnyMovie, Excerpt, Movie, read_clip_list
+from brainpred.stimulus import AnyMovie, Excerpt, Movie
 from brainpred.storage import file_fingerprint, fingerprint
 
 __all__ = ["movie_fingerprint", "movie_frames", "movie_info"]
 
-LISTS = (".tsv", ".csv")
 GREY = 128
 EPSILON_S = 1e-6
 # Onsets and durations in tables are rounded; a file may end, or the next begin, this much early.
@@ -62,7 +61,7 @@ def movie_info(movie: AnyMovie) -> VideoInfo:
     DataError
         If a file is missing or no movie, or excerpts overlap or are longer than their file.
     """
-    movie = _listed(movie)
+    movie = Movie.of(movie).listed()
     placed = _place(movie)
     return replace(placed[0].info, duration_s=placed[-1].end_s if movie.duration_s is None else movie.duration_s)
 
@@ -87,7 +86,7 @@ def movie_frames(movie: AnyMovie) -> Iterator[tuple[float, Frame]]:
     DataError
         As :func:`movie_info`; and if a file turns out to be damaged or too short.
     """
-    movie = _listed(movie)
+    movie = Movie.of(movie).listed()
     placed = _place(movie)
     stop_s = math.inf if movie.duration_s is None else movie.duration_s
     now_s = 0.0
@@ -120,7 +119,7 @@ def movie_fingerprint(movie: AnyMovie, known: dict[Path, str]) -> str:
     DataError
         If a file does not exist.
     """
-    movie = _listed(movie)
+    movie = Movie.of(movie).listed()
     for excerpt in movie.excerpts:
         if excerpt.path not in known:
             known[excerpt.path] = _content(excerpt.path)
@@ -150,20 +149,6 @@ def _content(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"Movie {path} does not exist.")
     return file_fingerprint(path)
-
-
-def _listed(movie: AnyMovie) -> Movie:
-    """Put the content of a clip list in its place."""
-    movie = Movie.of(movie)
-    (first, *others) = movie.excerpts
-    if others or first.path.suffix.lower() not in LISTS:
-        return movie
-    if not first.path.is_file():
-        raise DataError(f"Movie {first.path} does not exist.")
-    if replace(first, onset_s=0.0, fps=None) != Excerpt(first.path):
-        raise DataError(f"Clip list {first.path} is shown whole: change its rows instead of naming a stretch of it.")
-    listed = read_clip_list(first.path, fps=first.fps).shifted(first.onset_s)
-    return replace(listed, duration_s=movie.duration_s)
 
 
 def _info(excerpt: Excerpt) -> VideoInfo:
@@ -198,7 +183,7 @@ def _place(movie: Movie) -> list[_Placed]:
         if math.isfinite(excerpt.duration_s) and excerpt.duration_s - left_s > SHORT_S:
             raise _too_short(excerpt, left_s)
         lasts_s = left_s if math.isinf(excerpt.duration_s) else excerpt.duration_s
-        if placed and placed[-1].end_s > excerpt.onset_s + OVERLAP_S:
+        if placed and placed[-1].end_s > excerpt.onset_s + OVERLAP_S + EPSILON_S:
             before = placed[-1]
             raise DataError(
                 f"Clips overlap: {before.excerpt.path} is shown from {before.excerpt.onset_s:g} to {before.end_s:g} s, "

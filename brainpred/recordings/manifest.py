@@ -85,7 +85,10 @@ class RunEntry(BaseModel):
     session : str or None
         Session it was measured in; ``{session}`` in the names of files stands for it.
     onset_s : float
-        When the clip begins, in seconds from the first scan.
+        When the clip begins, in seconds from the first scan of the file.
+    scans : list of int or None
+        Scans of the file that are kept, counted from 0, up to one that is not: ``[0, 300]`` keeps 300. By this a part
+        is left out that other runs show as well. All repeats of a clip keep the same.
     files : dict of str to str
         Files of this run that differ from the manifest's.
     """
@@ -97,7 +100,16 @@ class RunEntry(BaseModel):
     stimulus: str | None = None
     session: str | None = None
     onset_s: float = Field(default=0.0, allow_inf_nan=False)
+    scans: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=2, max_length=2)
     files: dict[str, InsideName] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _keeps_scans(self) -> Self:
+        if self.scans is not None and self.scans[0] >= self.scans[1]:
+            raise ValueError(
+                f"run {self.name} keeps no scan from {self.scans[0]} up to {self.scans[1]}: give [first, end]"
+            )
+        return self
 
 
 class Atlas(BaseModel):

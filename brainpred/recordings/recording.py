@@ -147,9 +147,9 @@ class Recording:
 
     def _check_repeats(self) -> None:
         """Refuse runs that show the same but go on for longer than others by more than a scan."""
-        first: dict[str, Run] = {}
-        for run in self.runs:
-            other = first.setdefault(run.stimulus or run.name, run)
+        first: dict[tuple[str, str], Run] = {}
+        for run in self.runs:  # that training and test runs show the same is another matter, and worse
+            other = first.setdefault((run.role, run.stimulus or run.name), run)
             if abs(other.n_scans - run.n_scans) > 1:
                 raise DataError(
                     f"{self.label}, run {run.name}: it has {run.n_scans} scans, but run {other.name}, which shows "
@@ -258,7 +258,49 @@ class Recording:
                     f"{run.n_scans}. Ask for fewer."
                 )
         stimuli = {name: movie.shifted(-n_dummies * self.tr_s) for name, movie in self.stimuli.items()}
-        return replace(self, runs=[_shortened(run, n_dummies) for run in self.runs], stimuli=stimuli)
+        return replace(self, runs=[_shortened(run, n_dummies, run.n_scans) for run in self.runs], stimuli=stimuli)
+
+    def with_scans(self, scans: Mapping[str, tuple[int, int]]) -> "Recording":
+        """Keep a part of some runs, such as all but a clip that other runs show as well.
+
+        Parameters
+        ----------
+        scans : mapping of str to (int, int)
+            By the name of a run, the first scan that is kept, counted from 0, and the first after it that is not.
+
+        Returns
+        -------
+        Recording
+            The same, with shorter runs, and with stimuli that begin with the first scan and end with the last.
+
+        Raises
+        ------
+        DataError
+            If a run has fewer scans, or runs that show the same are to keep other scans.
+        """
+        if not scans:
+            return self
+        kept: dict[str, tuple[int, int]] = {}
+        stimuli = dict(self.stimuli)
+        for run in self.runs:
+            first, stop = scans.get(run.name, (0, run.n_scans))
+            if stop > run.n_scans:
+                raise DataError(
+                    f"{self.label}, run {run.name}: scans {first} to {stop - 1}, counted from 0, are to be kept, but "
+                    f"it has {run.n_scans}. Correct scans in the manifest's runs."
+                )
+            others = [other for other in self.runs if other.stimulus == run.stimulus and run.stimulus is not None]
+            if any(scans.get(other.name) != scans.get(run.name) for other in others):
+                raise DataError(
+                    f"{self.label}: runs {', '.join(other.name for other in others)} show the same "
+                    f"({run.stimulus}), but other scans of them are to be kept. State the same scans for all of them."
+                )
+            kept[run.name] = (first, stop)
+            if run.name in scans and run.stimulus is not None and run.stimulus in self.stimuli:
+                movie = self.stimuli[run.stimulus].shifted(-first * self.tr_s)
+                cut = stop < run.n_scans
+                stimuli[run.stimulus] = movie.until((stop - first) * self.tr_s) if cut else movie
+        return replace(self, runs=[_shortened(run, *kept[run.name]) for run in self.runs], stimuli=stimuli)
 
     def to_image(self, values: ArrayLike) -> Any:
         """Put one number a voxel back into the space of the scan.
@@ -321,12 +363,13 @@ class Recording:
         return values
 
 
-def _shortened(run: Run, n_dummies: int) -> Run:
-    """Leave out the first scans of a run, and of its confounds."""
+def _shortened(run: Run, first: int, stop: int) -> Run:
+    """Keep some scans of a run, one after the other, and their confounds."""
+    if (first, stop) == (0, run.n_scans):
+        return run
     bold, confounds = run.bold, run.confounds
-    shape = (run.n_scans - n_dummies, int(bold.shape[1]))
     return replace(
         run,
-        bold=LazyScans(shape, lambda: np.asarray(bold, dtype=np.float32)[n_dummies:]),
-        confounds=None if confounds is None else lambda strategy: confounds(strategy)[n_dummies:],
+        bold=LazyScans((stop - first, int(bold.shape[1])), lambda: np.asarray(bold, dtype=np.float32)[first:stop]),
+        confounds=None if confounds is None else lambda strategy: confounds(strategy)[first:stop],
     )

@@ -174,12 +174,14 @@ def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
     tests = [run for run in settings["runs"] if run["role"] == "test"]
     clips = [run["stimulus"] or run["name"] for run in tests]
     repeats = [clips.count(clip) for clip in dict.fromkeys(clips)]
+    groups = [run.get("group", run["stimulus"] or run["name"]) for run in settings["runs"] if run["role"] == "train"]
     n_rois, n_delays = len(settings["roi_sizes"]), len(_delays_used_s(settings))
     bands = check_bands(settings["bands"])
     n_bands = {"roi": n_rois, "delay": n_delays, "roi×delay": n_rois * n_delays}.get(bands, 1)
     return {
         "n_train": len(settings["runs"]) - len(tests), "n_test": len(tests), "n_clips": len(repeats),
-        "max_repeats": max(repeats, default=0), "n_scans": sum(run["n_scans"] for run in settings["runs"]),
+        "max_repeats": max(repeats, default=0), "shares": len(set(groups)) < len(groups),
+        "n_scans": sum(run["n_scans"] for run in settings["runs"]),
         "bands": bands, "n_bands": n_bands, "from_movies": settings["features"].get("source") == "prednet",
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import evaluate_layer
 from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
-from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
+from brainpred.decoding.splits import CleanRun, check_groups, clean_recording, split_runs, voxel_explainable_variance
 from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
@@ -154,6 +154,7 @@ def _decode_into(
     began = time.monotonic()
     cleaning = find_cleaning(config)
     recording = find_recording(config, data, reporter)
+    check_groups(recording)
     source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
@@ -181,7 +182,7 @@ def _decode_into(
             "runs": [
                 {
                     "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
-                    "stimulus": run.run.stimulus, "n_constant_voxels": run.n_constant_voxels,
+                    "stimulus": run.run.stimulus, "group": run.group, "n_constant_voxels": run.n_constant_voxels,
                 }
                 for run in runs
             ],
@@ -219,7 +220,8 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
 def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
     digest = hashlib.sha256()
     for run in runs:
-        digest.update(f"{run.run.name} {run.run.role} {run.run.stimulus} {run.bold.shape} {run.fingerprint}".encode())
+        named = f"{run.run.name} {run.run.role} {run.run.stimulus} {run.group}"
+        digest.update(f"{named} {run.bold.shape} {run.fingerprint}".encode())
     digest.update("\n".join(recording.rois.tolist()).encode())
     return digest.hexdigest()[:16]
 

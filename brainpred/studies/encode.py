@@ -8,7 +8,7 @@ from typing import Any
 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
-from brainpred.decoding.splits import clean_recording, split_runs
+from brainpred.decoding.splits import check_groups, clean_recording, split_runs
 from brainpred.features.source import check_layers
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
@@ -110,6 +110,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     began = time.monotonic()
     cleaning = find_cleaning(config)
     recording = find_recording(config, data, reporter)
+    check_groups(recording)
     source, _ = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)

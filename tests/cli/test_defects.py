@@ -94,6 +94,10 @@ BAD_MANIFESTS = {
         {"runs": [{"name": "run-1", "role": "train", "stimulus": "film"}]},
         "run run-1 shows film, but the stimuli are run-1", "add it to them",
     ),
+    "scans that are none": (
+        {"runs": [{"name": "a", "role": "train", "scans": [7, 7]}]}, "run a keeps no scan from 7 up to 7: give [first",
+    ),
+    "scans without an end": ({"runs": [{"name": "a", "role": "train", "scans": [7]}]}, "runs.0.scans", "2 items"),
     "two runs of one name": ({"runs": [{"name": "a", "role": "train"}] * 2}, "there are several a"),
     "role that is none": ({"runs": [{"name": "a", "role": "rest"}]}, "runs.0.role", "'train' or 'test'", "'rest'"),
     "ROIs given twice": (
@@ -229,8 +233,8 @@ def test_file_that_is_no_movie(refused):
 @pytest.mark.parametrize("duration_s", [60, 70])
 def test_movie_and_scan_of_other_lengths(refused, duration_s):
     message = refused(lambda folder: write_film(folder / "stimuli" / "run-2.mp4", duration_s))
-    says(message, RUN, f"the scan has {SCANS_OF_RUN_2} scans", f"run-2.mp4 ({duration_s}.0 s at TR 1.5 s) fills",
-         str(int(duration_s / TR_S)), "differ by one at the most")  # fmt: skip
+    says(message, RUN, f"its {SCANS_OF_RUN_2} scans last 64.50 s", f"its movie run-2.mp4 {duration_s}.00 s",
+         "differ by one TR (1.5 s) at the most")  # fmt: skip
 
 
 def test_movie_that_skips_a_scan(refused):
@@ -247,10 +251,10 @@ def test_run_without_a_movie(refused):
 
 LISTS = {
     "clips that overlap": (
-        "0 40 run-1.mp4",
+        "0 40 run-2.mp4",
         "30 34.5 run-3.mp4",
         "Clips overlap:",
-        "run-1.mp4 is shown from 0 to 40 s",
+        "run-2.mp4 is shown from 0 to 40 s",
     ),
     "clip shorter than listed": ("0 64.5 run-3.mp4", "", "run-3.mp4 is to be shown for 64.50 s", "46.50 s are there"),
     "clip from beyond its end": ("0 10 run-3.mp4[50:]", "", "run-3.mp4 lasts 46.50 s, so nothing is left from 50 s on"),
@@ -259,7 +263,7 @@ LISTS = {
         "",
         "clips.tsv, line 2: could not convert string to float: 'soon'",
     ),
-    "clip that lasts no time": ("0 0 run-3.mp4", "", "line 2:", "must last longer than 0 s"),
+    "clip that lasts less than no time": ("0 -1 run-3.mp4", "", "line 2:", "must last longer than 0 s"),
     "file there is not": ("0 64.5 gone.mp4", "", "gone.mp4 does not exist"),
     "no file named": ("0 64.5 n/a", "", "clips.tsv names no file in its column file"),
 }
@@ -353,7 +357,8 @@ def test_file_of_frames_that_cannot_be_opened(refused, what):
 def test_clip_that_is_trained_on_and_tested(refused):
     runs = [{"name": name, "role": "train", "stimulus": name} for name in LENGTHS]
     runs[3] |= {"role": "test", "stimulus": "run-1"}
-    says(refused(runs=runs), "toy/sub-01: training runs and test runs show run-1", "give those runs one role")
+    says(refused(runs=runs), "toy/sub-01: train run run-1 and test run run-4 both show", "run-1.mp4 from 0 to 55.5 s",
+         "give those runs one role")  # fmt: skip
 
 
 def test_run_that_is_listed_and_not_there(refused):
@@ -364,7 +369,7 @@ def test_run_that_is_listed_and_not_there(refused):
 def test_movie_that_begins_at_another_time_than_stated(refused):
     runs = [{"name": name, "role": "train", "stimulus": name} for name in LENGTHS]
     runs[1] |= {"onset_s": 12.0}
-    says(refused(runs=runs), RUN, f"the scan has {SCANS_OF_RUN_2} scans", "fills 51")
+    says(refused(runs=runs), RUN, f"its {SCANS_OF_RUN_2} scans last 64.50 s", "76.50 s")
 
 
 def test_repetition_time_of_another_scan(refused):

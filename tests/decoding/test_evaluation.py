@@ -215,7 +215,7 @@ def test_runs_of_the_same_clip_are_left_out_together():
     assert len(result.runs) == 6 * (41 - DELAY), "both showings are averaged"
     assert result.r.mean() < 0.1
     test = CleanRun(Run("again", "test", runs[0].run.bold, "c0"), runs[0].bold)
-    with pytest.raises(DataError, match="in training and in test runs: c0"):
+    with pytest.raises(DataError, match="Training and test runs show some of the same: c0-0, c0-1, again"):
         evaluate([*runs, test], source)
 
 
@@ -300,7 +300,7 @@ def test_fewer_than_two_training_runs_are_refused(source, n_training):
 
 
 def test_two_runs_cannot_be_left_out_in_turn(source):
-    with pytest.raises(DataError, match=r"at least 2 training runs.*found 1"):
+    with pytest.raises(DataError, match=r"at least 2 training runs.*and another to be held out; found 2\."):
         evaluate(training(source)[:2], source)
 
 

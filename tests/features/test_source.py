@@ -1,6 +1,7 @@
 """Features that a user brings are checked against the scans; so are movies."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ from brainpred.features.store import write_feature_file
 from brainpred.movies.video import write_video
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.spaces import Volume
+from brainpred.stimulus import Movie
 
 LENGTHS = {"one": 5, "two": 3, "three": 7}
 VALUES = np.random.default_rng(0).normal(size=(15, 2)).astype(np.float32)
@@ -219,13 +221,30 @@ def test_lengths_may_differ_by_one_scan(clips, change):
 
 @pytest.mark.parametrize(("run", "n_scans"), [("two", 5), ("three", 5), ("one", 47)])
 def test_movie_of_another_length_is_refused_with_both_numbers(clips, run, n_scans):
-    message = rf"toy/s1, run {run}: the scan has {n_scans} scans, but its movie {run}\.mp4 .* fills {LENGTHS[run]}\."
+    run_s, movie_s = (rf"{0.8 * length:.2f} s" for length in (n_scans, LENGTHS[run]))
+    message = rf"toy/s1, run {run}: its {n_scans} scans last {run_s}, but its movie {run}\.mp4 {movie_s}\. They may"
     with pytest.raises(DataError, match=message):
         check_movie_lengths(recording({**LENGTHS, run: n_scans}, clips, tr_s=0.8))
 
 
+@pytest.mark.parametrize("later_s", [-1.0, 1.0])
+def test_lengths_agree_to_one_repetition_time_and_no_further(clips, later_s):
+    """Seven scans of 0.8 s last 5.6 s: 4.8 and 6.4 s are as far as a movie may be."""
+
+    def compare(difference_s):
+        shown = Movie(Movie.parse(clips["three"]).excerpts, duration_s=7 * 0.8 + later_s * difference_s)
+        one = recording(LENGTHS, clips, tr_s=0.8)
+        check_movie_lengths(replace(one, stimuli={**one.stimuli, "three": shown}))
+
+    for difference_s in (0.0, 0.4, 0.79, 0.8, 0.8 * 1.0049):
+        compare(difference_s)
+    for difference_s in (0.8 * 1.0051, 0.81, 1.2, 1.59):
+        with pytest.raises(DataError, match=r"run three: its 7 scans last 5\.60 s, .*one TR \(0\.8 s\)"):
+            compare(difference_s)
+
+
 def test_wrong_repetition_time_shows_as_a_mismatch(clips):
-    with pytest.raises(DataError, match=r"run one: the scan has 5 scans, but its movie .* at TR 1\.6 s\) fills 2"):
+    with pytest.raises(DataError, match=r"run one: its 5 scans last 8\.00 s, but its movie one\.mp4 4\.00 s"):
         check_movie_lengths(recording(LENGTHS, clips, tr_s=1.6))
 
 

@@ -93,6 +93,12 @@ def test_stretch_of_a_video_file(tmp_path):
     assert probe_video(f"{tmp_path / 'film.mp4'}[0.5:2]").duration_s == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("duration", ["0", "0.0", "n/a"])
+def test_clips_without_a_length_are_shown_to_their_end(films, duration):
+    np.testing.assert_array_equal(read_video(write_list(films, f"0 {duration} a.npy@5 n/a"))[0], A)
+    np.testing.assert_array_equal(read_video(write_list(films, f"0 {duration} a.npy@5[1:3] n/a"))[0], A[5:15])
+
+
 def test_short_gaps_are_bridged_by_the_last_frame(films):
     path = write_list(films, "0 3.2 b.npy@5 n/a", "3.25 1 a.npy@5 n/a")  # b lasts 3 s
     np.testing.assert_array_equal(read_video(path)[0], np.concatenate([B, A[:5]]))
@@ -113,7 +119,7 @@ def test_short_gaps_are_bridged_by_the_last_frame(films):
         (["0 1 n/a n/a"], "names no file in its column file"),
         (["x 1 a.npy@5 n/a"], r"events\.tsv, line 2: could not convert string to float: 'x'"),
         (["0 1 a.npy@5 n/a", "n/a 1 a.npy@5 n/a"], r"events\.tsv, line 3: An excerpt of .*a\.npy must"),
-        (["0 0 a.npy@5 n/a"], "must last longer than 0 s"),
+        (["0 -1 a.npy@5 n/a"], "must last longer than 0 s"),
         (["0 1 a.npy@5 -1"], r"line 2: .*from -1\.0 s on"),
     ],
 )

@@ -271,8 +271,9 @@ def test_events_may_name_files_from_either_folder(tmp_path, folder, named):
     write_bids(folder)
     write_movies_events(folder, {name: [(0, 30, "movie", named)] for name in LENGTHS}, ("film",))
     runs = [{"name": name, "role": "train"} for name in LENGTHS]
-    recording = load(tmp_path, manifest_of(tmp_path, runs=runs))
-    assert {movie.excerpts[0].path for movie in recording.stimuli.values()} == {folder / "stimuli" / "film.npy"}
+    recording = load(tmp_path, manifest_of(tmp_path, runs=runs, frame_rate_hz=2.0))
+    shown = [movie.excerpts[0] for movie in recording.stimuli.values()]
+    assert {(excerpt.path, excerpt.fps) for excerpt in shown} == {(folder / "stimuli" / "film.npy", 2.0)}
 
 
 @pytest.mark.parametrize(

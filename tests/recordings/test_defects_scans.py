@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.recordings.damage import assert_says, change_image, change_json, cut, save
-from tests.recordings.layouts import AFFINE, GRID, LENGTHS, grayordinate_axis, write_cifti, write_gifti
+from tests.recordings.layouts import AFFINE, GRID, LENGTHS, grayordinate_axis, run_entries, write_cifti, write_gifti
 
 FUNC = "derivatives/fmriprep/sub-01/func/sub-01_task-movie_"
 BOLD, MASK = "_space-T1w_desc-preproc_bold.nii.gz", "_space-T1w_desc-brain_mask.nii.gz"
@@ -229,7 +229,71 @@ def test_events_that_name_a_file_that_is_missing(refused):
 
 def test_clip_in_training_and_test(refused):
     message = refused("volume", lambda folder: clips(folder, run4=[(0, 30, "b")]), **SHOWN)
-    assert_says(message, "training runs and test runs show b", "give those runs one role")
+    assert_says(message, "train run run-2 and test run run-4 both show", "b.npy from 0 to 30 s", "one role")
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [({"b": "stimuli/film.npy[30:95]", "t": "stimuli/film.npy[0:35]"}, "film.npy from 30 to 35 s"),
+     ({"b": "stimuli/b.npy", "t": "stimuli/b.npy"}, "b.npy from 0 to 61.5 s")],
+)  # fmt: skip
+def test_stretch_in_training_and_test(refused, shown, words):
+    """Clips of other names that hold some of the same seconds of the same file."""
+
+    def damage(folder):
+        clips(folder)
+        np.save(folder / "stimuli" / "film.npy", np.zeros((100, 8, 9, 3), np.uint8))
+
+    stimuli = {name: f"stimuli/{name}.npy" for name in "ac"} | shown
+    runs = [{"name": name, "role": "test" if clip == "t" else "train", "stimulus": clip}
+            for name, clip in zip(LENGTHS, ["a", "b", "c", "t"], strict=True)]  # fmt: skip
+    message = refused("volume", damage, runs=runs, stimuli=stimuli, frame_rate_hz=1.0)
+    assert_says(message, "train run run-2 and test run run-4 both show", words, "scans, in the manifest's runs")
+
+
+def test_training_runs_that_all_share_something(refused):
+    """Each shares a clip with the next: nothing is left to choose the regularisation by."""
+    rows = {"run1": [(0, 9, "a"), (10, 9, "b")], "run2": [(3, 9, "c"), (20, 9, "b")], "run3": [(0, 20, "c")]}
+    message = refused("volume", lambda folder: clips(folder, **rows), **SHOWN)
+    assert_says(message, "at least 2 training runs that share nothing", "found 1", "Runs run-1, run-2, run-3 show some",
+                "scans in the manifest's runs")  # fmt: skip
+
+
+def test_events_that_name_clips_in_two_columns(refused):
+    def damage(folder):
+        clips(folder)
+        rows = [(0.0, 20.0, "b", None), (25.0, 20.0, None, "c.npy")]
+        table = pd.DataFrame(rows, columns=["onset", "duration", "trial_type", "stim_file"])
+        table.to_csv(folder / EVENTS.format("run-2"), sep="\t", index=False)
+
+    message = refused("volume", damage, **SHOWN)
+    assert_says(message, "run run-2:", "some clips by stim_file and others by trial_type alone (b)", "in one column")
+
+
+def test_events_that_may_mean_several_files(refused):
+    def damage(folder):
+        clips(folder)
+        for place in ("A", "B"):
+            (folder / place).mkdir()
+            np.save(folder / place / "film.npy", np.zeros((70, 8, 9, 3), np.uint8))
+        table = pd.DataFrame({"onset": [0.0], "duration": [30.0], "stim_file": ["film.npy"]})
+        table.to_csv(folder / EVENTS.format("run-2"), sep="\t", index=False)
+
+    stimuli = SHOWN["stimuli"] | {"x": "A/film.npy", "y": "B/film.npy"}
+    message = refused("volume", damage, **(SHOWN | {"stimuli": stimuli}))
+    assert_says(message, "run run-2:", "may mean", "A/film.npy or", "B/film.npy", "Name the folder as well")
+
+
+def test_events_of_less_than_no_length(refused):
+    message = refused("volume", lambda folder: clips(folder, run2=[(3, -2, "b")]), **SHOWN)
+    assert_says(message, "run run-2:", "shows b for -2 s", "n/a: to its end")
+
+
+def test_scans_that_are_not_there(refused):
+    runs = run_entries()
+    runs[1]["scans"] = [0, 60]
+    message = refused("volume", lambda folder: None, runs=runs)
+    assert_says(message, "run run-2: scans 0 to 59, counted from 0, are to be kept, but it has 43", "Correct scans")
 
 
 def test_repeats_of_unequal_length(refused):

@@ -1,6 +1,7 @@
 """A recording whose parts do not belong together is refused; values go back to the voxels they came from."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ from brainpred.errors import DataError
 from brainpred.recordings.cleaning import clean_run
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.spaces import Volume
-from brainpred.stimulus import Movie
+from brainpred.stimulus import Excerpt, Movie
 
 GRID = (3, 5, 2)
 AFFINE = np.array([[2.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -154,3 +155,48 @@ def test_constant_voxel_is_cleaned_to_zero(n_voxels, n_scans, constant):
     cleaned = clean_run(bold, 1.5)
     np.testing.assert_array_equal(cleaned[:, 1], 0)
     np.testing.assert_allclose(np.delete(cleaned, 1, axis=1).std(axis=0, ddof=1), 1.0, rtol=1e-4)
+
+
+def shown_to_the_end(n_scans=30):
+    """Make two runs that show a film each, and two that show the same test film."""
+    runs = [
+        Run(name, role, np.random.default_rng(number).normal(9, 1, (n_scans, N_VOXELS)).astype(np.float32), clip,
+            lambda strategy, number=number: np.arange(n_scans)[:, None] + 100 * number)
+        for number, (name, role, clip) in enumerate([("one", "train", "a"), ("two", "train", "b"), ("t1", "test", "c"),
+                                                     ("t2", "test", "c")])
+    ]  # fmt: skip
+    return replace(make(runs), stimuli={clip: Movie.parse(f"{clip}.mp4").shifted(3.0) for clip in "abc"})
+
+
+def test_scans_that_are_kept_bring_confounds_and_movie_with_them():
+    whole = shown_to_the_end()
+    kept = whole.with_scans({"one": (5, 19), "t1": (0, 25), "t2": (0, 25)})
+    assert [run.n_scans for run in kept.runs] == [14, 30, 25, 25]
+    np.testing.assert_array_equal(kept.read_run(kept.runs[0]), whole.runs[0].bold[5:19])
+    np.testing.assert_array_equal(kept.runs[0].confounds("motion").ravel(), np.arange(5, 19))
+    np.testing.assert_array_equal(kept.runs[3].confounds("motion").ravel(), 300 + np.arange(25))
+    assert kept.stimuli["a"].excerpts == (replace(whole.stimuli["a"].excerpts[0], onset_s=-7.0, duration_s=35.0),)
+    assert kept.stimuli["b"] == whole.stimuli["b"]
+    assert kept.stimuli["c"].excerpts[0].duration_s == 47.0, "it begins 3 s after the first scan"
+    assert kept.runs[1] is whole.runs[1]
+    dummies_gone = kept.without_dummies(2)
+    np.testing.assert_array_equal(dummies_gone.read_run(dummies_gone.runs[0]), whole.runs[0].bold[7:19])
+    assert dummies_gone.stimuli["a"].excerpts[0].onset_s == -11.0
+
+
+def test_movies_of_kept_scans_end_with_them_and_begin_with_them():
+    film = shown_to_the_end()
+    listed = Movie(
+        (Excerpt(Path("x.mp4"), 2.0, 8.0), Excerpt(Path("y.mp4"), 20.0, 9.0), Excerpt(Path("z.mp4"), 40.0, 9.0)), 60.0
+    )
+    shown = replace(film, stimuli={**film.stimuli, "a": listed, "b": Movie.parse("clips.tsv")})
+    kept = shown.with_scans({"one": (0, 12), "two": (3, 30)})
+    assert kept.stimuli["a"] == Movie((listed.excerpts[0], replace(listed.excerpts[1], duration_s=4.0)), 24.0)
+    assert kept.stimuli["b"] == Movie.parse("clips.tsv").shifted(-6.0), "the end of the run is as before"
+    assert shown.with_scans({"two": (0, 12)}).stimuli["b"] == replace(Movie.parse("clips.tsv"), duration_s=24.0)
+    assert shown.with_scans({"one": (0, 1)}).stimuli["a"].duration_s == 2.0, "nothing has begun"
+
+
+def test_repeats_keep_the_same_scans():
+    with pytest.raises(DataError, match=r"toy/s1: runs t1, t2 show the same \(c\), but other scans of them"):
+        shown_to_the_end().with_scans({"t1": (0, 20)})

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
+from brainpred.errors import DataError
 from brainpred.features.source import check_movie_lengths
-from brainpred.movies.video import frame_times, read_video, write_video
+from brainpred.movies.video import frame_times, probe_video, read_video, write_video
 from brainpred.recordings.manifest import load_manifest, manifest_path
 from brainpred.recordings.readers import load_recording
 from tests.movies.files import numbered_frames, write_matlab
@@ -121,19 +122,30 @@ def test_bold_moments_lies_where_its_manifest_says(small, tmp_path):
     assert len(frame_times(shown)) > 200  # grey before, between and after
 
 
+HCP_LENGTHS = (921, 918, 915, 901)  # scans and seconds
+HCP_LAST_CLIPS_S = (817.58, 814.62, 811.79, 797.42)  # where public analyses of the films have the last pause end
+
+
 def test_films_of_hcp_lie_where_their_manifest_says(small, tmp_path):
     path, folder = small("hcp_7t_movie")
     manifest = load_manifest("hcp_7t_movie")
-    for run, address in zip(manifest.runs, manifest.stimuli.values(), strict=True):
+    for run, address, n_scans in zip(manifest.runs, manifest.stimuli.values(), HCP_LENGTHS, strict=True):
         bold = folder / manifest.files["bold"].format(subject="100610", run=run.name)
         bold.parent.mkdir(parents=True)
-        scans = np.random.default_rng(0).normal(size=(N_SCANS, 15)).astype(np.float32)
-        image = nib.Cifti2Image(scans, (nib.cifti2.SeriesAxis(0, manifest.tr_s, N_SCANS), grayordinate_axis()))
+        scans = np.random.default_rng(n_scans).normal(size=(n_scans, 15)).astype(np.float32)
+        image = nib.Cifti2Image(scans, (nib.cifti2.SeriesAxis(0, manifest.tr_s, n_scans), grayordinate_axis()))
         image.update_headers()
         nib.save(image, bold)
         (folder / address).parent.mkdir(exist_ok=True)
-        write_video(folder / address, numbered_frames(N_SCANS * 15, 16, 16), 15)
+        write_video(folder / address, numbered_frames(n_scans, 16, 16), 1)
     recording = load_recording(path, "100610", tmp_path / "data")
     assert [run.role for run in recording.runs] == ["train", "train", "train", "test"]
     assert recording.n_voxels == 15
     check_movie_lengths(recording)
+    for run, end_s in zip(recording.runs, HCP_LAST_CLIPS_S, strict=True):
+        shown_s = probe_video(recording.stimuli[run.stimulus]).duration_s
+        assert shown_s == run.n_scans
+        assert end_s - 15 < shown_s < end_s - 5, "neither the clip that all films end with, nor much less"
+    write_video(folder / manifest.stimuli["movie4"], numbered_frames(700, 16, 16), 1)
+    with pytest.raises(DataError, match=r"run tfMRI_MOVIE4_7T_AP: .*to be shown for 787\.00 s .* only 700\.00 s"):
+        check_movie_lengths(recording)

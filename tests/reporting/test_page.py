@@ -315,6 +315,16 @@ def test_methods_say_what_was_done(full, measured):
         assert absent not in text
 
 
+def test_methods_tell_of_runs_that_share_what_they_show(small):
+    together = "Runs that showed some of the same were left out together each time."
+    assert together not in Page(write_report(small)).text
+    settings = json.loads((small / "decode.json").read_text())
+    for run in settings["runs"]:
+        run["group"] = "a" if run["role"] == "train" else "b"
+    (small / "decode.json").write_text(json.dumps(settings))
+    assert together in Page(write_report(small)).text
+
+
 def test_features_of_the_users_own(measured):
     page = Page(measured / "report.html")
     names = ["layers", "null", "time_course_features", "contribution_features", "bands", "lags", "quality"]

@@ -6,12 +6,14 @@ from importlib import import_module
 from pathlib import Path
 
 from brainpred.errors import ConfigError, ManifestError
+from brainpred.recordings.content import check_roles
 from brainpred.recordings.manifest import Manifest, load_manifest, manifest_names
 from brainpred.recordings.recording import Recording
 
 __all__ = ["READERS", "check_subject", "load_recording"]
 
 READERS = ("simulated", "attributes", "bids", "vim2", "shortclips", "algonauts", "bdata", "arrays")
+REPEAT = "_repeat-"  # between the name of a part and the number of its repeat
 
 
 def check_subject(manifest: Manifest, subject: str) -> None:
@@ -49,7 +51,7 @@ def load_recording(dataset: str, subject: str, data: Path | str | None = None) -
     Returns
     -------
     Recording
-        The scans.
+        The scans, of each run those that the manifest keeps.
 
     Raises
     ------
@@ -58,11 +60,28 @@ def load_recording(dataset: str, subject: str, data: Path | str | None = None) -
     ManifestError
         If the manifest is malformed or names no reader there is.
     DataError
-        If files are missing or damaged.
+        If files are missing or damaged, or training runs show something that test runs show as well.
     """
     manifest = load_manifest(dataset)
     check_subject(manifest, subject)
     if manifest.reader not in READERS:
         raise ManifestError(f"{manifest.name}: no reader {manifest.reader!r}. There are: {', '.join(READERS)}.")
     recording: Recording = import_module(f"{__name__}.{manifest.reader}").read(manifest, subject, data)
+    recording = recording.with_scans(_kept_scans(manifest, recording))
+    check_roles(recording)
     return replace(recording, simulated=True) if manifest.simulated else recording
+
+
+def _kept_scans(manifest: Manifest, recording: Recording) -> dict[str, tuple[int, int]]:
+    """Tell which scans the manifest keeps, run by run; what it says of a part holds for all repeats of it."""
+    kept: dict[str, tuple[int, int]] = {}
+    for entry in manifest.runs:
+        if entry.scans is not None:
+            names = [run.name for run in recording.runs if entry.name in (run.name, run.name.partition(REPEAT)[0])]
+            if not names:
+                raise ManifestError(
+                    f"{manifest.name}: the reader {manifest.reader} knows no run {entry.name}, whose scans are stated. "
+                    f"There are: {', '.join(run.name for run in recording.runs)}."
+                )
+            kept |= dict.fromkeys(names, (entry.scans[0], entry.scans[1]))
+    return kept

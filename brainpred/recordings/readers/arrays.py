@@ -168,8 +168,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
 
     chosen = select_voxels(manifest, subject, data, n_voxels, values_of)
     shown = {one.name: (one.stimulus, one.onset_s) for one in stretches}
-    roles = {one.name: one.role for one in stretches}
-    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
+    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, manifest.tr_s)
 
     def lazily(one: _Stretch) -> LazyScans:
         return LazyScans((one.n_scans, int(chosen.inside.sum())), lambda: one.file.read(chosen.inside, one.scans))

@@ -123,7 +123,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         for name in names
     }
     shown = {name: (entries[name].stimulus, entries[name].onset_s) if entries else (None, 0.0) for name in names}
-    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
+    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, manifest.tr_s)
 
     def lazily(name: str) -> LazyScans:
         def read_scans() -> NDArray[np.float32]:

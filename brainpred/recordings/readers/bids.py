@@ -13,10 +13,11 @@ from pydantic import Field
 from brainpred.errors import DataError, ManifestError
 from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches
 from brainpred.recordings.confounds import load_strategy
+from brainpred.recordings.events import read_events
 from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
 from brainpred.recordings.manifest import Manifest, RunEntry
-from brainpred.recordings.placing import Placed, name_stimuli, place_clip, read_events
+from brainpred.recordings.placing import Placed, name_stimuli, place_clip
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.selection import select_voxels
@@ -150,8 +151,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
         if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
-    roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
-    stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
+    stimulus_of_run, stimuli = name_stimuli(placed, manifest.tr_s)
     runs = []
     for number, (one, entry, where) in enumerate(zip(files, entries, wheres, strict=True)):
         confounds = None if one.confounds == NOWHERE else partial(load_strategy, one.confounds, where=where)
@@ -288,7 +288,7 @@ def _shown(
         return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
     if files.events == NOWHERE or (not movies and not _names_files(files.events)):
         return None
-    return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
+    return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where, manifest.frame_rate_hz)
 
 
 def _names_files(events: Path) -> bool:

@@ -70,6 +70,6 @@ def runs_of_parts(
     entries = {one.run: listed[one.part] for one in kept}
     shown = {run: (entry.stimulus, entry.onset_s) for run, entry in entries.items()}
     roles: dict[str, str] = {run: entry.role for run, entry in entries.items()}
-    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, roles, manifest.tr_s, label)
+    stimulus_of_run, stimuli = place_runs(dataset_movies(manifest, data), shown, manifest.tr_s)
     runs = [Run(one.run, roles[one.run], one.scans, stimulus_of_run.get(one.run), file=file) for one in kept]
     return runs, stimuli
