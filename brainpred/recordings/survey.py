@@ -2,13 +2,12 @@
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainpred.errors import DataError
-from brainpred.recordings.bids_files import ENDINGS, RunFiles
+from brainpred.recordings.bids_files import RunFiles, entities_of, kind_of
 
 __all__ = ["Output", "clips_of_events", "find_outputs", "is_simulated", "read_title", "repetition_time"]
 
@@ -61,7 +60,7 @@ def find_outputs(folder: Path) -> list[Output]:
             continue
         subjects, files = [], set()
         for subject in sorted(path for path in candidate.glob("sub-*") if path.is_dir()):
-            own = {described for path in subject.glob("**/func/*") if (described := _describe(path.name))}
+            own = {described for path in subject.glob("**/func/*") if (described := _describe(path))}
             if own:
                 subjects.append(subject.name.removeprefix("sub-"))
                 files |= own
@@ -71,13 +70,12 @@ def find_outputs(folder: Path) -> list[Output]:
     return found
 
 
-def _describe(name: str) -> tuple[str, str, str, str] | None:
+def _describe(path: Path) -> tuple[str, str, str, str] | None:
     """Tell kind, task, space and resolution of preprocessed scans by their name; None of another file."""
-    kind = next((kind for kind, endings in ENDINGS.items() if any(re.search(end, name) for end in endings)), None)
+    kind, entities = kind_of(path), entities_of(path)
     if kind is None:
         return None
-    entities: dict[str, str] = dict(re.findall(r"(?:^|_)(task|space|res|den)-([A-Za-z0-9+]+)", name))
-    resolution: str = entities.get("res", entities.get("den", ""))
+    resolution = entities.get("res", entities.get("den", ""))
     return kind, entities.get("task", ""), entities.get("space", ""), resolution
 
 

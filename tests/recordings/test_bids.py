@@ -1,6 +1,7 @@
 """BIDS with fMRIPrep's derivatives: volumes, surfaces, grayordinates, names of today and before, from file to score."""
 
 import json
+import shutil
 import tracemalloc
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.errors import DataError
 from brainpred.recordings.readers import load_recording
 from tests.recordings.layouts import (
     AFFINE,
@@ -114,6 +116,64 @@ def test_run_10_comes_after_run_9(tmp_path, folder):
         path.rename(path.with_name(path.name.replace("run-1_", "run-10_")))
     manifest = manifest_of(tmp_path, runs=[], options={"check_tr": False})
     assert [run.name for run in load(tmp_path, manifest).runs] == ["run-2", "run-3", "run-4", "run-10"]
+
+
+def test_session_10_comes_after_session_2(tmp_path, folder):
+    for session in ("ses-10", "ses-2", "ses-1"):
+        write_bids(folder, session=session)
+    names = [run.name for run in load(tmp_path, manifest_of(tmp_path, runs=[])).runs]
+    assert names[::4] == ["ses-1_run-1", "ses-2_run-1", "ses-10_run-1"]
+
+
+def func_of(folder):
+    return folder / "derivatives" / "fmriprep" / "sub-01" / "func"
+
+
+def test_echoes_and_phases_are_not_runs(tmp_path, folder):
+    write_bids(folder)
+    for path in func_of(folder).glob("*run-1_space*"):
+        for added in ("echo-1", "echo-2", "part-phase"):
+            shutil.copy(path, path.with_name(path.name.replace("run-1_", f"run-1_{added}_")))
+    recording = load(tmp_path, manifest_of(tmp_path, runs=[]))
+    assert [run.name for run in recording.runs] == list(LENGTHS)
+    assert all("echo" not in run.file and "part" not in run.file for run in recording.runs)
+
+
+def test_repetition_time_of_an_echo_is_that_of_the_run(tmp_path, folder):
+    write_bids(folder)
+    for path in (folder / "sub-01" / "func").glob("*_bold.json"):
+        path.rename(path.with_name(path.name.replace("_bold", "_echo-1_bold")))
+    assert load(tmp_path, manifest_of(tmp_path)).tr_s == TR_S
+
+
+@pytest.mark.parametrize("below", ["", "sub-01", "sub-01/ses-a", "sub-01/ses-a/func"])
+def test_files_that_hold_for_many_runs_are_inherited(tmp_path, folder, below):
+    """From the run's own folder up to the data set's, with the entities that the runs share."""
+    write_bids(folder, session="ses-a")
+    (folder / "stimuli").mkdir()
+    np.save(folder / "stimuli" / "film.npy", np.zeros((60, 8, 9, 3), np.uint8))
+    for path in folder.glob("sub-01/ses-a/func/*.json"):
+        path.unlink()
+    entities = {"": "", "sub-01": "sub-01_"}.get(below, "sub-01_ses-a_")
+    named = folder / below / f"{entities}task-movie"
+    named.with_name(f"{named.name}_bold.json").write_text(json.dumps({"RepetitionTime": TR_S}))
+    named.with_name(f"{named.name}_events.tsv").write_text("onset\tduration\tstim_file\n3\t30\tfilm.npy\n")
+    other = named.with_name(f"{entities}task-rest_bold.json")
+    other.write_text(json.dumps({"RepetitionTime": 9.0}))
+    recording = load(tmp_path, manifest_of(tmp_path, runs=[], frame_rate_hz=1.0))
+    assert {recording.onset_s(run) for run in recording.runs} == {3.0}
+
+
+def test_a_file_of_the_run_wins_over_one_that_is_inherited(tmp_path, folder):
+    write_bids(folder)
+    write_movies_events(folder, {"run-2": [(6, 20, "b", None)]})
+    (folder / "task-movie_bold.json").write_text(json.dumps({"RepetitionTime": 9.0}))
+    (folder / "task-movie_events.tsv").write_text("onset\tduration\ttrial_type\n3\t30\ta\n")
+    recording = load(tmp_path, events_manifest(tmp_path, runs=[]))
+    assert [run.stimulus[0] for run in recording.runs] == ["a", "b", "a", "a"]
+    (folder / "sub-01" / "func" / "sub-01_task-movie_run-2_bold.json").unlink()
+    with pytest.raises(DataError, match="run run-2: its JSON file states a repetition time of 9 s"):
+        load(tmp_path, events_manifest(tmp_path, runs=[]))
 
 
 def test_mask_voxel_index_and_rois_choose_voxels(run, tmp_path, folder):

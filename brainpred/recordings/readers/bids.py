@@ -222,7 +222,7 @@ def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[s
     """Take the voxels that are in the brain mask of every run."""
     common = None
     for one, where in zip(files, wheres, strict=True):
-        if one.mask is None:
+        if one.mask is None or not one.mask.is_file():
             if isinstance(scans, VolumeFiles):
                 raise DataError(
                     f"{where}: fMRIPrep's brain mask of {one.bold[0].name} is missing. Put it there, or state a mask "
