@@ -40,6 +40,7 @@ OLDER_COLUMNS = {
     "X": "trans_x", "Y": "trans_y", "Z": "trans_z", "RotX": "rot_x", "RotY": "rot_y", "RotZ": "rot_z",
     "CSF": "csf", "WhiteMatter": "white_matter", "GlobalSignal": "global_signal",
 }  # fmt: skip
+OLDER_OUTLIER, OUTLIER = "NonSteadyStateOutlier", "non_steady_state_outlier"
 # Under these names nilearn finds a table, whatever its own name is.
 IMAGE, TABLE = "sub-x_task-x_desc-preproc_bold.nii.gz", "sub-x_task-x_desc-confounds_timeseries.tsv"
 
@@ -61,7 +62,8 @@ def load_strategy(path: Path, strategy: str, where: str) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64 (n_scans, n_confounds)
-        The confounds; a derivative's first row, which does not exist, is 0.
+        The confounds; a derivative's first row, which does not exist, is 0. The rows of scans at the beginning that
+        fMRIPrep marks as not yet steady are NaN: whoever cleans must have left those scans out.
 
     Raises
     ------
@@ -92,15 +94,18 @@ def load_strategy(path: Path, strategy: str, where: str) -> NDArray[np.float64]:
         raise DataError(f"{where}: {path.name} marks scans within the run to be left out, which brainpred does not do.")
     values: NDArray[np.float64] = confounds.to_numpy(dtype=np.float64)
     values[0] = np.where(np.isnan(values[0]), 0.0, values[0])
+    if sample_mask is not None:
+        values[: len(table) - len(sample_mask)] = np.nan
     return values
 
 
 def _write_as_today(table: pd.DataFrame, path: Path, folder: Path) -> None:
     """Write a table, and the JSON beside it, under the names and columns of today's fMRIPrep."""
-    renamed = table.rename(columns=OLDER_COLUMNS)
+    renamed = table.rename(columns=OLDER_COLUMNS).rename(columns=lambda name: name.replace(OLDER_OUTLIER, OUTLIER))
     if set(OLDER_COLUMNS) & set(table.columns):
-        renamed = renamed[[name for name in renamed if name in OLDER_COLUMNS.values()]]
-        for name in list(renamed):  # derivatives and squares were not written then
+        known = [name for name in renamed if name in OLDER_COLUMNS.values()]
+        renamed = renamed[[name for name in renamed if name in known or name.startswith(OUTLIER)]]
+        for name in known:  # derivatives and squares were not written then
             change = renamed[name].diff()
             extra = {"derivative1": change, "power2": renamed[name] ** 2, "derivative1_power2": change**2}
             renamed = renamed.assign(**{f"{name}_{ending}": column for ending, column in extra.items()})

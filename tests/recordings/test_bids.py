@@ -461,3 +461,19 @@ def test_confounds_of_the_first_fmriprep_are_renamed(tmp_path, folder):
     expected = table[["X", "Y", "Z", "RotX", "RotY", "RotZ", "CSF", "WhiteMatter"]].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=1), np.sort(expected, axis=1), atol=1e-9)
     assert recording.runs[0].confounds("motion24").shape == (37, 24)
+
+
+@pytest.mark.parametrize("name", ["non_steady_state_outlier{:02d}", "NonSteadyStateOutlier{:02d}"])
+def test_scans_before_the_steady_state_must_be_left_out(run, tmp_path, folder, name):
+    features, _, _ = write_bids(folder)
+    for path in func_of(folder).glob("*confounds_timeseries.tsv"):
+        table = pd.read_csv(path, sep="\t")
+        spikes = pd.DataFrame(np.eye(len(table), 3, dtype=int), columns=[name.format(scan) for scan in range(3)])
+        pd.concat([table, spikes], axis=1).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    manifest = manifest_of(tmp_path, confounds="motion")
+    code, err, _ = decode(run, manifest, tmp_path, features)
+    assert code == 1
+    assert "run run-1: fMRIPrep marks its first 3 scans as not yet steady" in err
+    lengths = {name: n_scans - 3 for name, n_scans in LENGTHS.items()}
+    short = {name: values[3:] for name, values in features.items()}
+    check(run, manifest, tmp_path, short, "--dummy-scans", 3, lengths=lengths)
