@@ -100,10 +100,16 @@ def verify(
 def init(
     bids: Annotated[Path, typer.Argument(help="BIDS folder, with fMRIPrep's output in derivatives.")],
     movie: Annotated[
-        Path | None, typer.Option(help="Movie, or folder of movies, where events do not name files below stimuli/.")
+        Path | None,
+        typer.Option(
+            help="Movie (video, folder of pictures, array of frames), or folder of movies, where events do not name "
+            "files below stimuli/."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the data set (default: the folder's).")] = None,
-    derivatives: Annotated[str | None, typer.Option(help="Folder of derivatives, relative to the BIDS folder.")] = None,
+    derivatives: Annotated[
+        str | None, typer.Option(help="fMRIPrep's output, relative to the BIDS folder or a whole path.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="volume, surface or grayordinates.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, such as movie.")] = None,
     space: Annotated[str | None, typer.Option(help="Space as in file names, such as T1w.")] = None,
@@ -113,18 +119,31 @@ def init(
         list[str] | None, typer.Option(help="Test runs, such as run-5 'run-*' (default: runs that repeat a clip).")
     ] = None,
     atlas: Annotated[Path | None, typer.Option(help="Image of numbered ROIs, with a .tsv of index and name.")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second of movies that are folders of pictures or arrays.")
+    ] = None,
+    confounds: Annotated[
+        str | None, typer.Option(help="Strategy, such as motion (default where fMRIPrep's tables are there), or none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Manifest to write (default: <name>.yaml here).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a manifest that is there.")] = False,
 ) -> None:
     """Write the manifest of a BIDS data set and its movie; asks where there is a choice."""
+    from brainpred.recordings.manifest import load_manifest
     from brainpred.studies.describe import DescribeConfig, describe_dataset
 
     config = DescribeConfig(
-        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas
+        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas, frame_rate,
+        confounds,
+    )  # fmt: skip
+    path, recording = describe_dataset(
+        config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None, reporter=reporter(quiet=False)
     )
-    path, recording = describe_dataset(config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None)
+    manifest = load_manifest(str(path))
     for run in recording.runs:
         typer.echo(f"{run.name}: {run.role}, {run.n_scans} scans of {recording.tr_s:g} s, shows {run.stimulus}")
+    dummies = f"; the first {manifest.dummy_scans} scans of every run are left out" if manifest.dummy_scans else ""
+    typer.echo(f"Confounds: {manifest.confounds or 'none'}{dummies}")
     typer.echo(f"Manifest: {path}")
     typer.echo(f"Next: brainpred decode --dataset {path} --subject {recording.subject}")
 

@@ -1,20 +1,38 @@
 """Find the files of a subject in a BIDS data set with fMRIPrep's derivatives, of today and of older versions."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from brainpred.errors import DataError
 
-__all__ = ["NOWHERE", "RunFiles", "entities_of", "find_runs", "kind_of", "matches", "natural_order", "subject_label"]
+__all__ = [
+    "NOWHERE",
+    "OF_FILES",
+    "RunFiles",
+    "entities_of",
+    "find_runs",
+    "kind_of",
+    "matches",
+    "natural_order",
+    "read_sidecar",
+    "subject_label",
+]
 
 # Endings of preprocessed scans: fMRIPrep 1.2 and later, and before.
 ENDINGS = {
     "volume": (r"_desc-preproc_bold\.nii(\.gz)?$", r"_bold_space-\w+_preproc\.nii(\.gz)?$"),
     "surface": (r"_hemi-L_.*_bold\.func\.gii$|_hemi-L_bold\.func\.gii$", r"_bold_space-\w+\.L\.func\.gii$"),
     "grayordinates": (r"_bold\.dtseries\.nii$",),
+}
+JSON_ENDINGS = {
+    "volume": (".json",),
+    "surface": (".json", ".func.json"),
+    "grayordinates": (".json", ".dtseries.json"),
 }
 CONFOUNDS = ("_desc-confounds_timeseries.tsv", "_desc-confounds_regressors.tsv", "_bold_confounds.tsv")
 NOWHERE = Path("not stated")
@@ -75,7 +93,7 @@ def find_runs(
     folder : Path
         The BIDS data set.
     derivatives : str
-        fMRIPrep's output, relative to it.
+        fMRIPrep's output, relative to it, or a whole path.
     subject : str
         The subject.
     kind : {"volume", "surface", "grayordinates"}
@@ -197,7 +215,7 @@ def _run_files(folder: Path, bold: Path, kind: str, *, with_task: bool) -> RunFi
     raw = folder / bold.parent.relative_to(next(path for path in bold.parents if path.name.startswith("sub-")).parent)
     events = [*_inherited(folder, raw, entities, "events.tsv"), beside / f"{prefix}_events.tsv"]
     stem = re.sub(r"\.(nii(\.gz)?|func\.gii|dtseries\.nii)$", "", bold.name)
-    sidecars = [beside / f"{stem}{ending}" for ending in (".json", ".dtseries.json", ".func.json")]
+    sidecars = [beside / f"{stem}{ending}" for ending in JSON_ENDINGS[kind]]
     sidecars += [raw / f"{prefix}_bold.json", *_inherited(folder, raw, entities, "bold.json")]
     sidecars += [folder / f"task-{entities.get('task', '')}_bold.json"]
     return RunFiles(
@@ -230,6 +248,35 @@ def _inherited(folder: Path, raw: Path, entities: Mapping[str, str], ending: str
 def _number(value: str | None) -> str | None:
     """Take ``run-01`` and ``run-1`` as the same run: versions of fMRIPrep write either."""
     return value.lstrip("0") or "0" if value is not None and value.isdecimal() else value
+
+
+def read_sidecar(path: Path, where: str) -> dict[str, Any]:
+    """Read a JSON file that says how scans were made.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    where : str
+        Data set, subject and run.
+
+    Returns
+    -------
+    dict
+        What it states.
+
+    Raises
+    ------
+    DataError
+        If it is damaged or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where}: cannot read {path} ({error}). Get it again, or correct it.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: {path} must hold a JSON object, found a {type(content).__name__}. Get it again.")
+    return content
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

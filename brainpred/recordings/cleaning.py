@@ -1,6 +1,6 @@
 """Clean scans within each run, with nilearn: dummy scans, slow drifts, confounds, and the scale of every voxel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
-from brainpred.recordings.confounds import STRATEGIES
+from brainpred.recordings.confounds import STRATEGIES, n_unsteady_scans
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
@@ -51,6 +51,12 @@ class Cleaning:
         if self.high_pass_s is not None and not 0 < self.high_pass_s < np.inf:
             raise ConfigError(f"The high-pass period must be a number of seconds above 0, received {self.high_pass_s}.")
 
+    @property
+    def settings(self) -> dict[str, int | float | str | bool | None]:
+        """All that is done to a run, for records: what can be chosen, and what is always done."""
+        scale = "percent signal change" if self.percent_signal_change else "z-score (n - 1)"
+        return {**asdict(self), "detrend": "linear", "scale": scale}
+
     @classmethod
     def of_manifest(cls, manifest: Manifest, **asked: int | float | str | bool | None) -> "Cleaning":
         """Take what the manifest states, but for what is asked for and is not None.
@@ -67,7 +73,7 @@ class Cleaning:
         Cleaning
             How to clean.
         """
-        stated = cls(manifest.dummy_scans, manifest.high_pass_s, manifest.confounds)
+        stated = cls(manifest.dummy_scans, manifest.high_pass_s, manifest.confounds, manifest.percent_signal_change)
         wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if wanted.get("confounds") == "none":
             wanted["confounds"] = None
@@ -125,7 +131,7 @@ def _regressors(
 ) -> NDArray[np.float64]:
     """Put confounds and slow cosines side by side, (n_scans, n_regressors).
 
-    nilearn's own filter leaves all its cosines out where one of them is among the confounds, as with fMRIPrep's of 128 s.
+    nilearn's own filter leaves all its cosines out where one of them is among the confounds, as fMRIPrep's are.
     """
     from nilearn.glm.first_level.design_matrix import create_cosine_drift
 
@@ -196,13 +202,12 @@ def _check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, c
             f"{where}: the confounds have {len(confounds)} rows, but there are {n_scans} scans. "
             "Take the table of this run."
         )
-    steady = ~np.isnan(confounds).all(axis=1)
-    if n_unsteady := int(np.argmax(steady)) if steady.any() else 0:
+    if n_unsteady := n_unsteady_scans(confounds):
         whole = cleaning.dummy_scans + n_unsteady
         raise DataError(
             f"{where}: fMRIPrep marks its first {whole} scans as not yet steady (non_steady_state_outlier), and "
-            f"{cleaning.dummy_scans or 'none'} are left out. Ask for --dummy-scans {whole}, or state dummy_scans: {whole} "
-            "in the manifest."
+            f"{cleaning.dummy_scans or 'none'} are left out. Ask for --dummy-scans {whole}, or state "
+            f"dummy_scans: {whole} in the manifest."
         )
     if not np.isfinite(confounds).all():
         raise DataError(f"{where}: the confounds hold values that are no numbers. Make the table again.")
@@ -219,6 +224,7 @@ def _check_freedom(
     if n_left < max(1, LEAST_LEFT * n_scans):
         n_confounds = 0 if confounds is None else confounds.shape[1]
         raise DataError(
-            f"{where}: trend, {n_confounds} confounds and {regressors.shape[1] - n_confounds} slow cosines leave {n_left} of "
-            f"{n_scans} degrees of freedom. Choose a strategy with fewer confounds, or a longer --high-pass-s."
+            f"{where}: trend, {n_confounds} confounds and {regressors.shape[1] - n_confounds} slow cosines leave "
+            f"{n_left} of {n_scans} degrees of freedom. Choose a strategy with fewer confounds, or a longer "
+            "--high-pass-s."
         )

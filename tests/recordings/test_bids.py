@@ -74,6 +74,7 @@ def test_round_trip(run, tmp_path, folder, kind):
     settings = json.loads((out / "decode.json").read_text())
     assert settings["cleaning"] == {
         "dummy_scans": 0, "high_pass_s": None, "confounds": "motion", "percent_signal_change": False,
+        "detrend": "linear", "scale": "z-score (n - 1)",
     }  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def test_cleaning_of_the_manifest_and_dummy_scans_reach_the_results(run, tmp_pat
     settings = json.loads((out / "decode.json").read_text())
     assert settings["cleaning"] == {
         "dummy_scans": 3, "high_pass_s": 60.0, "confounds": "motion+wm_csf", "percent_signal_change": False,
+        "detrend": "linear", "scale": "z-score (n - 1)",
     }  # fmt: skip
     assert [one["n_scans"] for one in settings["runs"]] == list(lengths.values())
     report = " ".join((out / "report.html").read_text().split())

@@ -98,6 +98,9 @@ def test_manifest_says_how_and_flags_overrule_it():
     assert Cleaning.of_manifest(manifest) == Cleaning(4, 128.0, "motion")
     asked = Cleaning.of_manifest(manifest, confounds="none", high_pass_s=0, dummy_scans=0, percent_signal_change=True)
     assert asked == Cleaning(percent_signal_change=True)
+    scaled = manifest.model_copy(update={"percent_signal_change": True})
+    assert Cleaning.of_manifest(scaled).percent_signal_change
+    assert not Cleaning.of_manifest(scaled, percent_signal_change=False).percent_signal_change
 
 
 @pytest.mark.parametrize(
