@@ -13,6 +13,7 @@ from brainpred.cli.options import Data, Device, Quiet, reporter
 __all__ = ["app"]
 
 EXAMPLE_VOXELS, EXAMPLE_MM = 8_000, 6
+MAX_WIDTH = 1000
 
 app = typer.Typer(help="List, show, fetch, verify, simulate data sets, and describe your own.", no_args_is_help=True)
 
@@ -76,20 +77,30 @@ def verify(
     from rich.table import Table
 
     from brainpred.recordings.manifest import load_manifest
-    from brainpred.studies.verify import MISSING, PRESENT, verify_dataset
+    from brainpred.studies.verify import ANOTHER, MISSING, PRESENT, verify_dataset
 
     checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
     manifest = load_manifest(dataset)
+    console = Console()
+    # A line a file wherever a program reads it; a terminal shortens names, and the lines below the table hold all.
+    console = console if console.is_terminal else Console(width=MAX_WIDTH)
     table = Table(title=manifest.name, title_justify="left")
     for column in ("subject", "what", "file", "state", "found"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    colours = {PRESENT: "green", ANOTHER: "yellow"}
     for check in checks:
-        colour = "green" if check.state == PRESENT else "red"
-        state = f"[{colour}]{check.state}[/{colour}]"
-        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(check.detail))
-    Console().print(table)
-    wrong = [check for check in checks if check.state != PRESENT]
-    typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
+        state = f"[{colours.get(check.state, 'red')}]{check.state}[/]"
+        detail = check.detail if check.state == PRESENT else ""
+        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(detail))
+    console.print(table)
+    for check in checks:
+        if check.state != PRESENT:
+            about = ", ".join(filter(None, (check.subject, check.what, check.file)))
+            typer.echo(f"{check.state}: {about}" + (f": {check.detail}" if check.detail else ""))
+    wrong = [check for check in checks if check.state not in (PRESENT, ANOTHER)]
+    others = sum(check.state == ANOTHER for check in checks)
+    n_present = len(checks) - len(wrong) - others
+    typer.echo(f"{n_present} of {len(checks)} present" + (f", {others} with another checksum." if others else "."))
     if any(check.state == MISSING and not check.detail for check in wrong):
         typer.echo(f"What is missing: {manifest.access}")
     if wrong:

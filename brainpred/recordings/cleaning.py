@@ -12,7 +12,7 @@ from brainpred.recordings.confounds import STRATEGIES, n_unsteady_scans
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["Cleaning", "clean_run", "read_clean_run"]
+__all__ = ["Cleaning", "check_confounds", "clean_run", "read_clean_run"]
 
 VOXELS_AT_ONCE = 8192  # nilearn copies what it is given several times
 # What little is left of scans from which nearly all is removed is brought to variance 1 all the same.
@@ -185,7 +185,7 @@ def read_clean_run(
                 "Ask for --confounds none."
             )
         confounds = np.asarray(run.confounds(cleaning.confounds), dtype=np.float64)
-        _check_confounds(where, confounds, run.n_scans, cleaning)
+        check_confounds(where, confounds, run.n_scans, cleaning.dummy_scans)
     _check_freedom(where, confounds, run.n_scans, recording.tr_s, cleaning)
     bold = recording.read_run(run)
     if cleaning.percent_signal_change and (bold.mean(axis=0)[varies(bold)] <= 0).any():
@@ -196,17 +196,35 @@ def read_clean_run(
     return bold, clean_run(bold, recording.tr_s, cleaning, confounds)
 
 
-def _check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, cleaning: Cleaning) -> None:
+def check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, dummy_scans: int) -> None:
+    """Refuse confounds of another run, of scans that are not yet steady, and such as are no numbers.
+
+    Parameters
+    ----------
+    where : str
+        Data set, subject and run.
+    confounds : ndarray of float64 (n_scans, n_confounds)
+        What is to be removed, without dummy scans.
+    n_scans : int
+        Scans of the run, without dummy scans.
+    dummy_scans : int
+        Dummy scans that are left out already.
+
+    Raises
+    ------
+    DataError
+        If the confounds cannot be used.
+    """
     if len(confounds) != n_scans:
         raise DataError(
             f"{where}: the confounds have {len(confounds)} rows, but there are {n_scans} scans. "
             "Take the table of this run."
         )
     if n_unsteady := n_unsteady_scans(confounds):
-        whole = cleaning.dummy_scans + n_unsteady
+        whole = dummy_scans + n_unsteady
         raise DataError(
             f"{where}: fMRIPrep marks its first {whole} scans as not yet steady (non_steady_state_outlier), and "
-            f"{cleaning.dummy_scans or 'none'} are left out. Ask for --dummy-scans {whole}, or state "
+            f"{dummy_scans or 'none'} are left out. Ask for --dummy-scans {whole}, or state "
             f"dummy_scans: {whole} in the manifest."
         )
     if not np.isfinite(confounds).all():

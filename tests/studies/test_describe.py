@@ -371,7 +371,7 @@ def test_command_line_writes_what_decoding_takes(lab, tmp_path, run, monkeypatch
     assert "Next: brainpred decode --dataset lab.yaml --subject 02" in out
     code, out, err = run("data", "verify", "lab.yaml", "--quiet")
     assert code == 0
-    assert re.search(r"12 of 12 present", out)
+    assert re.search(r"36 of 36 present", out)
     assert run("data", "init", lab, "--movie", movie, "--out", "lab.yaml")[0] == 2
     assert run("data", "init", tmp_path / "nowhere")[0] == 2
 

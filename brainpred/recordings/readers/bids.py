@@ -24,7 +24,7 @@ from brainpred.recordings.surfaces import SurfaceFiles
 from brainpred.recordings.volumes import VolumeFiles
 from brainpred.stimulus import Movie
 
-__all__ = ["BidsOptions", "read"]
+__all__ = ["KINDS", "BidsOptions", "check_times", "find_files", "names_clips", "read", "what_it_shows"]
 
 
 class ScanFiles(Protocol):
@@ -123,7 +123,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     """
     options = read_options(manifest, BidsOptions)
     label, folder = f"{manifest.name}/{subject}", dataset_folder(manifest, data)
-    files, entries = _find(manifest, options, subject, data)
+    files, entries = find_files(manifest, options, subject, data)
     wheres = [f"{label}, run {one.name}" for one in files]
     _check_links(folder, options, files, label)
     again = f"Get it again: {manifest.access}"
@@ -142,14 +142,14 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     own_mask = _common_mask(scans, files, wheres) if not manifest.mask else None
     chosen = select_voxels(manifest, subject, data, scans.n_voxels, values_of, own_mask=own_mask)
     shifts = [
-        _check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
+        check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
     ]
     movies = dataset_movies(manifest, data)
     lengths_s = [scans.n_scans(number) * manifest.tr_s for number in range(len(files))]
     placed = {
         one.name: shown
         for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
-        if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
+        if (shown := what_it_shows(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
     roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
     stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
@@ -184,7 +184,7 @@ def _lazily(scans: ScanFiles, number: int, inside: NDArray[np.bool_]) -> LazySca
     return LazyScans((scans.n_scans(number), int(inside.sum())), lambda: scans.read(number, inside))
 
 
-def _find(
+def find_files(
     manifest: Manifest, options: BidsOptions, subject: str, data: Path | str | None
 ) -> tuple[list[RunFiles], list[RunEntry]]:
     """Find the files of every run, and what the manifest says of it."""
@@ -254,7 +254,7 @@ def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[s
     return common
 
 
-def _check_times(
+def check_times(
     manifest: Manifest, options: BidsOptions, files: RunFiles, header_tr_s: float | None, where: str
 ) -> float:
     """Compare repetition times; give how much later than its middle a scan stands for, in seconds."""
@@ -283,7 +283,7 @@ def _check_times(
     return start_s - manifest.tr_s / 2 if known.get("SliceTimingCorrected") else 0.0
 
 
-def _shown(
+def what_it_shows(
     manifest: Manifest,
     files: RunFiles,
     entry: RunEntry,
@@ -296,12 +296,12 @@ def _shown(
     """Tell what a run shows: as the manifest says, else as its events say."""
     if entry.stimulus is not None:
         return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
-    if files.events == NOWHERE or (not movies and not _names_files(files.events)):
+    if files.events == NOWHERE or (not movies and not names_clips(files.events)):
         return None
     return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
 
 
-def _names_files(events: Path) -> bool:
+def names_clips(events: Path) -> bool:
     """Tell whether a table of events names files of its own."""
     if not events.is_file():
         return False
