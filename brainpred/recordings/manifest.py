@@ -15,6 +15,7 @@ from brainpred.storage import write_json
 
 __all__ = [
     "MAX_TR_S",
+    "TR_TOLERANCE_S",
     "Atlas",
     "Download",
     "Manifest",
@@ -28,6 +29,7 @@ __all__ = [
 
 TEMPLATE = "template"
 MAX_TR_S = 100.0  # a longer repetition time is one in milliseconds
+TR_TOLERANCE_S = 0.001  # rounding in headers and JSON files
 # What every recording must state.
 _REQUIRED = ("reader", "subjects", "tr_s")
 # What has a meaning for pictures too; everything else is of scans alone.
@@ -336,9 +338,12 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """Make a dictionary of unique keys."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice} is stated twice: keep one", node.start_mark)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                what = f"{key.value} is stated twice: keep one"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -364,7 +369,7 @@ def load_manifest(name: str) -> Manifest:
     """
     path = manifest_path(name)
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506: it is a safe one
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         return Manifest.model_validate(content)
     except ValidationError as error:
         wrong = "; ".join(_describe(**detail) for detail in error.errors(include_url=False))

@@ -16,7 +16,7 @@ from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.bids_files import RunFiles, find_runs
 from brainpred.recordings.confounds import STRATEGIES, load_strategy, n_unsteady_scans
 from brainpred.recordings.fetch import absence
-from brainpred.recordings.manifest import MAX_TR_S
+from brainpred.recordings.manifest import MAX_TR_S, TR_TOLERANCE_S
 from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.bids import KINDS
 from brainpred.recordings.recording import Recording
@@ -35,7 +35,6 @@ from brainpred.studies.describe_stimuli import Shown, below, choose_stimuli, cho
 
 __all__ = ["Ask", "DescribeConfig", "describe_dataset"]
 
-TR_TOLERANCE_S = 0.001
 HEAD = """\
 # Manifest of {name}, written by `brainpred data init`. Correct what is wrong, and check it with:
 #   brainpred data verify {file}

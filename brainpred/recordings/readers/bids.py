@@ -14,7 +14,7 @@ from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matche
 from brainpred.recordings.confounds import load_strategy
 from brainpred.recordings.fetch import absence, check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
-from brainpred.recordings.manifest import Manifest, RunEntry
+from brainpred.recordings.manifest import TR_TOLERANCE_S, Manifest, RunEntry
 from brainpred.recordings.placing import Placed, name_stimuli, place_clip, read_events
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
@@ -59,7 +59,6 @@ KINDS: Mapping[str, Callable[[Sequence[tuple[str, tuple[Path, ...]]], str], Scan
     "grayordinates": GrayordinateFiles,
 }
 HEMISPHERES = ("L", "R")
-TR_TOLERANCE_S = 0.001
 
 
 class BidsOptions(ReaderOptions):

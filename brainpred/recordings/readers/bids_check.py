@@ -1,5 +1,6 @@
 """Look at every file of a subject's BIDS runs by itself, so that one that is wrong hides no other."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,14 +144,13 @@ def _look_at_run(
         yield _look(one.name, "mask", one.mask, lambda path: scans and scans.values_of((path,), where))
     if manifest.confounds and one.confounds != NOWHERE:
         yield _look(one.name, "confounds", one.confounds, lambda path: _check_table(manifest, path, scans, where))
-    if scans is None:
-        return
-    run_s, movies = scans.n_scans(0) * manifest.tr_s, dataset_movies(manifest, data)
+    run_s = math.inf if scans is None else scans.n_scans(0) * manifest.tr_s
+    header_tr_s, movies = scans and scans.tr_s(0), dataset_movies(manifest, data)
     sidecars = [path for path in one.sidecars if path.is_file()]
     if options.check_tr or sidecars:
         path = (sidecars or [*one.sidecars, NOWHERE])[0]
-        if sidecars or scans.tr_s(0) is None:
-            yield _look(one.name, "JSON", path, lambda _: check_times(manifest, options, one, scans.tr_s(0), where))
+        if sidecars or header_tr_s is None:
+            yield _look(one.name, "JSON", path, lambda _: check_times(manifest, options, one, header_tr_s, where))
     if entry.stimulus is None and one.events != NOWHERE and (movies or names_clips(one.events)):
         folder = dataset_folder(manifest, data)
         yield _look(
