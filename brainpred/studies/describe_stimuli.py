@@ -69,7 +69,7 @@ def find_movies(movie: Path | None, bids: Path, fps: float | None) -> dict[str, 
     if movie and not folder.exists():
         raise ConfigError(f"Movie {folder} does not exist.")
     if movie and (not folder.is_dir() or _has_pictures(folder)):
-        return {folder.stem: _with_rate(named)}
+        return {folder.stem: named}
     there = [path for path in sorted(folder.rglob("*"), key=natural_order) if path.name[0] != "."]
     # Beside videos, arrays and pictures are other things.
     inside = [path for path in there if path.suffix.lower() in VIDEO_SUFFIXES] or [
@@ -86,15 +86,14 @@ def find_movies(movie: Path | None, bids: Path, fps: float | None) -> dict[str, 
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"{folder} holds several movies {twice}, which only their endings tell apart. Keep one.")
-    return {name: _with_rate(Movie.parse(path, fps)) for name, path in zip(names, inside, strict=True)}
+    return {name: Movie.parse(path, fps) for name, path in zip(names, inside, strict=True)}
 
 
-def _with_rate(movie: Movie) -> Movie:
+def _check_rate(movie: Movie) -> None:
     """Refuse pictures and arrays whose frame rate nobody states."""
     path, fps = movie.excerpts[0].path, movie.excerpts[0].fps
     if fps is None and (path.is_dir() or path.suffix.lower() in arrays.SUFFIXES):
         raise ConfigError(f"{path} does not state its frame rate. State it in frames per second with --frame-rate.")
-    return movie
 
 
 def _has_pictures(path: Path) -> bool:
@@ -141,6 +140,8 @@ def choose_stimuli(
     shown = {run.name: tuple(_clips_of_run(run.events, movies, bids)) for run in runs}
     if all(shown.values()):
         used = dict.fromkeys(clip for clips in shown.values() for clip in clips)
+        for clip in used:
+            _check_rate(movies[clip])
         return Shown({clip: _address(movies[clip], bids) for clip in used}, shown, by_events=True)
     if not movies:
         silent = next(run for run in runs if not shown[run.name])
@@ -198,6 +199,8 @@ def _match_lengths(
     tr_s: float,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Match movies and runs by their lengths: a movie a run in order, or one movie that goes on from run to run."""
+    for movie in movies.values():
+        _check_rate(movie)
     durations_s = [probe_video(movie).duration_s for movie in movies.values()]
     if len(movies) == len(runs) and all(
         abs(duration_s - length_s) <= tr_s for duration_s, length_s in zip(durations_s, lengths_s, strict=True)

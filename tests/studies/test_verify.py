@@ -187,6 +187,7 @@ def test_a_bids_file_that_is_wrong_hides_no_other(tmp_path):
     path_of("run-1", "_desc-confounds_timeseries.tsv").write_bytes(b"\0\1garbage")
     cut(path_of("run-2", bold), 0.9)
     path_of("run-2", "_desc-confounds_timeseries.tsv").unlink()
+    (folder / "sub-01" / "func" / "sub-01_task-movie_run-2_bold.json").unlink()
     path_of("run-3", bold).unlink()
     path_of("run-3", bold).symlink_to("../.git/annex/objects/a.nii.gz")
     cut(folder / "sub-01" / "func" / "sub-01_task-movie_run-4_bold.json")
@@ -196,6 +197,7 @@ def test_a_bids_file_that_is_wrong_hides_no_other(tmp_path):
     wrong = {what: check.state for what, check in checks.items() if check.state != PRESENT}
     assert wrong == {
         "run-1 mask": MISSING, "run-1 confounds": CORRUPT, "run-2 scans": CORRUPT, "run-2 confounds": MISSING,
+        "run-2 JSON": MISSING,
         "run-3 scans": MISSING, "run-4 JSON": CORRUPT, "run-5 scans": MISSING, "run-7 scans": MISSING,
     }  # fmt: skip
     assert "datalad get" in checks["run-3 scans"].detail

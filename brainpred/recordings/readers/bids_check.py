@@ -146,17 +146,29 @@ def _look_at_run(
         yield _look(one.name, "confounds", one.confounds, lambda path: _check_table(manifest, path, scans, where))
     run_s = math.inf if scans is None else scans.n_scans(0) * manifest.tr_s
     header_tr_s, movies = scans and scans.tr_s(0), dataset_movies(manifest, data)
-    sidecars = [path for path in one.sidecars if path.is_file()]
-    if options.check_tr or sidecars:
-        path = (sidecars or [*one.sidecars, NOWHERE])[0]
-        if sidecars or header_tr_s is None:
-            yield _look(one.name, "JSON", path, lambda _: check_times(manifest, options, one, header_tr_s, where))
+    if one.sidecars or scans is not None:
+        yield from _look_at_times(manifest, options, one, header_tr_s, where)
     if entry.stimulus is None and one.events != NOWHERE and (movies or names_clips(one.events)):
         folder = dataset_folder(manifest, data)
         yield _look(
             one.name, "events", one.events,
             lambda path: what_it_shows(manifest, one, entry, movies, folder, 0.0, run_s, where),
         )  # fmt: skip
+
+
+def _look_at_times(
+    manifest: Manifest, options: BidsOptions, one: RunFiles, header_tr_s: float | None, where: str
+) -> Iterator[Found]:
+    """Look at the JSON file nearest to the scans, and whether all there are agree with the manifest."""
+    there = [path for path in one.sidecars if path.is_file()]
+    path = (there or [*one.sidecars, *one.bold])[0]
+    try:
+        check_times(manifest, options, one, header_tr_s, where)
+    except DataError as error:
+        yield Found(one.name, "JSON", path, is_there=bool(there), wrong=str(error))
+        return
+    if there:
+        yield Found(one.name, "JSON", path)
 
 
 def _look(run: str, role: str, path: Path, read: Any) -> Found:
