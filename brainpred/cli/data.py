@@ -4,11 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainpred.cli.options import Data, Device, Quiet, reporter
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["app"]
 
@@ -74,7 +77,6 @@ def verify(
     """Look at every file of a data set and read every run once: present, missing or corrupt."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from brainpred.recordings.manifest import load_manifest
     from brainpred.studies.verify import ANOTHER, MISSING, PRESENT, verify_dataset
@@ -82,16 +84,22 @@ def verify(
     checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
     manifest = load_manifest(dataset)
     console = Console()
-    # A line a file wherever a program reads it; a terminal shortens names, and the lines below the table hold all.
-    console = console if console.is_terminal else Console(width=MAX_WIDTH)
-    table = Table(title=manifest.name, title_justify="left")
-    for column in ("subject", "what", "file", "state", "found"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    console = console if console.is_terminal else Console(width=MAX_WIDTH)  # programs read a line a file
     colours = {PRESENT: "green", ANOTHER: "yellow"}
-    for check in checks:
-        state = f"[{colours.get(check.state, 'red')}]{check.state}[/]"
-        detail = check.detail if check.state == PRESENT else ""
-        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(detail))
+    rows = [
+        {
+            "subject": check.subject,
+            "what": escape(check.what),
+            "state": f"[{colours.get(check.state, 'red')}]{check.state}[/]",
+            "found": escape(check.detail) if check.state == PRESENT else "",
+            "file": escape(check.file),
+        }
+        for check in checks
+    ]
+    table = _table(manifest.name, rows, "subject", "what", "state", "found", "file")
+    whole = console.measure(table, options=console.options.update_width(MAX_WIDTH)).maximum
+    if whole > console.width:  # what is wrong stands below, with its file
+        table = _table(manifest.name, rows, "subject", "what", "state", "found")
     console.print(table)
     for check in checks:
         if check.state != PRESENT:
@@ -105,6 +113,15 @@ def verify(
         typer.echo(f"What is missing: {manifest.access}")
     if wrong:
         raise typer.Exit(1)
+
+
+def _table(title: str, rows: Sequence[dict[str, str]], *columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    return table
 
 
 @app.command()

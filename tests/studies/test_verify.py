@@ -279,5 +279,10 @@ def test_table_says_what_is_there_and_the_exit_code_whether_all_is(toy, run, mon
     row = next(line for line in out.splitlines() if "s1/mask.nii.gz" in line)
     assert "missing" in row
     assert "missing: s1, mask, s1/mask.nii.gz\n9 of 10 present.\nWhat is missing: Ask the lab.\n" in out
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "60")):  # a narrow terminal
+        monkeypatch.setenv(name, value)
+    _, out, _ = run("data", "verify", manifest, "--data", toy.parent, "--quiet")
+    assert "s2/mask.nii.gz" not in out
+    assert "missing: s1, mask, s1/mask.nii.gz\n" in out
     assert run("data", "verify", manifest, "--subjects", "s9", "--data", toy.parent)[0] == 2
     assert run("data", "verify", "nothing")[0] == 2
