@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from brainpred.errors import DataError
+from brainpred.progress import SilentReporter
 from brainpred.recordings.readers import load_recording
+from brainpred.studies.decode import DecodeConfig
+from brainpred.studies.inputs import find_recording
 from tests.recordings.layouts import (
     AFFINE,
     GRID,
@@ -479,3 +482,18 @@ def test_scans_before_the_steady_state_must_be_left_out(run, tmp_path, folder, n
     lengths = {name: n_scans - 3 for name, n_scans in LENGTHS.items()}
     short = {name: values[3:] for name, values in features.items()}
     check(run, manifest, tmp_path, short, "--dummy-scans", 3, lengths=lengths)
+
+
+def test_runs_that_are_too_short_for_the_high_pass_are_told(tmp_path, folder):
+    write_bids(folder)
+    said = []
+
+    class Told(SilentReporter):
+        def say(self, message):
+            said.append(message)
+
+    for high_pass_s in (40.0, 120.0):  # runs of 46.5 to 64.5 s
+        config = DecodeConfig("sub-01", manifest_of(tmp_path), features="none", high_pass_s=high_pass_s)
+        find_recording(config, tmp_path / "data", Told())
+    (note,) = said
+    assert "2 of 4 runs are shorter than half the high-pass period (120 s)" in note
