@@ -185,7 +185,8 @@ def test_a_bids_file_that_is_wrong_hides_no_other(tmp_path):
     path_of = lambda run, ending: prefix.with_name(f"{prefix.name}{run}{ending}")  # noqa: E731
     path_of("run-1", "_space-T1w_desc-brain_mask.nii.gz").unlink()
     path_of("run-1", "_desc-confounds_timeseries.tsv").write_bytes(b"\0\1garbage")
-    cut(path_of("run-2", bold), 0.9)
+    cut(path_of("run-2", bold), 0.99)
+    cut(path_of("run-3", "_space-T1w_desc-brain_mask.nii.gz"), 0.6)
     path_of("run-2", "_desc-confounds_timeseries.tsv").unlink()
     (folder / "sub-01" / "func" / "sub-01_task-movie_run-2_bold.json").unlink()
     path_of("run-3", bold).unlink()
@@ -197,8 +198,8 @@ def test_a_bids_file_that_is_wrong_hides_no_other(tmp_path):
     wrong = {what: check.state for what, check in checks.items() if check.state != PRESENT}
     assert wrong == {
         "run-1 mask": MISSING, "run-1 confounds": CORRUPT, "run-2 scans": CORRUPT, "run-2 confounds": MISSING,
-        "run-2 JSON": MISSING,
-        "run-3 scans": MISSING, "run-4 JSON": CORRUPT, "run-5 scans": MISSING, "run-7 scans": MISSING,
+        "run-2 JSON": MISSING, "run-3 scans": MISSING, "run-3 mask": CORRUPT,
+        "run-4 JSON": CORRUPT, "run-5 scans": MISSING, "run-7 scans": MISSING,
     }  # fmt: skip
     assert "datalad get" in checks["run-3 scans"].detail
     assert "There is sub-01_task-movie_run-5_events.tsv" in checks["run-5 scans"].detail

@@ -24,6 +24,7 @@ from brainpred.recordings.readers.bids import (
 )
 from brainpred.recordings.readers.options import read_options
 from brainpred.recordings.survey import runs_without_scans
+from brainpred.recordings.volumes import read_volume
 
 __all__ = ["Found", "look_at_files"]
 
@@ -68,7 +69,7 @@ def look_at_files(manifest: Manifest, subject: str, data: Path | str | None, *, 
     data : Path or str or None
         Folder that holds the data sets.
     read_scans : bool
-        Whether to read all scans, a run at a time, or their headers alone.
+        Whether to read scans to their end, or their headers alone.
 
     Yields
     ------
@@ -136,12 +137,16 @@ def _look_at_run(
         try:
             scans = KINDS[options.kind]([(where, one.bold)], again)
             if read_scans:
-                scans.read(0, np.ones(scans.n_voxels, dtype=bool))
+                # Files are read to their end whatever is wanted of them: of one voxel, little is kept.
+                scans.read(0, np.arange(scans.n_voxels) == 0)
             yield Found(one.name, "scans", one.bold[0], detail=f"{scans.n_scans(0)} scans")
         except DataError as error:
             yield Found(one.name, "scans", one.bold[0], wrong=str(error))
-    if one.mask is not None and not manifest.mask:
-        yield _look(one.name, "mask", one.mask, lambda path: scans and scans.values_of((path,), where))
+    if one.mask is not None and not (manifest.mask or manifest.voxel_index):
+        yield _look(
+            one.name, "mask", one.mask,
+            lambda path: scans.values_of((path,), where) if scans else read_volume(path, where, again),
+        )  # fmt: skip
     if manifest.confounds and one.confounds != NOWHERE:
         yield _look(one.name, "confounds", one.confounds, lambda path: _check_table(manifest, path, scans, where))
     run_s = math.inf if scans is None else scans.n_scans(0) * manifest.tr_s
