@@ -4,15 +4,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainpred.cli.options import Data, Device, Quiet, reporter
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 __all__ = ["app"]
 
 EXAMPLE_VOXELS, EXAMPLE_MM = 8_000, 6
+MAX_WIDTH = 1000
 
 app = typer.Typer(help="List, show, fetch, verify, simulate data sets, and describe your own.", no_args_is_help=True)
 
@@ -73,37 +77,67 @@ def verify(
     """Look at every file of a data set and read every run once: present, missing or corrupt."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from brainpred.recordings.manifest import load_manifest
-    from brainpred.studies.verify import MISSING, PRESENT, verify_dataset
+    from brainpred.studies.verify import ANOTHER, MISSING, PRESENT, verify_dataset
 
     checks = verify_dataset(dataset, data, subjects=subjects, reporter=reporter(quiet))
     manifest = load_manifest(dataset)
-    table = Table(title=manifest.name, title_justify="left")
-    for column in ("subject", "what", "file", "state", "found"):
-        table.add_column(column, overflow="fold")
+    console = Console()
+    console = console if console.is_terminal else Console(width=MAX_WIDTH)  # programs read a line a file
+    colours = {PRESENT: "green", ANOTHER: "yellow"}
+    rows = [
+        {
+            "subject": check.subject,
+            "what": escape(check.what),
+            "state": f"[{colours.get(check.state, 'red')}]{check.state}[/]",
+            "found": escape(check.detail) if check.state == PRESENT else "",
+            "file": escape(check.file),
+        }
+        for check in checks
+    ]
+    table = _table(manifest.name, rows, "subject", "what", "state", "found", "file")
+    whole = console.measure(table, options=console.options.update_width(MAX_WIDTH)).maximum
+    if whole > console.width:  # what is wrong stands below, with its file
+        table = _table(manifest.name, rows, "subject", "what", "state", "found")
+    console.print(table)
     for check in checks:
-        colour = "green" if check.state == PRESENT else "red"
-        state = f"[{colour}]{check.state}[/{colour}]"
-        table.add_row(check.subject, escape(check.what), escape(check.file), state, escape(check.detail))
-    Console().print(table)
-    wrong = [check for check in checks if check.state != PRESENT]
-    typer.echo(f"{len(checks) - len(wrong)} of {len(checks)} present.")
+        if check.state != PRESENT:
+            about = ", ".join(filter(None, (check.subject, check.what, check.file)))
+            typer.echo(f"{check.state}: {about}" + (f": {check.detail}" if check.detail else ""))
+    wrong = [check for check in checks if check.state not in (PRESENT, ANOTHER)]
+    others = sum(check.state == ANOTHER for check in checks)
+    n_present = len(checks) - len(wrong) - others
+    typer.echo(f"{n_present} of {len(checks)} present" + (f", {others} with another checksum." if others else "."))
     if any(check.state == MISSING and not check.detail for check in wrong):
         typer.echo(f"What is missing: {manifest.access}")
     if wrong:
         raise typer.Exit(1)
 
 
+def _table(title: str, rows: Sequence[dict[str, str]], *columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    return table
+
+
 @app.command()
 def init(
     bids: Annotated[Path, typer.Argument(help="BIDS folder, with fMRIPrep's output in derivatives.")],
     movie: Annotated[
-        Path | None, typer.Option(help="Movie, or folder of movies, where events do not name files below stimuli/.")
+        Path | None,
+        typer.Option(
+            help="Movie (video, folder of pictures, array of frames), or folder of movies, where events do not name "
+            "files below stimuli/."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the data set (default: the folder's).")] = None,
-    derivatives: Annotated[str | None, typer.Option(help="Folder of derivatives, relative to the BIDS folder.")] = None,
+    derivatives: Annotated[
+        str | None, typer.Option(help="fMRIPrep's output, relative to the BIDS folder or a whole path.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="volume, surface or grayordinates.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, such as movie.")] = None,
     space: Annotated[str | None, typer.Option(help="Space as in file names, such as T1w.")] = None,
@@ -113,18 +147,31 @@ def init(
         list[str] | None, typer.Option(help="Test runs, such as run-5 'run-*' (default: runs that repeat a clip).")
     ] = None,
     atlas: Annotated[Path | None, typer.Option(help="Image of numbered ROIs, with a .tsv of index and name.")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second of movies that are folders of pictures or arrays.")
+    ] = None,
+    confounds: Annotated[
+        str | None, typer.Option(help="Strategy, such as motion (default where fMRIPrep's tables are there), or none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Manifest to write (default: <name>.yaml here).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a manifest that is there.")] = False,
 ) -> None:
     """Write the manifest of a BIDS data set and its movie; asks where there is a choice."""
+    from brainpred.recordings.manifest import load_manifest
     from brainpred.studies.describe import DescribeConfig, describe_dataset
 
     config = DescribeConfig(
-        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas
+        bids, movie, name, derivatives, kind, task, space, resolution, tr, tuple(test_runs or ()), atlas, frame_rate,
+        confounds,
+    )  # fmt: skip
+    path, recording = describe_dataset(
+        config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None, reporter=reporter(quiet=False)
     )
-    path, recording = describe_dataset(config, out, overwrite=overwrite, ask=_ask if sys.stdin.isatty() else None)
+    manifest = load_manifest(str(path))
     for run in recording.runs:
         typer.echo(f"{run.name}: {run.role}, {run.n_scans} scans of {recording.tr_s:g} s, shows {run.stimulus}")
+    dummies = f"; the first {manifest.dummy_scans} scans of every run are left out" if manifest.dummy_scans else ""
+    typer.echo(f"Confounds: {manifest.confounds or 'none'}{dummies}")
     typer.echo(f"Manifest: {path}")
     typer.echo(f"Next: brainpred decode --dataset {path} --subject {recording.subject}")
 

@@ -122,7 +122,7 @@ def decode(
     high_pass_s: HighPass = None,
     confounds: Confounds = None,
     dummy_scans: DummyScans = None,
-    percent_signal_change: PercentSignalChange = False,
+    percent_signal_change: PercentSignalChange = None,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -146,7 +146,7 @@ def decode(
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
         precision, memory, seed, str(features) if features else None, weights, permutations, dummy_scans, high_pass_s,
-        confounds, percent_signal_change or None,
+        confounds, percent_signal_change,
     )  # fmt: skip
     decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
@@ -171,7 +171,7 @@ def encode(
     high_pass_s: HighPass = None,
     confounds: Confounds = None,
     dummy_scans: DummyScans = None,
-    percent_signal_change: PercentSignalChange = False,
+    percent_signal_change: PercentSignalChange = None,
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="What voxels are multiplied in while scored: auto, float64, float32 or bfloat16.")
@@ -196,7 +196,7 @@ def encode(
     config = EncodeConfig(
         subject, dataset, tuple(layers or ()), tuple(delays or DEFAULT_DELAYS_S), device, precision, memory, seed,
         str(features) if features else None, weights, permutations, dummy_scans, high_pass_s, confounds,
-        percent_signal_change or None,
+        percent_signal_change,
     )  # fmt: skip
     encode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)

@@ -52,7 +52,11 @@ DummyScans = Annotated[
     typer.Option(help="Scans at the beginning of every run to leave out (default: as the manifest says)."),
 ]
 PercentSignalChange = Annotated[
-    bool, typer.Option("--percent-signal-change", help="Scale voxels to percent of their mean, not to variance 1.")
+    bool | None,
+    typer.Option(
+        "--percent-signal-change/--z-score",
+        help="Scale voxels to percent of their mean, or to variance 1 (default: as the manifest says).",
+    ),
 ]
 Layers = Annotated[list[str] | None, typer.Option(help="Layers, such as: --layers R0 R1.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results (default: results/<dataset>/<subject>).")]

@@ -15,8 +15,10 @@ from brainpred.movies.programme import movie_frames, movie_info
 from brainpred.stimulus import AnyMovie
 from brainpred.storage import atomic_path
 
-__all__ = ["VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "write_video"]
+__all__ = ["VIDEO_SUFFIXES", "VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "write_video"]
 
+# Endings by which a folder's videos are found; a file that is named may have any other.
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
 TICKS_PER_S = 90_000  # the clock of MPEG
 
 

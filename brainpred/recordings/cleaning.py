@@ -1,6 +1,6 @@
 """Clean scans within each run, with nilearn: dummy scans, slow drifts, confounds, and the scale of every voxel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.spread import varies
-from brainpred.recordings.confounds import STRATEGIES
+from brainpred.recordings.confounds import STRATEGIES, n_unsteady_scans
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["Cleaning", "clean_run", "read_clean_run"]
+__all__ = ["Cleaning", "check_confounds", "clean_run", "read_clean_run"]
 
 VOXELS_AT_ONCE = 8192  # nilearn copies what it is given several times
+# What little is left of scans from which nearly all is removed is brought to variance 1 all the same.
+LEAST_LEFT = 0.1
+SAME = 1e-6  # rounding in tables
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Cleaning:
     dummy_scans : int
         Scans at the beginning of every run that are left out.
     high_pass_s : float or None
-        Longest period that is kept, in seconds: slower drifts are removed as cosines, beside the linear trend.
+        Longest period that is kept, in seconds: slower drifts are removed as cosines, beside the linear trend. A run of
+        less than half that length has none. Cosines that the confounds bring already are taken once.
     confounds : str or None
         Name of the strategy by which confounds are removed, such as ``"motion"``; see
         :data:`brainpred.recordings.confounds.STRATEGIES`.
@@ -47,6 +51,12 @@ class Cleaning:
         if self.high_pass_s is not None and not 0 < self.high_pass_s < np.inf:
             raise ConfigError(f"The high-pass period must be a number of seconds above 0, received {self.high_pass_s}.")
 
+    @property
+    def settings(self) -> dict[str, int | float | str | bool | None]:
+        """All that is done to a run, for records: what can be chosen, and what is always done."""
+        scale = "percent signal change" if self.percent_signal_change else "z-score (n - 1)"
+        return {**asdict(self), "detrend": "linear", "scale": scale}
+
     @classmethod
     def of_manifest(cls, manifest: Manifest, **asked: int | float | str | bool | None) -> "Cleaning":
         """Take what the manifest states, but for what is asked for and is not None.
@@ -63,7 +73,7 @@ class Cleaning:
         Cleaning
             How to clean.
         """
-        stated = cls(manifest.dummy_scans, manifest.high_pass_s, manifest.confounds)
+        stated = cls(manifest.dummy_scans, manifest.high_pass_s, manifest.confounds, manifest.percent_signal_change)
         wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if wanted.get("confounds") == "none":
             wanted["confounds"] = None
@@ -98,22 +108,39 @@ def clean_run(
 
     References
     ----------
-    :func:`nilearn.signal.clean`.
+    :func:`nilearn.signal.clean`, :func:`nilearn.glm.first_level.design_matrix.create_cosine_drift`.
     """
     from nilearn.signal import clean
 
     cleaning = cleaning or Cleaning()
     cleaned = np.empty(bold.shape, dtype=np.float32)
-    slow = {} if cleaning.high_pass_s is None else {"filter": "cosine", "high_pass": 1 / cleaning.high_pass_s}
+    regressors = _regressors(confounds, len(bold), tr_s, cleaning.high_pass_s)
     for first in range(0, bold.shape[1], VOXELS_AT_ONCE):
         voxels = slice(first, first + VOXELS_AT_ONCE)
         cleaned[:, voxels] = clean(
             bold[:, voxels], detrend=True, standardize="psc" if cleaning.percent_signal_change else "zscore_sample",
-            confounds=confounds, t_r=tr_s, ensure_finite=False, **slow,
+            confounds=regressors if regressors.size else None, t_r=tr_s, ensure_finite=False,
         )  # fmt: skip
     # Without its trend, a constant is rounding error, which must not be blown up to variance 1.
     cleaned[:, ~varies(bold)] = 0
     return cleaned
+
+
+def _regressors(
+    confounds: NDArray[np.floating] | None, n_scans: int, tr_s: float, high_pass_s: float | None
+) -> NDArray[np.float64]:
+    """Put confounds and slow cosines side by side, (n_scans, n_regressors).
+
+    nilearn's own filter leaves all its cosines out where one of them is among the confounds, as fMRIPrep's are.
+    """
+    from nilearn.glm.first_level.design_matrix import create_cosine_drift
+
+    given = np.empty((n_scans, 0)) if confounds is None else np.asarray(confounds, dtype=np.float64)
+    if high_pass_s is None:
+        return given
+    cosines = create_cosine_drift(1 / high_pass_s, tr_s * np.arange(n_scans))[:, :-1]  # the last is the constant
+    rest = cosines - given @ np.linalg.lstsq(given, cosines, rcond=None)[0]
+    return np.hstack([given, cosines[:, np.linalg.norm(rest, axis=0) > SAME]])  # each cosine is of norm 1
 
 
 def read_clean_run(
@@ -138,15 +165,16 @@ def read_clean_run(
     Raises
     ------
     ConfigError
-        If the high-pass period is shorter than two scans, or no confounds are known.
+        If the high-pass period is not longer than two scans, or no confounds are known.
     DataError
-        If the run is broken, has too few scans for so many confounds, or no mean to take percents of.
+        If the run is broken, holds scans that fMRIPrep marks as not yet steady, has too few scans for all that is to be
+        removed, or no mean to take percents of.
     """
     cleaning = cleaning or Cleaning()
     where = f"{recording.label}, run {run.name}"
-    if cleaning.high_pass_s is not None and cleaning.high_pass_s < 2 * recording.tr_s:
+    if cleaning.high_pass_s is not None and cleaning.high_pass_s <= 2 * recording.tr_s:
         raise ConfigError(
-            f"The high-pass period must be 2 scans ({2 * recording.tr_s:g} s) or longer, received "
+            f"The high-pass period must be longer than 2 scans ({2 * recording.tr_s:g} s), received "
             f"{cleaning.high_pass_s:g} s. 128 s is usual."
         )
     confounds = None
@@ -157,7 +185,8 @@ def read_clean_run(
                 "Ask for --confounds none."
             )
         confounds = np.asarray(run.confounds(cleaning.confounds), dtype=np.float64)
-        _check_confounds(where, confounds, run.n_scans)
+        check_confounds(where, confounds, run.n_scans, cleaning.dummy_scans)
+    _check_freedom(where, confounds, run.n_scans, recording.tr_s, cleaning)
     bold = recording.read_run(run)
     if cleaning.percent_signal_change and (bold.mean(axis=0)[varies(bold)] <= 0).any():
         raise DataError(
@@ -167,15 +196,53 @@ def read_clean_run(
     return bold, clean_run(bold, recording.tr_s, cleaning, confounds)
 
 
-def _check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int) -> None:
+def check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, dummy_scans: int) -> None:
+    """Refuse confounds of another run, of scans that are not yet steady, and such as are no numbers.
+
+    Parameters
+    ----------
+    where : str
+        Data set, subject and run.
+    confounds : ndarray of float64 (n_scans, n_confounds)
+        What is to be removed, without dummy scans.
+    n_scans : int
+        Scans of the run, without dummy scans.
+    dummy_scans : int
+        Dummy scans that are left out already.
+
+    Raises
+    ------
+    DataError
+        If the confounds cannot be used.
+    """
     if len(confounds) != n_scans:
         raise DataError(
             f"{where}: the confounds have {len(confounds)} rows, but there are {n_scans} scans. "
             "Take the table of this run."
         )
-    if confounds.shape[1] + 2 >= n_scans:
+    if n_unsteady := n_unsteady_scans(confounds):
+        whole = dummy_scans + n_unsteady
         raise DataError(
-            f"{where}: {confounds.shape[1]} confounds leave nothing of {n_scans} scans. Choose a strategy with fewer."
+            f"{where}: fMRIPrep marks its first {whole} scans as not yet steady (non_steady_state_outlier), and "
+            f"{dummy_scans or 'none'} are left out. Ask for --dummy-scans {whole}, or state "
+            f"dummy_scans: {whole} in the manifest."
         )
     if not np.isfinite(confounds).all():
         raise DataError(f"{where}: the confounds hold values that are no numbers. Make the table again.")
+
+
+def _check_freedom(
+    where: str, confounds: NDArray[np.float64] | None, n_scans: int, tr_s: float, cleaning: Cleaning
+) -> None:
+    """Refuse a run of which trend, cosines and confounds leave hardly anything."""
+    regressors = _regressors(confounds, n_scans, tr_s, cleaning.high_pass_s)
+    design = np.column_stack([np.ones(n_scans), np.arange(n_scans), regressors])
+    norms = np.linalg.norm(design, axis=0)
+    n_left = n_scans - int(np.linalg.matrix_rank(design / np.where(norms > 0, norms, 1)))
+    if n_left < max(1, LEAST_LEFT * n_scans):
+        n_confounds = 0 if confounds is None else confounds.shape[1]
+        raise DataError(
+            f"{where}: trend, {n_confounds} confounds and {regressors.shape[1] - n_confounds} slow cosines leave "
+            f"{n_left} of {n_scans} degrees of freedom. Choose a strategy with fewer confounds, or a longer "
+            "--high-pass-s."
+        )

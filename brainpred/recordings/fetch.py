@@ -14,6 +14,7 @@ from brainpred.stimulus import Movie
 from brainpred.storage import output_folder
 
 __all__ = [
+    "absence",
     "cache_folder",
     "check_inside",
     "data_folder",
@@ -135,6 +136,25 @@ def dataset_file(
     return path
 
 
+def absence(path: Path) -> str:
+    """Say for a message in what way a file is not there: missing, or a link that leads nowhere.
+
+    Parameters
+    ----------
+    path : Path
+        A path at which no file can be read.
+
+    Returns
+    -------
+    str
+        ``"is missing"``, or what the link is.
+    """
+    if not path.is_symlink():
+        return "is missing"
+    annex = ".git/annex" in os.readlink(path)
+    return "is a link to what is not there" + (f" (of DataLad: datalad get {path.name})" if annex else "")
+
+
 def check_inside(path: Path, folder: Path, label: str) -> None:
     """Raise :class:`DataError` if a link leads from within a folder out of it.
 
@@ -177,9 +197,9 @@ def dataset_files(manifest: Manifest, subject: str, data: Path | str | None = No
         If one is missing, with how to get the data, or a link leads out of the data set's folder.
     """
     paths = {role: dataset_file(manifest, name, data, subject=subject) for role, name in manifest.files.items()}
-    missing = [str(path) for path in paths.values() if not path.is_file()]
+    missing = [f"{path} {absence(path)}" for path in paths.values() if not path.is_file()]
     if missing:
-        raise DataError(f"{manifest.name}/{subject}: missing {', '.join(missing)}. {manifest.access}")
+        raise DataError(f"{manifest.name}/{subject}: {', '.join(missing)}. {manifest.access}")
     return paths
 
 

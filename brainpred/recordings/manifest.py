@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,8 @@ from brainpred.errors import ConfigError, ManifestError
 from brainpred.storage import write_json
 
 __all__ = [
+    "MAX_TR_S",
+    "TR_TOLERANCE_S",
     "Atlas",
     "Download",
     "Manifest",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 
 TEMPLATE = "template"
+MAX_TR_S = 100.0  # a longer repetition time is one in milliseconds
+TR_TOLERANCE_S = 0.001  # rounding in headers and JSON files
 # What every recording must state.
 _REQUIRED = ("reader", "subjects", "tr_s")
 # What has a meaning for pictures too; everything else is of scans alone.
@@ -42,6 +47,18 @@ def _stays_inside(name: str) -> str:
 def _no_step_up(name: str) -> str:
     """Allow a name below the data set's folder, or a whole path."""
     return name if PurePosixPath(name).is_absolute() else _stays_inside(name)
+
+
+def _in_seconds(tr_s: float) -> float:
+    if tr_s > MAX_TR_S:
+        raise ValueError(f"{tr_s:g} looks like milliseconds: state seconds, {tr_s / 1000:g}")
+    return tr_s
+
+
+def _whole_path(folder: str) -> str:
+    if not Path(folder).is_absolute():
+        raise ValueError(f"{folder!r} must be a whole path, such as {Path(folder).absolute()}")
+    return folder
 
 
 InsideName = Annotated[str, Field(min_length=1), AfterValidator(_stays_inside)]
@@ -176,6 +193,8 @@ class Manifest(BaseModel):
         Longest period that is kept, in seconds.
     dummy_scans : int
         Scans at the beginning of every run that are left out.
+    percent_signal_change : bool
+        Whether voxels are scaled to percent of their mean, and not to standard deviation 1.
     options : dict
         What only the data set's reader understands, which checks it.
     downloads : list of Download
@@ -195,13 +214,13 @@ class Manifest(BaseModel):
     access: str
     version: str = ""
     doi: str | None = Field(default=None, pattern=r"^10\.\d+/\S+$")
-    folder: str | None = Field(default=None, min_length=1)
+    folder: Annotated[str, AfterValidator(_whole_path)] | None = None
     kind: Literal["recording", "pictures"] = "recording"
     reader: str = ""
     simulated: bool = False
     subjects: list[str] = Field(default_factory=list, min_length=1)
     sessions: list[str] = Field(default_factory=list)
-    tr_s: float = Field(default=0.0, gt=0, allow_inf_nan=False)
+    tr_s: Annotated[float, AfterValidator(_in_seconds)] = Field(default=0.0, gt=0, allow_inf_nan=False)
     frame_rate_hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     files: dict[str, InsideName] = Field(default_factory=dict)
     runs: list[RunEntry] = Field(default_factory=list)
@@ -213,6 +232,7 @@ class Manifest(BaseModel):
     confounds: str | None = None
     high_pass_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     dummy_scans: int = Field(default=0, ge=0)
+    percent_signal_change: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
     downloads: list[Download] = Field(default_factory=list)
     defects: list[str] = Field(default_factory=list)
@@ -290,9 +310,15 @@ def manifest_path(name: str) -> Path:
     ConfigError
         If there is none.
     """
-    path = Path(name) if name.endswith(".yaml") else manifest_folder() / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")) or len(Path(name).parts) > 1:
+        if not Path(name).is_file():
+            raise ConfigError(f"The manifest {name} does not exist in {Path.cwd()}. Write it with: brainpred data init")
+        return Path(name)
+    path = manifest_folder() / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"Unknown data set {name!r}. Known: {', '.join(manifest_names())}.")
+        alike = get_close_matches(name, manifest_names(), 1)
+        hint = f" Did you mean {alike[0]}?" if alike else ""
+        raise ConfigError(f"Unknown data set {name!r}.{hint} Known: {', '.join(manifest_names())}.")
     return path
 
 
@@ -319,6 +345,20 @@ def _add_descriptions(schema: dict[str, Any], model: type[BaseModel]) -> None:
             schema["properties"][name]["description"] = " ".join(text.split())
 
 
+class _Loader(yaml.SafeLoader):
+    """Read YAML, and refuse an entry that is stated twice: of two, the last would be taken without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Make a dictionary of unique keys."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                what = f"{key.value} is stated twice: keep one"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_manifest(name: str) -> Manifest:
     """Read and check the manifest of a data set.
 
@@ -341,7 +381,7 @@ def load_manifest(name: str) -> Manifest:
     """
     path = manifest_path(name)
     try:
-        content: Any = yaml.safe_load(path.read_text())
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         return Manifest.model_validate(content)
     except ValidationError as error:
         wrong = "; ".join(_describe(**detail) for detail in error.errors(include_url=False))

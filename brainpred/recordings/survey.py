@@ -2,15 +2,33 @@
 
 import csv
 import json
-import re
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainpred.errors import DataError
-from brainpred.recordings.bids_files import ENDINGS, RunFiles
+from brainpred.recordings.bids_files import (
+    OF_FILES,
+    RunFiles,
+    entities_of,
+    kind_of,
+    natural_order,
+    read_sidecar,
+    subject_label,
+)
+from brainpred.recordings.manifest import MAX_TR_S
 
-__all__ = ["Output", "clips_of_events", "find_outputs", "is_simulated", "read_title", "repetition_time"]
+__all__ = [
+    "Output",
+    "clips_of_events",
+    "find_outputs",
+    "is_simulated",
+    "look_through",
+    "read_title",
+    "repetition_time",
+    "runs_without_scans",
+]
 
 OF_BIDS = ("stim_file", "file", "trial_type")
 WRITER = "brainpred data simulate"
@@ -23,7 +41,7 @@ class Output:
     Attributes
     ----------
     folder : str
-        The folder, relative to the data set's.
+        The folder, relative to the data set's; a whole path where it lies elsewhere, or is a link that leads elsewhere.
     subjects : tuple of str
         Subjects with functional files, without ``sub-``.
     files : tuple of (str, str, str, str)
@@ -53,32 +71,90 @@ def find_outputs(folder: Path) -> list[Output]:
     list of Output
         One a folder, those of ``derivatives`` by name; empty where there are none.
     """
-    derivatives = folder / "derivatives"
-    below = sorted(path for path in derivatives.glob("**/") if path != derivatives) if derivatives.is_dir() else []
-    found = []
-    for candidate in [folder, *below]:
-        if any(part.startswith("sub-") for part in candidate.relative_to(folder).parts):
+    candidates, seen = [folder], set()
+    for path, names, _ in os.walk(folder / "derivatives", followlinks=True):
+        if (whole := os.path.realpath(path)) in seen:
+            names.clear()  # a link that leads back
             continue
-        subjects, files = [], set()
-        for subject in sorted(path for path in candidate.glob("sub-*") if path.is_dir()):
-            own = {described for path in subject.glob("**/func/*") if (described := _describe(path.name))}
-            if own:
-                subjects.append(subject.name.removeprefix("sub-"))
-                files |= own
-        if files:
-            name = str(candidate.relative_to(folder))
-            found.append(Output(name, tuple(subjects), tuple(sorted(files))))
-    return found
+        seen.add(whole)
+        names[:] = sorted(name for name in names if not name.startswith(("sub-", ".")))
+        candidates.append(Path(path))
+    return [output for candidate in sorted(candidates) if (output := look_through(candidate, folder))]
 
 
-def _describe(name: str) -> tuple[str, str, str, str] | None:
+def look_through(candidate: Path, folder: Path) -> Output | None:
+    """Tell what preprocessed scans a folder holds.
+
+    Parameters
+    ----------
+    candidate : Path
+        The folder.
+    folder : Path
+        The data set.
+
+    Returns
+    -------
+    Output or None
+        What it holds; None where there are no preprocessed scans.
+    """
+    subjects, files = [], set()
+    for subject in sorted(path for path in candidate.glob("sub-*") if path.is_dir()):
+        own = {described for path in subject.glob("**/func/*") if (described := _describe(path))}
+        if own:
+            subjects.append(subject.name.removeprefix("sub-"))
+            files |= own
+    if not files:
+        return None
+    lies_inside = candidate.is_relative_to(folder) and candidate.resolve().is_relative_to(folder.resolve())
+    name = str(candidate.relative_to(folder)) if lies_inside else str(candidate.resolve())
+    return Output(name, tuple(subjects), tuple(sorted(files)))
+
+
+def _describe(path: Path) -> tuple[str, str, str, str] | None:
     """Tell kind, task, space and resolution of preprocessed scans by their name; None of another file."""
-    kind = next((kind for kind, endings in ENDINGS.items() if any(re.search(end, name) for end in endings)), None)
+    kind, entities = kind_of(path), entities_of(path)
     if kind is None:
         return None
-    entities: dict[str, str] = dict(re.findall(r"(?:^|_)(task|space|res|den)-([A-Za-z0-9+]+)", name))
-    resolution: str = entities.get("res", entities.get("den", ""))
+    resolution = entities.get("res", entities.get("den", ""))
     return kind, entities.get("task", ""), entities.get("space", ""), resolution
+
+
+def runs_without_scans(folder: Path, subject: str, runs: Sequence[RunFiles], tasks: Sequence[str]) -> dict[str, Path]:
+    """Find the runs of the data set that fMRIPrep's output does not have.
+
+    Parameters
+    ----------
+    folder : Path
+        The data set.
+    subject : str
+        The subject.
+    runs : sequence of RunFiles
+        The runs that there are.
+    tasks : sequence of str
+        Tasks that are wanted; empty: all.
+
+    Returns
+    -------
+    dict of str to Path
+        Scans or events of each run that is not among ``runs``, by the name that it would have.
+    """
+    there = [_entities_of_run(run.bold[0]) for run in runs]
+    lacking: dict[str, Path] = {}
+    for path in sorted((folder / subject_label(subject)).glob("**/func/*"), key=natural_order):
+        if not path.name.endswith(("_bold.nii.gz", "_bold.nii", "_events.tsv")) or kind_of(path) is not None:
+            continue
+        own = _entities_of_run(path)
+        if tasks and own.get("task") not in tasks:
+            continue
+        # A table that holds for several runs has fewer entities than they.
+        if not any(own.items() <= other.items() for other in there):
+            parts = [f"{key}-{value}" for key, value in own.items() if key != "task"]
+            lacking.setdefault("_".join(parts) or f"task-{own.get('task', 'unknown')}", path)
+    return lacking
+
+
+def _entities_of_run(path: Path) -> dict[str, str]:
+    return {key: value for key, value in entities_of(path).items() if key == "task" or key not in (*OF_FILES, "echo")}
 
 
 def repetition_time(runs: Sequence[RunFiles], label: str) -> float | None:
@@ -106,13 +182,14 @@ def repetition_time(runs: Sequence[RunFiles], label: str) -> float | None:
         for path in run.sidecars:
             if not path.is_file():
                 continue
-            try:
-                stated = json.loads(path.read_text(encoding="utf-8")).get("RepetitionTime")
-                if stated is not None:
+            where = f"{label}, run {run.name}"
+            stated = read_sidecar(path, where).get("RepetitionTime")
+            if stated is not None:
+                try:
                     times_s[run.name] = float(stated)
-                    break
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                raise DataError(f"{label}, run {run.name}: cannot read {path} ({error}). Correct it.") from error
+                except (ValueError, TypeError) as error:
+                    raise DataError(f"{where}: {path} states a repetition time of {stated!r}. Correct it.") from error
+                break
     if len(set(times_s.values())) > 1:
         listed = ", ".join(f"{name} {tr_s:g} s" for name, tr_s in times_s.items())
         raise DataError(
@@ -120,7 +197,7 @@ def repetition_time(runs: Sequence[RunFiles], label: str) -> float | None:
             "with --task, or correct the JSON files."
         )
     tr_s = next(iter(times_s.values()), None)
-    if tr_s is not None and tr_s > 100:
+    if tr_s is not None and tr_s > MAX_TR_S:
         raise DataError(
             f"{label}: the JSON files state a repetition time of {tr_s:g} s. It looks like milliseconds, but BIDS "
             f"wants seconds: correct them to {tr_s / 1000:g}."

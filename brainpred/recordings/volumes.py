@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.recordings.fetch import absence
 from brainpred.recordings.spaces import Volume
 
 __all__ = ["VolumeFiles", "check_grid", "open_image", "read_volume", "read_volumes", "reading"]
@@ -47,7 +48,7 @@ def reading(path: Path, where: str, remedy: str) -> Iterator[None]:
 def open_image(path: Path, where: str, remedy: str) -> Any:
     """Open an image of any kind that nibabel knows, without reading its data."""
     if not path.is_file():
-        raise DataError(f"{where}: {path} is missing. {remedy}")
+        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
     with reading(path, where, remedy):
         return nib.load(path)
 

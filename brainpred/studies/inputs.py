@@ -140,7 +140,16 @@ def find_recording(config: Wanted, data: Path | str | None = None, reporter: Rep
         recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
     else:
         recording = load_recording(config.dataset, config.subject, data)
-    return recording.without_dummies(find_cleaning(config).dummy_scans)
+    cleaning = find_cleaning(config)
+    recording = recording.without_dummies(cleaning.dummy_scans)
+    if cleaning.high_pass_s is not None:
+        short = [run for run in recording.runs if 2 * run.n_scans * recording.tr_s < cleaning.high_pass_s]
+        if short:
+            reporter.say(
+                f"Note: {len(short)} of {len(recording.runs)} runs are shorter than half the high-pass period "
+                f"({cleaning.high_pass_s:g} s), so that of slow drifts they lose the linear trend alone."
+            )
+    return recording
 
 
 def check_network(weights: str, layers: Sequence[str]) -> None:

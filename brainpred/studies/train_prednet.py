@@ -27,7 +27,6 @@ __all__ = ["PredNetTrainingConfig", "find_movies", "import_keras_prednet", "scor
 STARTS = ("published", "copying")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 CLIP_S = 60.0  # length of a synthesised movie
-MOVIE_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,13 @@ def find_movies(paths: Sequence[Path | str]) -> list[Path]:
     ConfigError
         If a path does not exist or a folder holds no movie.
     """
+    from brainpred.movies.video import VIDEO_SUFFIXES
+
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in MOVIE_SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
         if not path.exists() or not inside:
-            raise ConfigError(f"No movie at {path}. Expected a file or folder with {', '.join(MOVIE_SUFFIXES)}.")
+            raise ConfigError(f"No movie at {path}. Expected a file or folder with {', '.join(VIDEO_SUFFIXES)}.")
         found += inside
     return found
 

@@ -1,5 +1,9 @@
 """Look at every file of a data set and read every run once: what is present, missing, corrupt."""
 
+import lzma
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +12,23 @@ from string import Formatter
 import pooch
 
 from brainpred.errors import DataError
-from brainpred.movies.video import frame_times, probe_video
+from brainpred.movies.video import VIDEO_SUFFIXES, frame_times, probe_video
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.archives import archive_names
+from brainpred.recordings.bids_files import subject_label
 from brainpred.recordings.fetch import dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.manifest import Manifest, load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
+from brainpred.recordings.readers.bids import BidsOptions
+from brainpred.recordings.readers.bids_check import look_at_files
 from brainpred.recordings.readers.simulated import is_written
 from brainpred.stimulus import Movie
 
-__all__ = ["CORRUPT", "MISSING", "PRESENT", "Check", "verify_dataset"]
+__all__ = ["ANOTHER", "CORRUPT", "MISSING", "PRESENT", "Check", "verify_dataset"]
 
 PRESENT, MISSING, CORRUPT = "present", "missing", "corrupt"
-HEMISPHERES = ("L", "R")
-MOVIES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
+ANOTHER = "another"
+PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Check:
         What was looked at: a file's role, a clip or a run.
     file : str
         File, relative to the data set's folder; empty where there are several.
-    state : {"present", "missing", "corrupt"}
-        What it is.
+    state : {"present", "missing", "corrupt", "another"}
+        What it is; another: whole, but not the file of which the manifest states the checksum.
     detail : str
         What was read, or what is wrong and what to do; empty for a file that :attr:`Manifest.access` tells how to get.
     """
@@ -93,7 +100,9 @@ def verify_dataset(
         for subject in wanted:
             files = _named_files(manifest, data, subject)
             checks += files
-            if all(check.state == PRESENT for check in files):
+            if manifest.reader == "bids" and dataset_folder(manifest, data).is_dir():
+                checks += _bids_runs(dataset, manifest, data, subject)
+            elif all(check.state == PRESENT for check in files):
                 checks += _runs(dataset, manifest, data, subject)
             advance(1)
     return checks
@@ -106,13 +115,32 @@ def _downloads(manifest: Manifest, data: Path | str | None) -> Iterator[Check]:
         if not path.is_file():
             yield Check("", "download", download.file, MISSING, remedy)
         elif pooch.file_hash(str(path)) != download.sha256:
-            detail = f"Its checksum is another than the manifest's. Delete it. {remedy}"
-            yield Check("", "download", download.file, CORRUPT, detail)
+            damaged = _is_damaged(path)
+            state = "It is damaged." if damaged else "Its checksum is another: packed otherwise, or another release."
+            detail = f"{state} To have the manifest's: delete it. {remedy}"
+            yield Check("", "download", download.file, CORRUPT if damaged else ANOTHER, detail)
         else:
             yield Check("", "download", download.file, PRESENT, "checksum as stated")
             for name in archive_names(path) if download.unpack else ():
                 if not (folder / name).exists():
                     yield Check("", "unpacked", name, MISSING, remedy)
+
+
+def _is_damaged(path: Path) -> bool:
+    """Tell whether what should be an archive cannot be unpacked; other files tell nothing of themselves."""
+    try:
+        if path.suffix in (".zip", ".npz"):
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is not None
+        if ".tar" in path.suffixes or path.suffix == ".tgz":
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    stream = archive.extractfile(member)
+                    while stream is not None and stream.read(PIECE_BYTES):
+                        pass
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError):
+        return True
+    return False
 
 
 def _movies(manifest: Manifest, data: Path | str | None, reporter: Reporter) -> Iterator[Check]:
@@ -135,7 +163,7 @@ def _movies(manifest: Manifest, data: Path | str | None, reporter: Reporter) -> 
 def _played(movie: Movie) -> str:
     """Play a movie, or each of a folder of them, and say what it is."""
     path = movie.excerpts[0].path
-    films = sorted(file for file in path.iterdir() if file.suffix.lower() in MOVIES) if path.is_dir() else []
+    films = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else []
     for film in films:
         frame_times(film)
     if films:
@@ -150,17 +178,21 @@ def _below(path: Path, folder: Path) -> str:
 
 def _named_files(manifest: Manifest, data: Path | str | None, subject: str) -> list[Check]:
     """Look for the files that a manifest names: those of a subject, or with none those that belong to all."""
-    names = {**manifest.files, **{f"ROI {name}": file for name, file in manifest.rois.items()}}
+    is_bids = manifest.reader == "bids"  # whose scans are looked at run by run
+    names = {} if is_bids else dict(manifest.files)
+    names |= {f"ROI {name}": file for name, file in manifest.rois.items()}
     if manifest.atlas:
         names |= {"atlas": manifest.atlas.image, "atlas labels": manifest.atlas.labels}
     names |= {role: name for role, name in (("mask", manifest.mask), ("voxel index", manifest.voxel_index)) if name}
     folder = dataset_folder(manifest, data)
     found: dict[Path, Check] = {}
     for role, name, run, session in _for_every_run(manifest, names):
+        if is_bids and role not in names:
+            continue
         fields = {field for _, field, _, _ in Formatter().parse(name) if field}
         if ("subject" in fields) != bool(subject):
             continue
-        for hemi in HEMISPHERES if "hemi" in fields else ("",):
+        for hemi in ("L", "R") if "hemi" in fields else ("",):
             try:
                 path = dataset_file(manifest, name, data, subject=subject, session=session, run=run, hemi=hemi)
             except DataError as error:
@@ -186,6 +218,32 @@ def _for_every_run(manifest: Manifest, names: dict[str, str]) -> Iterator[tuple[
     for entry in manifest.runs:
         for role, name in entry.files.items():
             yield role, name, entry.name, entry.session or ""
+
+
+def _bids_runs(dataset: str, manifest: Manifest, data: Path | str | None, subject: str) -> list[Check]:
+    """Look at every file of a subject's runs; read the scans as decoding would, or, where that fails, by themselves."""
+    try:
+        found = list(look_at_files(manifest, subject, data, read_scans=False))
+    except DataError as error:
+        derivatives = manifest.options.get("derivatives", BidsOptions().derivatives)
+        own = dataset_folder(manifest, data) / str(derivatives) / subject_label(subject)
+        return [Check(subject, "recording", "", CORRUPT if own.is_dir() else MISSING, str(error))]
+    runs = list(_runs(dataset, manifest, data, subject))
+    cannot_be_opened = runs[0].what == "recording"
+    if cannot_be_opened:
+        found = list(look_at_files(manifest, subject, data, read_scans=True))
+    folder, read_by_run = dataset_folder(manifest, data), {check.what: check for check in runs}
+    checks = []
+    for one in found:
+        state = MISSING if not one.is_there else CORRUPT if one.wrong else PRESENT
+        read = read_by_run.get(f"run {one.run}") if one.role == "scans" and state == PRESENT else None
+        detail = one.wrong or one.detail
+        if read is not None:
+            state, detail = read.state, read.detail
+        checks.append(Check(subject, f"{one.run} {one.role}", _below(one.path, folder), state, detail))
+    if cannot_be_opened and all(check.state == PRESENT for check in checks):
+        checks += runs
+    return checks
 
 
 def _runs(dataset: str, manifest: Manifest, data: Path | str | None, subject: str) -> Iterator[Check]:

@@ -124,11 +124,13 @@ def n_voxels_of(kind, inside):
     return {"surface": sum(N_VERTICES), "grayordinates": 15, "volume": int(inside.sum())}[kind]
 
 
-def write_bids(folder, kind="volume", *, subject="sub-01", old=False, space=None, tr_s=TR_S, session=None, seed=0):
+def write_bids(
+    folder, kind="volume", *, subject="sub-01", old=False, space=None, tr_s=TR_S, session=None, seed=0, lengths=LENGTHS
+):
     """Write four runs of a subject as fMRIPrep does; give the features and the BOLD signal of each."""
     space = space or {"volume": "T1w", "surface": "fsaverage5", "grayordinates": "fsLR"}[kind]
     inside = draw_inside()
-    features, bold = draw_subject(n_voxels_of(kind, inside), seed=seed)
+    features, bold = draw_subject(n_voxels_of(kind, inside), lengths, seed=seed)
     below = [subject] + ([session] if session else []) + ["func"]
     raw, derived = folder.joinpath(*below), folder.joinpath("derivatives", "fmriprep", *below)
     for path in (raw, derived):

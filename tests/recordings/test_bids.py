@@ -1,6 +1,7 @@
 """BIDS with fMRIPrep's derivatives: volumes, surfaces, grayordinates, names of today and before, from file to score."""
 
 import json
+import shutil
 import tracemalloc
 
 import nibabel as nib
@@ -8,7 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.errors import DataError
+from brainpred.progress import SilentReporter
 from brainpred.recordings.readers import load_recording
+from brainpred.studies.decode import DecodeConfig
+from brainpred.studies.inputs import find_recording
 from tests.recordings.layouts import (
     AFFINE,
     GRID,
@@ -72,6 +77,7 @@ def test_round_trip(run, tmp_path, folder, kind):
     settings = json.loads((out / "decode.json").read_text())
     assert settings["cleaning"] == {
         "dummy_scans": 0, "high_pass_s": None, "confounds": "motion", "percent_signal_change": False,
+        "detrend": "linear", "scale": "z-score (n - 1)",
     }  # fmt: skip
 
 
@@ -84,6 +90,7 @@ def test_cleaning_of_the_manifest_and_dummy_scans_reach_the_results(run, tmp_pat
     settings = json.loads((out / "decode.json").read_text())
     assert settings["cleaning"] == {
         "dummy_scans": 3, "high_pass_s": 60.0, "confounds": "motion+wm_csf", "percent_signal_change": False,
+        "detrend": "linear", "scale": "z-score (n - 1)",
     }  # fmt: skip
     assert [one["n_scans"] for one in settings["runs"]] == list(lengths.values())
     report = " ".join((out / "report.html").read_text().split())
@@ -114,6 +121,64 @@ def test_run_10_comes_after_run_9(tmp_path, folder):
         path.rename(path.with_name(path.name.replace("run-1_", "run-10_")))
     manifest = manifest_of(tmp_path, runs=[], options={"check_tr": False})
     assert [run.name for run in load(tmp_path, manifest).runs] == ["run-2", "run-3", "run-4", "run-10"]
+
+
+def test_session_10_comes_after_session_2(tmp_path, folder):
+    for session in ("ses-10", "ses-2", "ses-1"):
+        write_bids(folder, session=session)
+    names = [run.name for run in load(tmp_path, manifest_of(tmp_path, runs=[])).runs]
+    assert names[::4] == ["ses-1_run-1", "ses-2_run-1", "ses-10_run-1"]
+
+
+def func_of(folder):
+    return folder / "derivatives" / "fmriprep" / "sub-01" / "func"
+
+
+def test_echoes_and_phases_are_not_runs(tmp_path, folder):
+    write_bids(folder)
+    for path in func_of(folder).glob("*run-1_space*"):
+        for added in ("echo-1", "echo-2", "part-phase"):
+            shutil.copy(path, path.with_name(path.name.replace("run-1_", f"run-1_{added}_")))
+    recording = load(tmp_path, manifest_of(tmp_path, runs=[]))
+    assert [run.name for run in recording.runs] == list(LENGTHS)
+    assert all("echo" not in run.file and "part" not in run.file for run in recording.runs)
+
+
+def test_repetition_time_of_an_echo_is_that_of_the_run(tmp_path, folder):
+    write_bids(folder)
+    for path in (folder / "sub-01" / "func").glob("*_bold.json"):
+        path.rename(path.with_name(path.name.replace("_bold", "_echo-1_bold")))
+    assert load(tmp_path, manifest_of(tmp_path)).tr_s == TR_S
+
+
+@pytest.mark.parametrize("below", ["", "sub-01", "sub-01/ses-a", "sub-01/ses-a/func"])
+def test_files_that_hold_for_many_runs_are_inherited(tmp_path, folder, below):
+    """From the run's own folder up to the data set's, with the entities that the runs share."""
+    write_bids(folder, session="ses-a")
+    (folder / "stimuli").mkdir()
+    np.save(folder / "stimuli" / "film.npy", np.zeros((60, 8, 9, 3), np.uint8))
+    for path in folder.glob("sub-01/ses-a/func/*.json"):
+        path.unlink()
+    entities = {"": "", "sub-01": "sub-01_"}.get(below, "sub-01_ses-a_")
+    named = folder / below / f"{entities}task-movie"
+    named.with_name(f"{named.name}_bold.json").write_text(json.dumps({"RepetitionTime": TR_S}))
+    named.with_name(f"{named.name}_events.tsv").write_text("onset\tduration\tstim_file\n3\t30\tfilm.npy\n")
+    other = named.with_name(f"{entities}task-rest_bold.json")
+    other.write_text(json.dumps({"RepetitionTime": 9.0}))
+    recording = load(tmp_path, manifest_of(tmp_path, runs=[], frame_rate_hz=1.0))
+    assert {recording.onset_s(run) for run in recording.runs} == {3.0}
+
+
+def test_a_file_of_the_run_wins_over_one_that_is_inherited(tmp_path, folder):
+    write_bids(folder)
+    write_movies_events(folder, {"run-2": [(6, 20, "b", None)]})
+    (folder / "task-movie_bold.json").write_text(json.dumps({"RepetitionTime": 9.0}))
+    (folder / "task-movie_events.tsv").write_text("onset\tduration\ttrial_type\n3\t30\ta\n")
+    recording = load(tmp_path, events_manifest(tmp_path, runs=[]))
+    assert [run.stimulus[0] for run in recording.runs] == ["a", "b", "a", "a"]
+    (folder / "sub-01" / "func" / "sub-01_task-movie_run-2_bold.json").unlink()
+    with pytest.raises(DataError, match="run run-2: its JSON file states a repetition time of 9 s"):
+        load(tmp_path, events_manifest(tmp_path, runs=[]))
 
 
 def test_mask_voxel_index_and_rois_choose_voxels(run, tmp_path, folder):
@@ -402,3 +467,34 @@ def test_confounds_of_the_first_fmriprep_are_renamed(tmp_path, folder):
     expected = table[["X", "Y", "Z", "RotX", "RotY", "RotZ", "CSF", "WhiteMatter"]].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=1), np.sort(expected, axis=1), atol=1e-9)
     assert recording.runs[0].confounds("motion24").shape == (37, 24)
+
+
+@pytest.mark.parametrize("name", ["non_steady_state_outlier{:02d}", "NonSteadyStateOutlier{:02d}"])
+def test_scans_before_the_steady_state_must_be_left_out(run, tmp_path, folder, name):
+    features, _, _ = write_bids(folder)
+    for path in func_of(folder).glob("*confounds_timeseries.tsv"):
+        table = pd.read_csv(path, sep="\t")
+        spikes = pd.DataFrame(np.eye(len(table), 3, dtype=int), columns=[name.format(scan) for scan in range(3)])
+        pd.concat([table, spikes], axis=1).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    manifest = manifest_of(tmp_path, confounds="motion")
+    code, err, _ = decode(run, manifest, tmp_path, features)
+    assert code == 1
+    assert "run run-1: fMRIPrep marks its first 3 scans as not yet steady" in err
+    lengths = {name: n_scans - 3 for name, n_scans in LENGTHS.items()}
+    short = {name: values[3:] for name, values in features.items()}
+    check(run, manifest, tmp_path, short, "--dummy-scans", 3, lengths=lengths)
+
+
+def test_runs_that_are_too_short_for_the_high_pass_are_told(tmp_path, folder):
+    write_bids(folder)
+    said = []
+
+    class Told(SilentReporter):
+        def say(self, message):
+            said.append(message)
+
+    for high_pass_s in (40.0, 120.0):  # runs of 46.5 to 64.5 s
+        config = DecodeConfig("sub-01", manifest_of(tmp_path), features="none", high_pass_s=high_pass_s)
+        find_recording(config, tmp_path / "data", Told())
+    (note,) = said
+    assert "2 of 4 runs are shorter than half the high-pass period (120 s)" in note

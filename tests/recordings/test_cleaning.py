@@ -98,6 +98,9 @@ def test_manifest_says_how_and_flags_overrule_it():
     assert Cleaning.of_manifest(manifest) == Cleaning(4, 128.0, "motion")
     asked = Cleaning.of_manifest(manifest, confounds="none", high_pass_s=0, dummy_scans=0, percent_signal_change=True)
     assert asked == Cleaning(percent_signal_change=True)
+    scaled = manifest.model_copy(update={"percent_signal_change": True})
+    assert Cleaning.of_manifest(scaled).percent_signal_change
+    assert not Cleaning.of_manifest(scaled, percent_signal_change=False).percent_signal_change
 
 
 @pytest.mark.parametrize(
@@ -113,17 +116,49 @@ def test_what_cannot_be_cleaned_is_refused():
         run = Run("one", "train", draw() if bold is None else bold, confounds=confounds)
         return read_clean_run(record([run]), run, cleaning)
 
-    with pytest.raises(ConfigError, match=r"2 scans \(3.4 s\) or longer, received 3 s"):
+    with pytest.raises(ConfigError, match=r"longer than 2 scans \(3.4 s\), received 3 s"):
         clean(Cleaning(high_pass_s=3))
     with pytest.raises(ConfigError, match="toy/s1, run one: no confounds are known of these scans"):
         clean(Cleaning(confounds="motion"))
     with pytest.raises(DataError, match="run one: the confounds have 66 rows, but there are 67 scans"):
         clean(Cleaning(confounds="motion"), confounds=lambda strategy: np.ones((66, 2)))
-    with pytest.raises(DataError, match="run one: 65 confounds leave nothing of 67 scans"):
-        clean(Cleaning(confounds="motion"), confounds=lambda strategy: np.ones((67, 65)))
+    noise = np.random.default_rng(0).normal(0, 1, (N_SCANS, 65))
+    with pytest.raises(DataError, match="run one: trend, 65 confounds and 0 slow cosines leave 0 of 67 degrees"):
+        clean(Cleaning(confounds="motion"), confounds=lambda strategy: noise)
+    with pytest.raises(DataError, match="run one: trend, 24 confounds and 37 slow cosines leave 4 of 67 degrees"):
+        clean(Cleaning(confounds="motion", high_pass_s=6), confounds=lambda strategy: noise[:, :24])
+    with pytest.raises(DataError, match="run one: trend, 0 confounds and 64 slow cosines leave 1 of 67 degrees"):
+        clean(Cleaning(high_pass_s=3.55))
     with pytest.raises(DataError, match="run one: the confounds hold values that are no numbers"):
         clean(Cleaning(confounds="motion"), confounds=lambda strategy: np.full((67, 2), np.nan))
     with pytest.raises(DataError, match="run one: percent signal change needs a mean above 0"):
         clean(Cleaning(percent_signal_change=True), bold=draw() - 1000)
     with pytest.raises(DataError, match="run one: no voxel varies over its 67 scans"):
         clean(Cleaning(), bold=np.full((67, N_VOXELS), 3, np.float32))
+
+
+@pytest.mark.parametrize("n_shared", [3, 9, 37])
+def test_what_confounds_and_high_pass_share_is_taken_once(n_shared):
+    """fMRIPrep's cosines may be slower than the high-pass that is asked for, faster, or the same."""
+    n_cosines, time = 9, np.arange(N_SCANS) + 0.5  # of 25 s: floor(2 * 67 * 1.7 / 25)
+    cosines = np.cos(np.pi * np.outer(time, np.arange(1, 38)) / N_SCANS)
+    confounds = np.column_stack([np.random.default_rng(6).normal(0, 1, (N_SCANS, 2)), cosines[:, :n_shared].round(8)])
+    run = Run("one", "train", draw(), confounds=lambda strategy: confounds)
+    _, cleaned = read_clean_run(record([run]), run, Cleaning(confounds="motion", high_pass_s=25))
+    expected = slow_residuals(draw(), np.column_stack([confounds[:, :2], cosines[:, : max(n_cosines, n_shared)]]))
+    np.testing.assert_allclose(cleaned, expected, atol=5e-3)
+
+
+def test_scans_that_are_not_yet_steady_must_be_left_out():
+    table = np.random.default_rng(2).normal(0, 1, (N_SCANS, 3))
+    table[:4] = np.nan
+    run = Run("one", "train", draw(), confounds=lambda strategy: table)
+    recording, cleaning = record([run]), Cleaning(confounds="motion")
+    with pytest.raises(DataError, match=r"run one: .* first 4 scans as not yet steady .*, and none are left out\. Ask"):
+        read_clean_run(recording, run, cleaning)
+    short = recording.without_dummies(3)
+    with pytest.raises(DataError, match=r"first 4 scans .*, and 3 are left out\. Ask for --dummy-scans 4"):
+        read_clean_run(short, short.runs[0], Cleaning(3, confounds="motion"))
+    short = recording.without_dummies(4)
+    _, cleaned = read_clean_run(short, short.runs[0], Cleaning(4, confounds="motion"))
+    np.testing.assert_allclose(cleaned, slow_residuals(draw()[4:], table[4:]), atol=3e-3)

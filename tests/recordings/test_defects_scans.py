@@ -70,6 +70,23 @@ def test_missing_brain_mask(refused):
     assert_says(message, "run run-2: fMRIPrep's brain mask", "is missing", "state a mask in the manifest")
 
 
+def test_mask_that_is_not_there(refused):
+    message = refused("volume", lambda folder: None, mask="masks/brian.nii.gz")
+    assert_says(
+        message, "masks/brian.nii.gz is missing. The manifest names it (masks/brian.nii.gz)", "correct its name"
+    )
+
+
+def test_link_that_leads_nowhere(refused):
+    def damage(folder):
+        path = folder / f"{FUNC}run-3{BOLD}"
+        path.unlink()
+        path.symlink_to("../../../../.git/annex/objects/aa/bb/MD5E-s123.nii.gz")
+
+    message = refused("volume", damage)
+    assert_says(message, "run run-3:", f"run-3{BOLD} is a link to what is not there (of DataLad: datalad get sub-01_")
+
+
 def test_empty_mask(refused):
     def damage(folder):
         save(np.zeros(GRID, np.uint8), folder / "mask.nii.gz")
@@ -366,7 +383,8 @@ def test_confounds_that_a_strategy_needs(refused):
         pd.read_csv(path, sep="\t").drop(columns=["trans_x", "rot_z"]).to_csv(path, sep="\t", index=False)
 
     message = refused("volume", damage, "--confounds", "motion")
-    assert_says(message, "run run-2:", "cannot serve the strategy motion", "trans_x", "Choose one whose columns it has")
+    assert_says(message, "run run-2:", "cannot serve the strategy motion", "it lacks", "trans_x")
+    assert_says(message, "Take fMRIPrep's own table, or ask for --confounds none")
 
 
 def test_too_many_dummy_scans(refused):

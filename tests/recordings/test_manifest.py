@@ -1,6 +1,7 @@
 """Manifests that ship can be read; those that are malformed are refused with their name."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from brainpred.recordings.manifest import (
     manifest_names,
     manifest_schema,
 )
-from brainpred.recordings.readers import READERS, load_recording
+from brainpred.recordings.readers import READERS, check_subject, load_recording
 
 CONTENT = {
     "name": "toy",
@@ -103,10 +104,34 @@ def test_every_manifest_says_how_to_get_the_data_and_what_is_wrong_with_it():
 
 
 def test_unknown_name_is_refused_with_those_known():
-    with pytest.raises(ConfigError, match=r"Unknown data set 'vim3'\. Known: .*haxby2001, .*simulated"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown data set 'vim3'\. Did you mean vim2\? Known: .*haxby2001, .*simulated"
+    ):
         load_manifest("vim3")
-    with pytest.raises(ConfigError, match="Unknown data set"):
-        load_manifest("nowhere/toy.yaml")
+    for path in ("toy.yaml", "nowhere/toy.yaml", "nowhere/toy"):
+        with pytest.raises(ConfigError, match=rf"The manifest {path} does not exist in .*brainpred data init"):
+            load_manifest(path)
+
+
+def test_subject_may_be_mistaken_for_its_folder():
+    manifest = Manifest(**CONTENT).model_copy(update={"subjects": ["07", "sub-08"]})
+    for wrong, right in (("sub-07", "07"), ("08", "sub-08")):
+        with pytest.raises(
+            ConfigError, match=rf"Unknown subject '{wrong}' .* Did you mean {right}\? It has: 07, sub-08"
+        ):
+            check_subject(manifest, wrong)
+
+
+def test_folder_is_a_whole_path():
+    with pytest.raises(ValueError, match=r"'lab' must be a whole path, such as /.*/lab"):
+        Manifest(**CONTENT, folder="lab")
+
+
+def test_entry_that_is_stated_twice_is_refused(tmp_path):
+    path = Path(write(tmp_path))
+    path.write_text(path.read_text() + "dummy_scans: 3\ndummy_scans: 0\n")
+    with pytest.raises(ManifestError, match=r"(?s)is malformed: dummy_scans is stated twice: keep one.*line"):
+        load_manifest(str(path))
 
 
 def test_manifest_of_ones_own_is_read_from_its_path(tmp_path):
@@ -123,6 +148,7 @@ def test_manifest_of_ones_own_is_read_from_its_path(tmp_path):
         ({"licence": None}, "licence"),
         ({"tr_s": 0}, "tr_s"),
         ({"tr_s": "fast"}, "tr_s"),
+        ({"tr_s": 1500}, r"tr_s: 1500 looks like milliseconds: state seconds, 1.5"),
         ({"subjects": []}, "subjects"),
         ({"subjects": "s1"}, "subjects"),
         ({"files": ["bold.nii"]}, "files"),
@@ -207,7 +233,7 @@ def test_files_are_found_in_the_folder_that_the_manifest_states(tmp_path):
         toy, "{subject}/ses-{session}/bold_{run}_{hemi}.gii", subject="s2", session="1", run="a", hemi="R"
     )
     assert named == lab / "s2" / "ses-1" / "bold_a_R.gii"
-    with pytest.raises(DataError, match=r"toy/s1: missing .*s1/ses-1/bold_L\.gii\. Make it\."):
+    with pytest.raises(DataError, match=r"toy/s1: .*s1/ses-1/bold_L\.gii is missing\. Make it\."):
         dataset_files(toy, "s1")
     with pytest.raises(ManifestError, match=r"toy: the file name '\{task\}\.nii' may hold \{subject\}"):
         dataset_file(toy, "{task}.nii", subject="s1")

@@ -316,6 +316,7 @@ def test_arrays_without_a_mask_become_a_table(run, tmp_path, folder):
     out = check(run, manifest, tmp_path, features, *flags, ending=".tsv")
     assert json.loads((out / "decode.json").read_text())["cleaning"] == {
         "dummy_scans": 0, "high_pass_s": 40.0, "confounds": None, "percent_signal_change": True,
+        "detrend": "linear", "scale": "percent signal change",
     }  # fmt: skip
     report = " ".join((out / "report.html").read_text().split())
     assert "freed of drifts slower than 40 s and scaled to percent signal change within each run" in report

@@ -148,7 +148,7 @@ def test_missing_files_are_named_with_how_to_get_them(layout, names):
     manifest, folder = layout
     for name in names:
         (folder / name).unlink()
-    with pytest.raises(DataError, match=r"toy/s1: missing .*Ask the author\.") as caught:
+    with pytest.raises(DataError, match=r"toy/s1: .* is missing\. Ask the author\.") as caught:
         load_recording(manifest, "s1")
     for name in ("bold.nii.gz", "mask.nii.gz", "attributes.txt"):
         assert (str(folder / name) in str(caught.value)) == (name in names)

@@ -2,12 +2,16 @@
 
 import json
 import re
+import shutil
 from functools import partial
 from itertools import pairwise
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.movies.video import write_video
@@ -84,6 +88,62 @@ def test_a_movie_a_run_in_order(lab, tmp_path):
     assert {run.role for run in recording.runs} == {"train"}  # one run at a time is left out
 
 
+def test_films_and_runs_of_many_sessions_are_matched_by_their_numbers(lab, tmp_path):
+    """Eleven films of one length: nothing but their order tells which run showed which."""
+    shutil.rmtree(lab)
+    for number in range(1, 12):
+        write_bids(lab, subject="sub-02", session=f"ses-{number}", lengths={"run-1": 33})
+        write_movie(lab / "films" / f"movie{number}.mp4", 33 * TR_S)
+    content, _, _ = describe(lab, movie=lab / "films")
+    assert [(run["name"], run["stimulus"]) for run in content["runs"]] == [
+        (f"ses-{number}_run-1", f"movie{number}") for number in range(1, 12)
+    ]
+
+
+def test_films_of_one_name_in_two_folders_are_two(lab, tmp_path):
+    for name, n_scans in zip(("train/1", "train/2", "test/1", "test/2"), LENGTHS.values(), strict=True):
+        write_movie(lab / "stimuli" / f"{name}.mp4", n_scans * TR_S)
+    shown = {"run-1": "train/1", "run-2": "stimuli/train/2", "run-3": "test/1", "run-4": "stimuli/test/2"}
+    write_events(lab, {run: [f"{name}.mp4"] for run, name in shown.items()})
+    content, _, recording = describe(lab)
+    assert content["stimuli"] == {name: f"stimuli/{name}.mp4" for name in ("train/1", "train/2", "test/1", "test/2")}
+    assert [run.stimulus for run in recording.runs] == ["train/1", "train/2", "test/1", "test/2"]
+    write_events(lab, {run: ["1.mp4"] for run in RUNS})
+    with pytest.raises(
+        DataError, match=r"run-1_events\.tsv names 1\.mp4, which may be .*test/1\.mp4 or .*train/1\.mp4"
+    ):
+        describe(lab, name="other")
+
+
+def test_films_may_be_pictures_or_arrays(lab, tmp_path):
+    rng = np.random.default_rng(4)
+    for run, n_scans in LENGTHS.items():
+        n_frames = round(n_scans * TR_S)
+        np.save(tmp_path / f"{run}.npy", rng.integers(0, 256, (n_frames, 16, 20, 3), np.uint8))
+        (tmp_path / "pictures" / run).mkdir(parents=True)
+        for number in range(n_frames):
+            picture = Image.fromarray(rng.integers(0, 256, (16, 20, 3), np.uint8))
+            picture.save(tmp_path / "pictures" / run / f"{number:03d}.png")
+    content, _, _ = describe(lab, movie=tmp_path / "pictures", frame_rate_hz=1.0)
+    assert [run["stimulus"] for run in content["runs"]] == RUNS
+    assert content["stimuli"]["run-2"] == str(tmp_path / "pictures" / "run-2")
+    assert content["frame_rate_hz"] == 1.0
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    for path in tmp_path.glob("run-*.npy"):
+        path.rename(arrays / path.name)
+    content, _, recording = describe(lab, movie=arrays, frame_rate_hz=1.0, name="arrays")
+    assert recording.stimuli["run-3"].excerpts[0].path == arrays / "run-3.npy"
+    whole = np.concatenate([np.load(arrays / f"{run}.npy") for run in RUNS])
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file["st"], file["sv"] = whole, whole[:9]
+    content, _, _ = describe(lab, movie=f"{tmp_path / 'whole.h5'}::st@1", name="whole")
+    assert content["frame_rate_hz"] == 1.0
+    assert content["stimuli"]["whole-02"] == f"{tmp_path / 'whole.h5'}::st[55.5:120]"
+    with pytest.raises(ConfigError, match=r"arrays.run-1\.npy does not state its frame rate\. .*--frame-rate"):
+        describe(lab, movie=arrays, name="no_rate")
+
+
 @pytest.mark.parametrize("column", ["stim_file", "trial_type"])
 @pytest.mark.parametrize("beside", [True, False])
 def test_events_say_what_runs_show_and_repeats_are_tests(lab, tmp_path, column, beside):
@@ -143,6 +203,100 @@ def break_tr(lab, value):
         path.write_text(json.dumps({"RepetitionTime": value}))
 
 
+def confounds_of(lab, subject="sub-02"):
+    return sorted(lab.glob(f"derivatives/*/{subject}/func/*confounds*.tsv"))
+
+
+def test_confounds_are_all_there_or_asked_for(lab, tmp_path, run):
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    confounds_of(lab)[2].unlink()
+    with pytest.raises(
+        DataError, match=r"my_lab/02, run run-3: the table of confounds .* is missing, as of 1 of 4 runs"
+    ):
+        describe(lab, movie=movie)
+    assert "confounds" not in describe(lab, movie=movie, confounds="none")[0]
+    for path in confounds_of(lab):
+        path.unlink()
+    code, out, _ = run("data", "init", lab, "--movie", movie, "--out", "without.yaml")
+    assert code == 0
+    assert "Confounds: none\n" in out
+    with pytest.raises(DataError, match=r"as of 4 of 4 runs"):
+        describe(lab, movie=movie, confounds="simple", name="simple")
+    with pytest.raises(ConfigError, match="Unknown confounds 'all'"):
+        describe(lab, movie=movie, confounds="all", name="all")
+
+
+def test_scans_before_the_steady_state_are_left_out(lab, tmp_path, run):
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    for n_unsteady, path in enumerate(confounds_of(lab)):
+        table = pd.read_csv(path, sep="\t")
+        names = [f"non_steady_state_outlier{number:02d}" for number in range(n_unsteady)]
+        spikes = pd.DataFrame(np.eye(len(table), n_unsteady, dtype=int), columns=names)
+        pd.concat([table, spikes], axis=1).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    code, out, _ = run("data", "init", lab, "--movie", movie)
+    assert code == 0
+    assert "Confounds: motion; the first 3 scans of every run are left out\n" in out
+    assert yaml.safe_load((tmp_path / "here" / "my_lab.yaml").read_text())["dummy_scans"] == 3
+
+
+def test_runs_that_a_subject_lacks_are_told(lab, tmp_path, run):
+    """The first subject has four; fMRIPrep has not written one of the second, and one more has events alone."""
+    for name in "abcd":
+        write_movie(lab / "stimuli" / f"{name}.mp4", 70)
+    write_events(lab, {run: [f"{name}.mp4"] for run, name in zip(RUNS, "abcc", strict=True)})
+    for path in lab.glob("derivatives/*/sub-11/func/*run-4*"):
+        path.unlink()
+    shutil.copy(
+        lab / "sub-11/func/sub-11_task-movie_run-3_events.tsv", lab / "sub-11/func/sub-11_task-movie_run-9_events.tsv"
+    )
+    (lab / "sub-11/func/sub-11_task-rest_run-7_events.tsv").write_text("onset\tduration\n")
+    code, _, err = run("data", "init", lab)
+    assert code == 0
+    told = " ".join(err.split())
+    assert "my_lab/11, run run-4: no scans in" in told
+    assert "my_lab/11, run run-9: no scans in" in told
+    assert told.count("Note:") == 2
+    with pytest.raises(
+        DataError, match=r"my_lab/11, run run-4: test_runs of the manifest name it, but .* holds run-1, "
+    ):
+        load_recording("my_lab.yaml", "11")
+
+
+@pytest.mark.parametrize("how", ["link", "named"])
+def test_derivatives_may_lie_elsewhere(lab, tmp_path, how):
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    (lab / "derivatives" / "fmriprep").rename(tmp_path / "scratch")
+    if how == "link":
+        (lab / "derivatives" / "fmriprep").symlink_to(tmp_path / "scratch")
+        (lab / "derivatives" / "loop").symlink_to(lab)
+    content, path, recording = describe(
+        lab, movie=movie, derivatives=None if how == "link" else str(tmp_path / "scratch")
+    )
+    assert content["options"]["derivatives"] == str(tmp_path / "scratch")
+    assert recording.runs[0].n_scans == LENGTHS["run-1"]
+    if how == "link":
+        path.write_text(path.read_text().replace(str(tmp_path / "scratch"), "derivatives/fmriprep"))
+        with pytest.raises(DataError, match=rf"options: derivatives: {tmp_path / 'scratch'}\."):
+            load_recording(str(path), "02")
+
+
+def test_output_of_fmriprep_may_lie_in_derivatives_itself(lab, tmp_path):
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    for path in (lab / "derivatives" / "fmriprep").iterdir():
+        path.rename(lab / "derivatives" / path.name)
+    assert describe(lab, movie=movie)[0]["options"]["derivatives"] == "derivatives"
+
+
+def test_subjects_are_names_and_no_numbers(lab, tmp_path):
+    for folder in (lab, lab / "derivatives" / "fmriprep"):
+        (folder / "sub-11").rename(folder / "sub-08")
+    for path in [*lab.glob("**/sub-08/func/*")]:
+        path.rename(path.with_name(path.name.replace("sub-11", "sub-08")))
+    movie = write_movie(tmp_path / "film.mp4", sum(LENGTHS.values()) * TR_S)
+    _, path, _ = describe(lab, movie=movie)
+    assert "- '02'\n- '08'\n" in path.read_text()
+
+
 def lose_tr(lab):
     for path in lab.rglob("*_bold.json"):
         path.unlink()
@@ -163,20 +317,21 @@ def name_absent_files(lab):
 FILM = {"movie": "film.mp4"}
 BROKEN = [
     (None, {"movie": "short.mp4"}, DataError, r"\(228 s in all\) and movies of 30\.0 s cannot be matched"),
-    (None, {}, ConfigError, "nothing says what the runs showed"),
+    (None, {}, ConfigError, r"nothing says what run run-1 showed.*run-1_events\.tsv, write it"),
     (None, {"movie": "absent.mp4"}, ConfigError, r"absent\.mp4 does not exist"),
     (None, {"movie": "films"}, ConfigError, "holds no movie"),
     (None, {**FILM, "tr_s": 1.4}, ConfigError, "files of my_lab/02 state 1.5 s, but --tr is 1.4 s"),
     (None, {**FILM, "tr_s": -1.0}, ConfigError, "tr_s must be a positive number"),
+    (lose_tr, {**FILM, "tr_s": 1500.0}, ConfigError, r"--tr 1500 looks like milliseconds\. State seconds: --tr 1\.5\."),
     (None, {**FILM, "name": "a/b"}, ConfigError, "letters, digits"),
     (None, {**FILM, "test_runs": ("run-9",)}, ConfigError, r"No run is named run-9\. There are: run-1"),
     (None, {**FILM, "atlas": "absent.nii.gz"}, ConfigError, r"absent\.nii\.gz does not exist"),
     (partial(break_tr, value=1500), FILM, DataError, "looks like milliseconds.* correct them to 1.5"),
-    (partial(break_tr, value="fast"), FILM, DataError, r"run-1: cannot read .*_bold\.json"),
+    (partial(break_tr, value="fast"), FILM, DataError, r"run-1: .*_bold\.json states .* 'fast'"),
     (lose_tr, FILM, ConfigError, "State it in seconds with --tr"),
     (lose_derivatives, FILM, DataError, "holds no preprocessed scans"),
     (lose_mask, FILM, DataError, "No manifest is written: my_lab/02, run run-2: .*brain mask"),
-    (name_absent_files, {}, DataError, r"Events name gone\.mp4"),
+    (name_absent_files, {}, DataError, r"run-1_events\.tsv names gone\.mp4"),
 ]
 
 
@@ -216,7 +371,7 @@ def test_command_line_writes_what_decoding_takes(lab, tmp_path, run, monkeypatch
     assert "Next: brainpred decode --dataset lab.yaml --subject 02" in out
     code, out, err = run("data", "verify", "lab.yaml", "--quiet")
     assert code == 0
-    assert re.search(r"12 of 12 present", out)
+    assert re.search(r"36 of 36 present", out)
     assert run("data", "init", lab, "--movie", movie, "--out", "lab.yaml")[0] == 2
     assert run("data", "init", tmp_path / "nowhere")[0] == 2
 

@@ -60,6 +60,7 @@ def test_maps_are_of_the_kind_of_the_scans_and_cleaning_reaches_them(run, tmp_pa
     settings = json.loads((out / "encode.json").read_text())
     assert settings["cleaning"] == json.loads((out / "decode.json").read_text())["cleaning"] == {
         "dummy_scans": 3, "high_pass_s": 50.0, "confounds": "motion", "percent_signal_change": False,
+        "detrend": "linear", "scale": "z-score (n - 1)",
     }  # fmt: skip
     assert settings["n_scans"] == LENGTHS["run-4"] - 3 - DELAY_SCANS
     assert pd.read_csv(out / "encoding.tsv", sep="\t")["mean_r"].mean() > 0.5

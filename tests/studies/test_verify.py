@@ -11,7 +11,9 @@ import yaml
 
 from brainpred.errors import ConfigError
 from brainpred.movies.video import write_video
-from brainpred.studies.verify import CORRUPT, MISSING, PRESENT, verify_dataset
+from brainpred.studies.verify import ANOTHER, CORRUPT, MISSING, PRESENT, verify_dataset
+from tests.recordings.damage import change_image, cut
+from tests.recordings.layouts import LENGTHS, run_entries, write_bids, write_manifest
 
 N_SCANS = 13
 
@@ -99,7 +101,7 @@ def test_what_was_in_an_archive_is_looked_for(toy):
         ("s2/bold.nii.gz", ("s2", "recording"), "toy/s2"),
         ("s2/mask.nii.gz", ("s2", "recording"), "mask.nii.gz"),
         ("film.mp4", ("", "clip film"), "film.mp4"),
-        ("more.zip", ("", "download"), "checksum is another"),
+        ("more.zip", ("", "download"), "It is damaged"),
     ],
 )
 def test_truncated_files_are_corrupt(toy, name, what, why):
@@ -141,7 +143,8 @@ def test_files_of_runs_sessions_and_hemispheres_are_looked_for(toy):
     path = toy.parents[1] / "toy.yaml"
     content = yaml.safe_load(path.read_text())
     content |= {
-        "reader": "bids", "stimuli": {}, "downloads": [], "sessions": ["1", "2"], "subjects": ["s1"],
+        "reader": "bids", "options": {"kind": "surface"}, "stimuli": {}, "downloads": [],
+        "sessions": ["1", "2"], "subjects": ["s1"],
         "files": {"bold": "{subject}/ses-{session}/{run}_{hemi}.gii"}, "mask": "mask_{hemi}.gii",
         "runs": [{"name": "a", "role": "train", "session": "1"},
                  {"name": "b", "role": "test", "session": "2", "files": {"bold": "{subject}/other_{run}.gii"}}],
@@ -153,6 +156,102 @@ def test_files_of_runs_sessions_and_hemispheres_are_looked_for(toy):
         "mask_L.gii": PRESENT, "mask_R.gii": MISSING, "s1/ses-1/a_L.gii": MISSING, "s1/ses-1/a_R.gii": MISSING,
         "s1/other_b.gii": MISSING,
     }  # fmt: skip
+
+
+def bids_manifest(tmp_path, **fields):
+    fields = {"subjects": ["sub-01"], "confounds": "motion", "options": {"task": "movie"}} | fields
+    return write_manifest(tmp_path / "toy.yaml", "bids", **fields)
+
+
+def states(checks):
+    return {check.what: check.state for check in checks}
+
+
+def test_every_file_of_a_bids_run_is_looked_at(tmp_path):
+    write_bids(tmp_path / "data" / "toy")
+    checks = verify_dataset(bids_manifest(tmp_path), tmp_path / "data")
+    roles = ("scans", "mask", "confounds", "JSON")
+    assert states(checks) == {f"{run} {role}": PRESENT for run in LENGTHS for role in roles}
+    (scans,) = [check for check in checks if check.what == "run-2 scans"]
+    assert scans.detail == "43 scans of 35 voxels"
+    assert scans.file.startswith("derivatives/fmriprep/sub-01/func/sub-01_task-movie_run-2_space")
+
+
+def test_a_bids_file_that_is_wrong_hides_no_other(tmp_path):
+    folder = tmp_path / "data" / "toy"
+    write_bids(folder)
+    prefix = folder / "derivatives" / "fmriprep" / "sub-01" / "func" / "sub-01_task-movie_"
+    bold = "_space-T1w_desc-preproc_bold.nii.gz"
+    path_of = lambda run, ending: prefix.with_name(f"{prefix.name}{run}{ending}")  # noqa: E731
+    path_of("run-1", "_space-T1w_desc-brain_mask.nii.gz").unlink()
+    path_of("run-1", "_desc-confounds_timeseries.tsv").write_bytes(b"\0\1garbage")
+    cut(path_of("run-2", bold), 0.99)
+    cut(path_of("run-3", "_space-T1w_desc-brain_mask.nii.gz"), 0.6)
+    path_of("run-2", "_desc-confounds_timeseries.tsv").unlink()
+    (folder / "sub-01" / "func" / "sub-01_task-movie_run-2_bold.json").unlink()
+    path_of("run-3", bold).unlink()
+    path_of("run-3", bold).symlink_to("../.git/annex/objects/a.nii.gz")
+    cut(folder / "sub-01" / "func" / "sub-01_task-movie_run-4_bold.json")
+    (folder / "sub-01" / "func" / "sub-01_task-movie_run-5_events.tsv").write_text("onset\tduration\n")
+    manifest = bids_manifest(tmp_path, options={"task": "movie", "test_runs": ["run-[12]", "run-7"]})
+    checks = {check.what: check for check in verify_dataset(manifest, tmp_path / "data")}
+    wrong = {what: check.state for what, check in checks.items() if check.state != PRESENT}
+    assert wrong == {
+        "run-1 mask": MISSING, "run-1 confounds": CORRUPT, "run-2 scans": CORRUPT, "run-2 confounds": MISSING,
+        "run-2 JSON": MISSING, "run-3 scans": MISSING, "run-3 mask": CORRUPT,
+        "run-4 JSON": CORRUPT, "run-5 scans": MISSING, "run-7 scans": MISSING,
+    }  # fmt: skip
+    assert "datalad get" in checks["run-3 scans"].detail
+    assert "There is sub-01_task-movie_run-5_events.tsv" in checks["run-5 scans"].detail
+    assert checks["run-4 scans"].state == PRESENT
+
+
+def test_runs_that_a_manifest_lists_and_scans_that_hold_nan(tmp_path):
+    folder = tmp_path / "data" / "toy"
+    _, _, inside = write_bids(folder)
+    for path in folder.glob("derivatives/**/*run-3*"):
+        path.unlink()
+    manifest = bids_manifest(tmp_path, runs=run_entries())
+    assert {
+        what for what, state in states(verify_dataset(manifest, tmp_path / "data")).items() if state != PRESENT
+    } == {"run-3 scans"}
+    path = next(folder.glob("derivatives/**/*run-2_space*bold.nii.gz"))
+    change_image(path, lambda values: values.__setitem__((*np.argwhere(inside)[2], 5), np.nan))
+    checks = verify_dataset(bids_manifest(tmp_path), tmp_path / "data")
+    assert wrong(checks).keys() == {("sub-01", "run-2 scans")}
+    assert "1 of 35 voxels hold NaN" in wrong(checks)["sub-01", "run-2 scans"].detail
+
+
+def test_events_of_bids_runs_are_read(tmp_path):
+    folder = tmp_path / "data" / "toy"
+    write_bids(folder)
+    (folder / "stimuli").mkdir()
+    write_video(folder / "stimuli" / "a.mp4", np.zeros((200, 16, 24, 3), np.uint8), 4)
+    for run in LENGTHS:
+        path = folder / "sub-01" / "func" / f"sub-01_task-movie_{run}_events.tsv"
+        path.write_text("onset\tduration\tstim_file\n0\t40\ta.mp4\n")
+    manifest = bids_manifest(tmp_path, stimuli={"a": "stimuli/a.mp4"})
+    assert wrong(verify_dataset(manifest, tmp_path / "data")) == {}
+    path.write_text("onset\tduration\tstim_file\n0\t400\ta.mp4\n")
+    path.with_name(path.name.replace("run-4", "run-1")).unlink()
+    checks = states(verify_dataset(manifest, tmp_path / "data"))
+    assert {what: state for what, state in checks.items() if state != PRESENT} == {
+        "run-1 events": MISSING, "run-4 events": CORRUPT,
+    }  # fmt: skip
+
+
+def test_download_that_is_packed_otherwise_is_neither_missing_nor_corrupt(toy, run):
+    with zipfile.ZipFile(toy / "more.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("more.txt", "more" * 9)
+    found = wrong(verify(toy))
+    assert [(check.what, check.state) for check in found.values()] == [("download", ANOTHER)]
+    manifest = toy.parents[1] / "toy.yaml"
+    code, out, _ = run("data", "verify", manifest, "--data", toy.parent, "--quiet")
+    assert code == 0
+    assert "another: download, more.zip: Its checksum is another" in out
+    assert "11 of 12 present, 1 with another checksum." in out
+    code, out, _ = run("data", "fetch", manifest, "--data", toy.parent, "--quiet")
+    assert (code, out.rstrip()) == (0, f"{toy / 'more.zip'}: already there, with another checksum")
 
 
 def test_simulated_subjects_are_read_or_said_to_be_made_on_first_use(tiny_data):
@@ -170,7 +269,7 @@ def test_damaged_simulated_subject_is_corrupt(tmp_path):
 
 
 def test_table_says_what_is_there_and_the_exit_code_whether_all_is(toy, run, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
     manifest = toy.parents[1] / "toy.yaml"
     code, out, err = run("data", "verify", manifest, "--data", toy.parent, "--quiet")
     assert (code, err) == (0, "")
@@ -180,6 +279,11 @@ def test_table_says_what_is_there_and_the_exit_code_whether_all_is(toy, run, mon
     assert (code, err) == (1, "")
     row = next(line for line in out.splitlines() if "s1/mask.nii.gz" in line)
     assert "missing" in row
-    assert "9 of 10 present.\nWhat is missing: Ask the lab.\n" in out
+    assert "missing: s1, mask, s1/mask.nii.gz\n9 of 10 present.\nWhat is missing: Ask the lab.\n" in out
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "60")):  # a narrow terminal
+        monkeypatch.setenv(name, value)
+    _, out, _ = run("data", "verify", manifest, "--data", toy.parent, "--quiet")
+    assert "s2/mask.nii.gz" not in out
+    assert "missing: s1, mask, s1/mask.nii.gz\n" in out
     assert run("data", "verify", manifest, "--subjects", "s9", "--data", toy.parent)[0] == 2
     assert run("data", "verify", "nothing")[0] == 2

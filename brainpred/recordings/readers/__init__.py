@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from brainpred.errors import ConfigError, ManifestError
+from brainpred.recordings.bids_files import subject_label
 from brainpred.recordings.content import check_roles
 from brainpred.recordings.manifest import Manifest, load_manifest, manifest_names
 from brainpred.recordings.recording import Recording
@@ -31,8 +32,10 @@ def check_subject(manifest: Manifest, subject: str) -> None:
                 f"{', '.join(manifest.subjects)}, ..."
             )
     elif subject not in manifest.subjects:
+        alike = [name for name in manifest.subjects if subject_label(name) == subject_label(subject)]
+        hint = f"Did you mean {alike[0]}? " if alike else ""
         raise ConfigError(
-            f"Unknown subject {subject!r} in data set {manifest.name}. It has: {', '.join(manifest.subjects)}."
+            f"Unknown subject {subject!r} in data set {manifest.name}. {hint}It has: {', '.join(manifest.subjects)}."
         )
 
 

@@ -1,6 +1,5 @@
 """Read BIDS data sets that fMRIPrep has preprocessed, as volumes, surfaces or grayordinates; or files like those."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError, ManifestError
-from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches
+from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches, read_sidecar
 from brainpred.recordings.confounds import load_strategy
 from brainpred.recordings.events import read_events
-from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
+from brainpred.recordings.fetch import absence, check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
-from brainpred.recordings.manifest import Manifest, RunEntry
+from brainpred.recordings.manifest import TR_TOLERANCE_S, Manifest, RunEntry
 from brainpred.recordings.placing import Placed, name_stimuli, place_clip
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
@@ -26,7 +25,7 @@ from brainpred.recordings.surfaces import SurfaceFiles
 from brainpred.recordings.volumes import VolumeFiles
 from brainpred.stimulus import Movie
 
-__all__ = ["BidsOptions", "read"]
+__all__ = ["KINDS", "BidsOptions", "check_times", "find_files", "names_clips", "read", "what_it_shows"]
 
 
 class ScanFiles(Protocol):
@@ -61,7 +60,6 @@ KINDS: Mapping[str, Callable[[Sequence[tuple[str, tuple[Path, ...]]], str], Scan
     "grayordinates": GrayordinateFiles,
 }
 HEMISPHERES = ("L", "R")
-TR_TOLERANCE_S = 0.001
 
 
 class BidsOptions(ReaderOptions):
@@ -72,7 +70,7 @@ class BidsOptions(ReaderOptions):
     kind : {"volume", "surface", "grayordinates"}
         NIfTI volumes, GIFTI surfaces of both hemispheres, or CIFTI dense time series.
     derivatives : str
-        Folder of fMRIPrep's output, relative to the data set's.
+        Folder of fMRIPrep's output, relative to the data set's; or a whole path, where it lies elsewhere.
     task : str or list of str
         Tasks; empty: all.
     space : str
@@ -125,31 +123,33 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     """
     options = read_options(manifest, BidsOptions)
     label, folder = f"{manifest.name}/{subject}", dataset_folder(manifest, data)
-    files, entries = _find(manifest, options, subject, data)
+    files, entries = find_files(manifest, options, subject, data)
     wheres = [f"{label}, run {one.name}" for one in files]
-    for where, one in zip(wheres, files, strict=True):
-        for path in (*one.bold, one.mask, one.confounds, one.events):
-            if path is not None and path.exists():
-                check_inside(path, folder, where)
+    _check_links(folder, options, files, label)
     again = f"Get it again: {manifest.access}"
     scans = KINDS[options.kind]([(where, one.bold) for where, one in zip(wheres, files, strict=True)], again)
 
     def values_of(name: str) -> Any:
         hemispheres = HEMISPHERES if options.kind == "surface" else ("",)
         paths = tuple(dataset_file(manifest, name, data, subject=subject, hemi=hemi) for hemi in hemispheres)
+        if gone := [path for path in paths if not path.is_file()]:
+            raise DataError(
+                f"{label}: {gone[0]} {absence(gone[0])}. The manifest names it ({name}): put it there, or "
+                "correct its name."
+            )
         return scans.values_of(paths, label)
 
     own_mask = _common_mask(scans, files, wheres) if not manifest.mask else None
     chosen = select_voxels(manifest, subject, data, scans.n_voxels, values_of, own_mask=own_mask)
     shifts = [
-        _check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
+        check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
     ]
     movies = dataset_movies(manifest, data)
     lengths_s = [scans.n_scans(number) * manifest.tr_s for number in range(len(files))]
     placed = {
         one.name: shown
         for one, entry, where, shift_s, run_s in zip(files, entries, wheres, shifts, lengths_s, strict=True)
-        if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
+        if (shown := what_it_shows(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
     stimulus_of_run, stimuli = name_stimuli(placed, manifest.tr_s)
     runs = []
@@ -163,11 +163,27 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     )
 
 
+def _check_links(folder: Path, options: BidsOptions, files: Sequence[RunFiles], label: str) -> None:
+    """Refuse files that lie elsewhere than they seem to."""
+    derivatives = folder / options.derivatives  # a whole path stays one
+    own = derivatives if Path(options.derivatives).is_absolute() else folder
+    if own == folder and not derivatives.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{label}: {derivatives} is a link to {derivatives.resolve()}, outside the data set's folder. State in the "
+            f"manifest that it lies there: options: derivatives: {derivatives.resolve()}."
+        )
+    for one in files:
+        where = f"{label}, run {one.name}"
+        for path in (*one.bold, one.mask, one.confounds, one.events, *one.sidecars):
+            if path is not None and path.exists():
+                check_inside(path, own if path.is_relative_to(own) else folder, where)
+
+
 def _lazily(scans: ScanFiles, number: int, inside: NDArray[np.bool_]) -> LazyScans:
     return LazyScans((scans.n_scans(number), int(inside.sum())), lambda: scans.read(number, inside))
 
 
-def _find(
+def find_files(
     manifest: Manifest, options: BidsOptions, subject: str, data: Path | str | None
 ) -> tuple[list[RunFiles], list[RunEntry]]:
     """Find the files of every run, and what the manifest says of it."""
@@ -182,12 +198,15 @@ def _find(
         sessions=manifest.sessions, space=options.space, resolution=options.resolution, where=label,
     )  # fmt: skip
     if not manifest.runs:
-        roles = ["test" if matches(one.name, options.test_runs) else "train" for one in found]
-        if options.test_runs and "test" not in roles:
-            raise DataError(
-                f"{label}: no run is named {' or '.join(options.test_runs)}. There are: "
-                f"{', '.join(one.name for one in found)}."
-            )
+        names = [one.name for one in found]
+        for pattern in options.test_runs:
+            if not any(matches(name, [pattern]) for name in names):
+                raise DataError(
+                    f"{label}, run {pattern}: test_runs of the manifest name it, but {folder / options.derivatives} "
+                    f"holds {', '.join(names)} alone. Put its scans there, or name test runs by patterns that fit all "
+                    "subjects."
+                )
+        roles = ["test" if matches(name, options.test_runs) else "train" for name in names]
         return found, [RunEntry(name=one.name, role=role) for one, role in zip(found, roles, strict=True)]  # type: ignore[arg-type]
     by_name = {one.name: one for one in found}
     missing = [entry.name for entry in manifest.runs if entry.name not in by_name]
@@ -222,11 +241,11 @@ def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[s
     """Take the voxels that are in the brain mask of every run."""
     common = None
     for one, where in zip(files, wheres, strict=True):
-        if one.mask is None:
+        if one.mask is None or not one.mask.is_file():
             if isinstance(scans, VolumeFiles):
                 raise DataError(
-                    f"{where}: fMRIPrep's brain mask of {one.bold[0].name} is missing. Put it there, or state a mask "
-                    "in the manifest."
+                    f"{where}: fMRIPrep's brain mask of {one.bold[0].name} {absence(one.mask or NOWHERE)}. Put it "
+                    "there, or state a mask in the manifest."
                 )
             continue
         inside = scans.values_of((one.mask,), where) > 0
@@ -234,13 +253,13 @@ def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[s
     return common
 
 
-def _check_times(
+def check_times(
     manifest: Manifest, options: BidsOptions, files: RunFiles, header_tr_s: float | None, where: str
 ) -> float:
     """Compare repetition times; give how much later than its middle a scan stands for, in seconds."""
     known: dict[str, Any] = {}
     for path in reversed([path for path in files.sidecars if path.is_file()]):
-        known |= _read_sidecar(path, where)
+        known |= read_sidecar(path, where)
     if "RepetitionTime" not in known and header_tr_s is None and options.check_tr:
         raise DataError(
             f"{where}: no JSON file states the repetition time of {files.bold[0].name}; looked for "
@@ -263,17 +282,7 @@ def _check_times(
     return start_s - manifest.tr_s / 2 if known.get("SliceTimingCorrected") else 0.0
 
 
-def _read_sidecar(path: Path, where: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: cannot read {path} ({error}). Get it again, or correct it.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: {path} must hold a JSON object, found a {type(content).__name__}. Get it again.")
-    return content
-
-
-def _shown(
+def what_it_shows(
     manifest: Manifest,
     files: RunFiles,
     entry: RunEntry,
@@ -286,12 +295,12 @@ def _shown(
     """Tell what a run shows: as the manifest says, else as its events say."""
     if entry.stimulus is not None:
         return place_clip(entry.stimulus, movies[entry.stimulus], entry.onset_s - shift_s, manifest.tr_s)
-    if files.events == NOWHERE or (not movies and not _names_files(files.events)):
+    if files.events == NOWHERE or (not movies and not names_clips(files.events)):
         return None
     return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where, manifest.frame_rate_hz)
 
 
-def _names_files(events: Path) -> bool:
+def names_clips(events: Path) -> bool:
     """Tell whether a table of events names files of its own."""
     if not events.is_file():
         return False
