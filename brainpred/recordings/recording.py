@@ -107,6 +107,8 @@ class Recording:
         How they were computed.
     roi_masks : mapping of str to ndarray of bool (n_voxels,)
         Voxels of each ROI, where ROIs overlap.
+    notes : tuple of str
+        What a reader should tell: voxels that are left out, places that are not known.
     """
 
     dataset: str
@@ -119,6 +121,7 @@ class Recording:
     simulated: bool = False
     simulation: Mapping[str, Any] = field(default_factory=dict)
     roi_masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n_voxels = self.n_voxels
@@ -223,7 +226,8 @@ class Recording:
         if broken.any():
             raise DataError(
                 f"{where}: {broken.sum()} of {self.n_voxels} voxels hold NaN or infinity (the first is voxel "
-                f"{int(np.flatnonzero(broken)[0])}). Leave them out of the mask, or repair the scan."
+                f"{int(np.flatnonzero(broken)[0])}). Leave them out of the mask or voxel index, or "
+                "repair the scan."
             )
         if not (bold.max(axis=0) > bold.min(axis=0)).any():
             raise DataError(

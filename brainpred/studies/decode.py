@@ -177,7 +177,8 @@ def _decode_into(
             "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning),
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "notes": recording.notes,
+            "cleaning": asdict(cleaning),
             "runs": [
                 {
                     "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,

@@ -89,6 +89,18 @@ def test_voxel_index_of_vim2_picks_rows(tmp_path, folder):
     assert_read(recording, bold, slice(2, 9))
 
 
+def test_voxels_that_are_nan_are_left_out_with_their_number_unless_they_are_named(tmp_path, folder):
+    _, _, inside = write_vim2(folder)
+    n_outside = (~inside).sum()
+    assert load(tmp_path, vim2(tmp_path)).notes == (f"{n_outside} of {inside.size} voxels are NaN and are left out.",)
+    np.save(folder / "index.npy", np.arange(10, 50))
+    recording = load(tmp_path, vim2(tmp_path, voxel_index="index.npy"))
+    assert recording.n_voxels == 40
+    words = rf"{(~inside[10:50]).sum()} of 40 voxels hold NaN .*Leave them out of the mask or voxel index"
+    with pytest.raises(DataError, match=words):
+        recording.read_run(recording.runs[0])
+
+
 def test_mean_of_repeats_serves_where_the_repeats_are_missing(tmp_path, folder):
     _, bold, _ = write_vim2(folder)
     with h5py.File(folder / "VoxelResponses_sub-01.mat", "a") as file:
@@ -162,6 +174,20 @@ def test_shortclips_round_trip(run, tmp_path, folder):
     np.testing.assert_allclose(found, matrix.toarray() @ np.arange(17), rtol=1e-6)
     lengths = {"train-01": 37, "train-02": 43, "train-03": 31, "test": 29}
     check(run, shortclips(tmp_path), tmp_path, features, lengths=lengths, tests=("test",), ending=".func.gii")
+
+
+def test_voxels_of_shortclips_that_are_nan_are_left_out_with_their_number(tmp_path, folder):
+    _, bold, matrix = write_shortclips(folder)
+    finite = ~np.isin(np.arange(17), [2, 11])
+    with h5py.File(folder / "responses" / "sub-01_responses.hdf", "a") as file:
+        file["Y_train"][:, 2] = file["Y_test"][:, :, 11] = np.nan
+    recording = load(tmp_path, shortclips(tmp_path))
+    assert recording.notes == ("2 of 17 voxels are NaN and are left out.",)
+    assert_read(recording, bold, finite)
+    assert recording.roi_masks["V2"].sum() == 3
+    values = np.arange(17.0)
+    found = np.concatenate([image.darrays[0].data for image in recording.to_image(values[finite])])
+    np.testing.assert_allclose(found, matrix.toarray()[:, finite] @ values[finite], rtol=1e-6)
 
 
 def test_shortclips_without_a_mapper_become_a_table(run, tmp_path, folder):

@@ -106,7 +106,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     mask = arrays[regions[0]].get(MASK) if len(regions) == 1 else None
     space = _space(manifest, subject, data, mask, chosen.inside, label, again)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, movies, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        movies,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

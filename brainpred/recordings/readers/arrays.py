@@ -180,7 +180,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     ]
     space: Space = NoSpace(int(chosen.inside.sum())) if mask is None else mask.space(chosen.inside)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

@@ -138,7 +138,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         volume.ravel()[cells[chosen.inside]] = 1
         space = Volume(nib.Nifti1Image(volume, affine))
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

@@ -138,7 +138,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         paths = tuple(dataset_file(manifest, name, data, subject=subject, hemi=hemi) for hemi in hemispheres)
         return scans.values_of(paths, label)
 
-    own_mask = _common_mask(scans, files, wheres) if not manifest.mask else None
+    own_mask = _common_mask(scans, files, wheres) if not (manifest.mask or manifest.voxel_index) else None
     chosen = select_voxels(manifest, subject, data, scans.n_voxels, values_of, own_mask=own_mask)
     shifts = [
         _check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
@@ -159,7 +159,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
     space = scans.space(chosen.inside)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

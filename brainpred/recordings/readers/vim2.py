@@ -46,7 +46,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     clip shown several times, ``rv`` (voxels, scans) its mean, which is read where ``rva`` is missing, and ``roi/*``
     are masks whose C-contiguous flattening gives the voxels' order. Runs are named ``train-01``, ... and
     ``test_repeat-01``, ...; their stimuli ``train-01``, ... and ``test``. Voxels that are NaN in the first scans lie
-    outside the cortex and are left out.
+    outside the cortex and are left out, unless the manifest names voxels.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     chosen = select_voxels(
         manifest, subject, data, n_voxels,
         lambda name: read_volume(dataset_file(manifest, name, data, subject=subject), label, again)[1].ravel(),
-        own_mask=finite, own_rois={roi: mask.ravel() for roi, mask in rois.items()},
+        own_mask=finite, own_mask_lacks="are NaN", own_rois={roi: mask.ravel() for roi, mask in rois.items()},
     )  # fmt: skip
 
     def lazily(name: str, key: str, first: int, n_scans: int, *leading: int) -> LazyScans:
@@ -117,7 +117,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
-        roi_masks=chosen.roi_masks,
+        roi_masks=chosen.roi_masks, notes=chosen.notes,
     )  # fmt: skip
 
 
