@@ -136,7 +136,7 @@ def dataset_file(
 
 
 def check_inside(path: Path, folder: Path, label: str) -> None:
-    """Raise :class:`DataError` if a link leads from within a folder out of it.
+    """Raise :class:`DataError` if a link, or a step up, leads from within a folder out of it.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def check_inside(path: Path, folder: Path, label: str) -> None:
     """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(
-            f"{label}: {path} is a link to {path.resolve()}, outside the data set's folder {folder}. Put the file "
+            f"{label}: {path} leads to {path.resolve()}, outside the data set's folder {folder}. Put the file "
             "itself there, or name the folder where it lies in the manifest (folder: ...)."
         )
 

@@ -224,14 +224,22 @@ def select_voxels(
     if manifest.atlas is not None:
         numbers = np.rint(read(manifest.atlas.image)).astype(np.int64)
         names = read_atlas_names(dataset_file(manifest, manifest.atlas.labels, data, subject=subject), where)
-        regions = dict.fromkeys(name for number, name in names.items() if number != 0)
-        # A region may have several numbers, such as one a hemisphere.
-        masks = {
-            region: np.isin(numbers, [number for number, name in names.items() if name == region and number != 0])
-            for region in regions
-        }
+        masks = _atlas_masks(numbers, names)
+        if unnamed := np.setdiff1d(numbers[inside], [0, *names]).tolist():
+            n_unnamed = np.isin(numbers[inside], unnamed).sum()
+            told = ", ".join(map(str, unnamed[:5])) + (", ..." if len(unnamed) > 5 else "")
+            notes.append(f"{manifest.atlas.labels} does not name region {told}: {n_unnamed} voxels belong to none.")
     masks = masks or dict(own_rois or {})
     chosen = {name: mask[inside] for name, mask in masks.items() if mask[inside].any()}
     if masks and not chosen:
         raise DataError(f"{where}: no voxel that is read belongs to any ROI ({', '.join(masks)}). Check their space.")
     return Selection(inside, roi_labels(chosen, int(inside.sum())), chosen, tuple(notes))
+
+
+def _atlas_masks(numbers: NDArray[np.integer], names: Mapping[int, str]) -> dict[str, NDArray[np.bool_]]:
+    """Find the voxels of each name: a region may have several numbers, such as one a hemisphere."""
+    numbers_of: dict[str, list[int]] = {}
+    for number, name in names.items():
+        if number != 0:
+            numbers_of.setdefault(name, []).append(number)
+    return {name: np.isin(numbers, wanted) for name, wanted in numbers_of.items()}

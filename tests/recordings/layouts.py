@@ -229,6 +229,8 @@ def write_bdata(path, lengths=LENGTHS, grid=(3, 5, 2), *, kind="h5", places=True
         names = np.array(list(keys), dtype=object)
         savemat(path, {"dataSet": array, "metaData": {"key": names, "value": np.stack(list(keys.values())),
                                                       "description": names}})  # fmt: skip
+    elif kind == "mat v7.3":
+        write_matlab_bdata(path, array, keys)
     else:
         with h5py.File(path, "w") as file:
             file["dataset"] = array
@@ -236,6 +238,22 @@ def write_bdata(path, lengths=LENGTHS, grid=(3, 5, 2), *, kind="h5", places=True
             file["metadata/description"] = [b"" for _ in keys]
             file["metadata/value"] = np.stack(list(keys.values()))
     return features, bold, cells
+
+
+def write_matlab_bdata(path, array, keys):
+    """Write as MATLAB does with -v7.3: axes from the other end, cells as references to characters."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["dataSet"] = array.T
+        file["metaData/value"] = np.stack(list(keys.values())).T
+        cells = np.empty((len(keys), 1), dtype=h5py.ref_dtype)
+        for number, name in enumerate(keys):
+            cell = file.create_dataset(f"#refs#/{number}", data=np.array([[ord(letter)] for letter in name], np.uint16))
+            cell.attrs["MATLAB_class"] = np.bytes_("char")
+            cells[number, 0] = cell.ref
+        for name in ("key", "description"):
+            file.create_dataset(f"metaData/{name}", data=cells, dtype=h5py.ref_dtype)
+    with open(path, "r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file")
 
 
 def write_array(path, values, name="bold"):

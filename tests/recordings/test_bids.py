@@ -184,6 +184,16 @@ def test_atlas_that_names_a_region_twice_joins_its_parts(tmp_path, folder):
     assert recording.rois.tolist() == np.array(["other", "V1", "V2", "V1"])[numbers[inside]].tolist()
 
 
+def test_regions_that_an_atlas_does_not_name_are_told(tmp_path, folder):
+    _, _, inside = write_bids(folder)
+    numbers = np.random.default_rng(4).integers(0, 4, GRID)
+    nib.save(nib.Nifti1Image(numbers.astype(np.int16), AFFINE), folder / "atlas.nii.gz")
+    pd.DataFrame({"index": [2, 9], "name": ["V2", "MT"]}).to_csv(folder / "atlas.tsv", sep="\t", index=False)
+    recording = load(tmp_path, manifest_of(tmp_path, atlas={"image": "atlas.nii.gz", "labels": "atlas.tsv"}))
+    n_unnamed = np.isin(numbers[inside], [1, 3]).sum()
+    assert recording.notes == (f"atlas.tsv does not name region 1, 3: {n_unnamed} voxels belong to none.",)
+
+
 def test_atlas_names_rois(tmp_path, folder):
     _, _, inside = write_bids(folder)
     numbers = np.random.default_rng(4).integers(0, 4, GRID)

@@ -89,6 +89,20 @@ def test_regions_of_other_videos(refused):
     assert_says(message, "V1 61 videos x 3 repeats, LOC 60 videos x 3 repeats", "Get it again")
 
 
+@pytest.mark.parametrize("linked", ["videos", "videos/0033.mp4"])
+def test_videos_outside_the_data_folder(refused, tmp_path, linked):
+    def damage(folder):
+        (tmp_path / "elsewhere").mkdir()
+        (folder / "videos").mkdir()
+        for number in range(61):
+            (folder / "videos" / f"{number:04d}.mp4").touch()
+        (folder / linked).rename(tmp_path / "elsewhere" / "moved")
+        (folder / linked).symlink_to(tmp_path / "elsewhere" / "moved")
+
+    message = refused("algonauts", damage, stimuli={"videos": "videos"})
+    assert_says(message, linked, "leads to", "elsewhere/moved, outside the data set's folder", "Put the file")
+
+
 def test_bdata_without_runs(refused):
     def damage(folder):
         with h5py.File(folder / "sub-01.h5", "a") as file:
@@ -97,14 +111,17 @@ def test_bdata_without_runs(refused):
     assert_says(refused("bdata", damage), "sub-01.h5 has no column that its metadata call Run", "Add it")
 
 
-def test_bdata_of_matlab_v73(refused):
+@pytest.mark.parametrize(("column", "name"), [(19, "Session"), (20, "Run")])
+@pytest.mark.parametrize("value", [np.nan, 2.5, np.inf])
+def test_bdata_whose_runs_are_no_numbers(refused, column, name, value):
     def damage(folder):
         with h5py.File(folder / "sub-01.h5", "a") as file:
-            references = np.array([file["dataset"].ref] * len(file["metadata/key"]), dtype=h5py.ref_dtype)
-            del file["metadata/key"]
-            file.create_dataset("metadata/key", data=references, dtype=h5py.ref_dtype)
+            file["dataset"][5, column] = value
 
-    assert_says(refused("bdata", damage), "sub-01.h5 is a MATLAB v7.3 file", "Save it with bdpy as .h5")
+    message = refused("bdata", damage)
+    assert_says(
+        message, f"the column {name} of sub-01.h5 must hold whole numbers, but sample 5 has {value}", "Repair it"
+    )
 
 
 def test_bdata_without_voxels(refused):

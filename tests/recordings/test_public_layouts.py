@@ -251,16 +251,18 @@ def test_videos_of_algonauts_are_shown_one_a_scan(tmp_path, folder):
     movie = recording.stimuli["videos-02"]
     assert [excerpt.path.stem for excerpt in movie.excerpts] == [f"{number:04d}" for number in range(13, 26)]
     assert [excerpt.onset_s for excerpt in movie.excerpts] == [TR_S * number for number in range(13)]
+    assert {run.file for run in recording.runs} == {"sub-01_V1.pkl"}
 
 
 # ------------------------------------------------------------------------------------------------- BData
 
 
-@pytest.mark.parametrize("kind", ["h5", "mat"])
+@pytest.mark.parametrize("kind", ["h5", "mat", "mat v7.3"])
 def test_bdata_round_trip(run, tmp_path, folder, kind):
-    features, bold, cells = write_bdata(folder / f"sub-01.{kind}", kind=kind)
+    suffix = kind.split()[0]
+    features, bold, cells = write_bdata(folder / f"sub-01.{suffix}", kind=kind)
     entries = [{**entry, "name": entry["name"].replace("run-", "run-0")} for entry in run_entries()]
-    manifest = write_manifest(tmp_path / "toy.yaml", "bdata", files={"bdata": f"{{subject}}.{kind}"}, runs=entries)
+    manifest = write_manifest(tmp_path / "toy.yaml", "bdata", files={"bdata": f"{{subject}}.{suffix}"}, runs=entries)
     recording = load(tmp_path, manifest)
     order = np.argsort(cells)
     assert_read(recording, {name.replace("run-", "run-0"): scans[:, order] for name, scans in bold.items()})

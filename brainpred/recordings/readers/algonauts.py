@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError, ManifestError
-from brainpred.recordings.fetch import dataset_file, dataset_folder
+from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.pickles import read_arrays
 from brainpred.recordings.readers.options import ReaderOptions, read_options
@@ -74,10 +74,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     regions = [role for role in manifest.files if role != REFERENCE]
     if not regions:
         raise ManifestError(f"Manifest {manifest.name}: files must name a pickle for each region, such as V1.")
-    arrays = {
-        role: read_arrays(dataset_file(manifest, manifest.files[role], data, subject=subject), label, again)
-        for role in regions
-    }
+    paths = {role: dataset_file(manifest, manifest.files[role], data, subject=subject) for role in regions}
+    arrays = {role: read_arrays(path, label, again) for role, path in paths.items()}
     responses = {role: _responses(content, role, label, again) for role, content in arrays.items()}
     shapes = {role: values.shape[:2] for role, values in responses.items()}
     if len(set(shapes.values())) > 1:
@@ -102,7 +100,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         role = "test" if number >= len(blocks) - options.n_test_runs else "train"
         for repeat in range(n_repeats):
             bold = np.ascontiguousarray(all_voxels[block, repeat][:, chosen.inside], dtype=np.float32)
-            runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=manifest.files[regions[0]]))
+            runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=paths[regions[0]].name))
     mask = arrays[regions[0]].get(MASK) if len(regions) == 1 else None
     space = _space(manifest, subject, data, mask, chosen.inside, label, again)
     return Recording(
@@ -138,8 +136,12 @@ def _movies(
     """Show the videos of a block one after the other, one a scan."""
     if VIDEOS not in manifest.stimuli:
         return {}
-    folder = dataset_folder(manifest, data) / manifest.stimuli[VIDEOS]
+    whole = dataset_folder(manifest, data)
+    folder = whole / manifest.stimuli[VIDEOS]
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    if not Path(manifest.stimuli[VIDEOS]).is_absolute():
+        for path in (folder, *files):
+            check_inside(path, whole, label)
     if len(files) < n_videos:
         raise DataError(
             f"{label}: {folder} holds {len(files)} videos, but there are responses to {n_videos}. Add them."

@@ -127,7 +127,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     files, entries = _find(manifest, options, subject, data)
     wheres = [f"{label}, run {one.name}" for one in files]
     for where, one in zip(wheres, files, strict=True):
-        for path in (*one.bold, one.mask, one.confounds, one.events):
+        for path in (*one.bold, one.mask, one.confounds, one.events, *one.sidecars):
             if path is not None and path.exists():
                 check_inside(path, folder, where)
     again = f"Get it again: {manifest.access}"
@@ -151,6 +151,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
     roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
+    _check_clips(placed, movies, folder, label)
     stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
     runs = []
     for number, (one, entry, where) in enumerate(zip(files, entries, wheres, strict=True)):
@@ -297,6 +298,15 @@ def _shown(
     if files.events == NOWHERE or (not movies and not _names_files(files.events)):
         return None
     return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
+
+
+def _check_clips(placed: Mapping[str, Placed], movies: Mapping[str, Movie], folder: Path, label: str) -> None:
+    """Refuse files of events that lie outside the data set's folder; those of the manifest are checked where it is."""
+    known = {excerpt.path for movie in movies.values() for excerpt in movie.excerpts}
+    for name, shown in placed.items():
+        for excerpt in shown.movie.excerpts:
+            if excerpt.path not in known:
+                check_inside(excerpt.path, folder, f"{label}, run {name}")
 
 
 def _names_files(events: Path) -> bool:
