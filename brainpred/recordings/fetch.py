@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pooch
 
+from brainpred.arrays import split_address
 from brainpred.errors import ConfigError, DataError, ManifestError
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.archives import archive_names, unpack_archive
@@ -17,6 +18,7 @@ __all__ = [
     "cache_folder",
     "check_inside",
     "data_folder",
+    "dataset_array",
     "dataset_file",
     "dataset_files",
     "dataset_folder",
@@ -105,7 +107,7 @@ def dataset_file(
     manifest : Manifest
         The data set.
     name : str
-        Name of the file, as the manifest gives it.
+        Name of the file, as the manifest gives it; the name of an array in it does not count.
     data : Path or str, optional
         Folder that holds the data sets.
     subject, session, run, hemi : str
@@ -123,6 +125,38 @@ def dataset_file(
     ManifestError
         If the name holds other things in braces.
     """
+    return dataset_array(manifest, name, data, subject=subject, session=session, run=run, hemi=hemi)[0]
+
+
+def dataset_array(
+    manifest: Manifest,
+    name: str,
+    data: Path | str | None = None,
+    *,
+    subject: str = "",
+    session: str = "",
+    run: str = "",
+    hemi: str = "",
+) -> tuple[Path, str]:
+    """Give the path of a file that a manifest names, and of an array in it where it is named as ``FILE::NAME``.
+
+    Parameters
+    ----------
+    manifest, name, data, subject, session, run, hemi
+        As of :func:`dataset_file`.
+
+    Returns
+    -------
+    path : Path
+        The path.
+    array : str
+        Name of the array; empty where none is given.
+
+    Raises
+    ------
+    DataError, ManifestError
+        As of :func:`dataset_file`.
+    """
     try:
         filled = name.format(subject=subject, session=session, run=run, hemi=hemi)
     except (KeyError, IndexError, ValueError) as error:
@@ -130,9 +164,10 @@ def dataset_file(
             f"{manifest.name}: the file name {name!r} may hold {{subject}}, {{session}}, {{run}} and {{hemi}}, and no "
             "other braces."
         ) from error
-    path = dataset_folder(manifest, data) / filled
-    check_inside(path, dataset_folder(manifest, data), ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
-    return path
+    folder = dataset_folder(manifest, data)
+    path, array = split_address(folder / filled)
+    check_inside(path, folder, ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
+    return path, array
 
 
 def check_inside(path: Path, folder: Path, label: str) -> None:

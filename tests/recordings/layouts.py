@@ -11,6 +11,8 @@ import yaml
 from scipy.io import savemat
 from scipy.sparse import random_array
 
+from tests.movies.files import write_matlab
+
 TR_S = 1.5
 LENGTHS = {"run-1": 37, "run-2": 43, "run-3": 31, "run-4": 41}
 GRID, AFFINE = (5, 3, 4), np.array([[2.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -256,15 +258,17 @@ def write_matlab_bdata(path, array, keys):
         stream.write(b"MATLAB 7.3 MAT-file")
 
 
-def write_array(path, values, name="bold"):
+def write_array(path, values, name="bold", *, v73=False):
     """Write one array in the kind that the file's name says; the kinds that hold several hold others too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
     elif path.suffix == ".npz":
         np.savez(path, **{name: values, "other": np.ones((2, 3))})
-    elif path.suffix == ".mat":
+    elif path.suffix == ".mat" and not v73:
         savemat(path, {name: values, "other": np.ones((2, 3))})
+    elif path.suffix == ".mat":
+        write_matlab(path, **{name: values, "other": np.ones((2, 3))})
     else:
         with h5py.File(path, "w") as file:
             file[name], file["other"] = values, np.ones((2, 3))

@@ -136,7 +136,7 @@ def test_array_of_objects(refused):
     def damage(folder):
         np.save(folder / "run-2.npy", np.array([[{}, 1], [2, 3]], dtype=object))
 
-    assert_says(refused("arrays", damage), "run run-2: cannot read", "run-2.npy", "Get it again")
+    assert_says(refused("arrays", damage), "run run-2: run-2.npy holds object, and no numbers. Save it anew")
 
 
 def test_arrays_of_other_voxels(refused):
@@ -148,7 +148,7 @@ def test_arrays_of_other_voxels(refused):
 
 def test_array_of_one_dimension(refused):
     message = refused("arrays", lambda folder: np.save(folder / "run-2.npy", np.ones(9)))
-    assert_says(message, "run run-2: run-2.npy must hold numbers in two dimensions", "(9,)")
+    assert_says(message, "run run-2: run-2.npy must hold numbers in two dimensions", "(9,)", "run-2.npy::NAME")
 
 
 def test_truncated_array(refused):
@@ -161,8 +161,8 @@ def test_archive_that_is_none(refused):
 
 
 def test_several_arrays_and_no_name(refused):
-    message = refused("sidecar", lambda folder: None, options={"array": ""})
-    assert_says(message, "all.npz holds 2 arrays (bold, other)", "options: array")
+    message = refused("sidecar", lambda folder: None, files={"bold": "all.npz", "sidecar": "all.json"})
+    assert_says(message, "all.npz holds 2 arrays: bold (152, 13), other (2, 3)", "Name one, such as all.npz::bold")
 
 
 def test_missing_sidecar(refused):

@@ -135,7 +135,7 @@ def test_runs_of_vim2_that_the_manifest_lists_are_read_as_it_says(tmp_path, fold
 @pytest.mark.parametrize("chunks", [None, (16, 32)])
 def test_a_run_is_read_without_a_second_copy(tmp_path, folder, monkeypatch, chunks):
     """The property that benchmarks/recordings.py measures at full size: at most half a run beside the run itself."""
-    monkeypatch.setattr("brainpred.recordings.hdf5.BYTES_AT_ONCE", 2**17)
+    monkeypatch.setattr("brainpred.recordings.array_files.BYTES_AT_ONCE", 2**17)
     n_voxels, n_scans, n_runs = 3001, 211, 4
     with h5py.File(folder / "VoxelResponses_sub-01.mat", "w") as file:
         rt = file.create_dataset("rt", (n_voxels, n_runs * n_scans), np.float32, chunks=chunks)
@@ -287,14 +287,16 @@ def test_bdata_without_places_become_a_table(tmp_path, folder):
 # ------------------------------------------------------------------------------------------------ arrays
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".mat"])
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".h5", ".mat", ".mat v7.3"])
 @pytest.mark.parametrize("axes", ["scans,voxels", "voxels,scans"])
-def test_arrays_come_as_they_lie_in_the_files(tmp_path, folder, suffix, axes):
+def test_arrays_come_as_they_lie_in_the_files(tmp_path, folder, kind, axes):
     _, bold = draw_subject(13)
+    suffix, *new = kind.split()
     for name, scans in bold.items():
-        write_array(folder / f"sub-01_{name}{suffix}", scans if axes == "scans,voxels" else scans.T)
-    options = {"axes": axes} | ({} if suffix == ".npy" else {"array": "bold"})
-    files = {"bold": "{subject}_{run}" + suffix}
+        values = scans if axes == "scans,voxels" else scans.T
+        write_array(folder / f"sub-01_{name}{suffix}", values, v73=bool(new))
+    files = {"bold": "{subject}_{run}" + suffix + ("" if suffix == ".npy" else "::bold")}
+    options = {"axes": axes}
     manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, options=options, runs=run_entries())
     assert_read(load(tmp_path, manifest), bold)
 
@@ -307,12 +309,20 @@ def test_arrays_round_trip_with_a_sidecar(run, tmp_path, folder, suffix):
     runs = [{**entry, "n_scans": LENGTHS[entry["name"]]} for entry in run_entries()]
     (folder / "sub-01.json").write_text(json.dumps({"RepetitionTime": TR_S, "runs": runs, "Lab": "ours"}))
     nib.save(nib.Nifti1Image(inside.astype(np.uint8), AFFINE), folder / "mask.nii.gz")
-    files = {"bold": "{subject}" + suffix, "sidecar": "{subject}.json", "mask": "mask.nii.gz"}
-    options = {} if suffix == ".npy" else {"array": "bold"}
-    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, options=options)
+    array = suffix if suffix == ".npy" else f"{suffix}::bold"
+    files = {"bold": "{subject}" + array, "sidecar": "{subject}.json", "mask": "mask.nii.gz"}
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files)
     assert_read(load(tmp_path, manifest), bold)
     out = check(run, manifest, tmp_path, features)
     np.testing.assert_array_equal(map_values(out, ".nii.gz") != 0, inside.ravel())
+
+
+def test_one_file_may_hold_an_array_a_run(tmp_path, folder):
+    _, bold = draw_subject(13)
+    np.savez(folder / "sub-01.npz", **bold)
+    files = {"bold": "{subject}.npz::{run}"}
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, runs=run_entries())
+    assert_read(load(tmp_path, manifest), bold)
 
 
 def test_images_choose_columns_of_arrays_with_a_mask(tmp_path, folder):

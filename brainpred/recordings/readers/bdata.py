@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainpred.arrays import open_hdf5
 from brainpred.errors import DataError
+from brainpred.recordings.array_files import read_columns, read_rows
 from brainpred.recordings.bids_files import matches
 from brainpred.recordings.fetch import dataset_file, dataset_movies
-from brainpred.recordings.hdf5 import open_hdf5, read_columns, read_rows
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.placing import place_runs
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options

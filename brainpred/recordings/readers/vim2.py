@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainpred.arrays import open_hdf5
 from brainpred.errors import DataError
+from brainpred.recordings.array_files import read_rows
 from brainpred.recordings.fetch import dataset_file
-from brainpred.recordings.hdf5 import open_hdf5, read_rows
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.readers.parts import Part, runs_of_parts
