@@ -202,8 +202,7 @@ class VolumeFiles:
 
     def space(self, inside: NDArray[np.bool_]) -> Volume:
         """Give the space of the voxels that are read."""
-        mask = inside.reshape(self.grid).astype(np.uint8)
-        return Volume(nib.Nifti1Image(mask, self._images[0].affine))
+        return Volume.like(inside.reshape(self.grid), self._images[0])
 
     def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Read the scans of a run, (n_scans, n_voxels_inside)."""

@@ -11,6 +11,7 @@ import pytest
 
 from brainpred.errors import DataError
 from brainpred.recordings.readers import load_recording
+from brainpred.recordings.spaces import UNPLACED
 from tests.recordings.layouts import (
     AFFINE,
     LENGTHS,
@@ -78,7 +79,9 @@ def test_vim2_round_trip(run, tmp_path, folder):
     lengths = dict.fromkeys(("train-01", "train-02", "train-03"), 37) | {"test": 29}
     out = check(run, vim2(tmp_path), tmp_path, features, lengths=lengths, tests=("test",))
     np.testing.assert_array_equal(map_values(out, ".nii.gz") != 0, inside)
-    assert nib.load(out / "contribution_features.nii.gz").shape == VIM2_GRID
+    image = nib.load(out / "contribution_features.nii.gz")
+    assert image.shape == VIM2_GRID
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 0)
     assert (out / "explainable_variance.nii.gz").is_file(), "repeats tell explainable variance"
 
 
@@ -92,7 +95,8 @@ def test_voxel_index_of_vim2_picks_rows(tmp_path, folder):
 def test_voxels_that_are_nan_are_left_out_with_their_number_unless_they_are_named(tmp_path, folder):
     _, _, inside = write_vim2(folder)
     n_outside = (~inside).sum()
-    assert load(tmp_path, vim2(tmp_path)).notes == (f"{n_outside} of {inside.size} voxels are NaN and are left out.",)
+    notes = (f"{n_outside} of {inside.size} voxels are NaN and are left out.", UNPLACED)
+    assert load(tmp_path, vim2(tmp_path)).notes == notes
     np.save(folder / "index.npy", np.arange(10, 50))
     recording = load(tmp_path, vim2(tmp_path, voxel_index="index.npy"))
     assert recording.n_voxels == 40
@@ -240,6 +244,10 @@ def test_whole_brain_of_algonauts_is_a_volume(tmp_path, folder):
     image = recording.to_image(values)
     np.testing.assert_array_equal(np.asarray(image.dataobj)[mask], values)
     np.testing.assert_array_equal(image.affine, AFFINE)
+    assert recording.notes == ()
+    elsewhere = load(tmp_path, algonauts(tmp_path, roles=("WB",)))
+    assert elsewhere.notes == (UNPLACED,)
+    assert int(elsewhere.to_image(values).header["sform_code"]) == 0
 
 
 def test_videos_of_algonauts_are_shown_one_a_scan(tmp_path, folder):

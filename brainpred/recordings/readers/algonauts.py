@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -15,7 +14,7 @@ from brainpred.recordings.pickles import read_arrays
 from brainpred.recordings.readers.options import ReaderOptions, read_options
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.selection import select_voxels
-from brainpred.recordings.spaces import NoSpace, Space, Volume
+from brainpred.recordings.spaces import UNPLACED, NoSpace, Space, Volume
 from brainpred.recordings.volumes import open_image
 from brainpred.stimulus import Excerpt, Movie
 
@@ -103,6 +102,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
             runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=paths[regions[0]].name))
     mask = arrays[regions[0]].get(MASK) if len(regions) == 1 else None
     space = _space(manifest, subject, data, mask, chosen.inside, label, again)
+    notes = chosen.notes if mask is None or REFERENCE in manifest.files else (*chosen.notes, UNPLACED)
     return Recording(
         manifest.name,
         subject,
@@ -112,7 +112,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         chosen.rois,
         movies,
         roi_masks=chosen.roi_masks,
-        notes=chosen.notes,
+        notes=notes,
     )
 
 
@@ -166,13 +166,14 @@ def _space(
     label: str,
     again: str,
 ) -> Space:
-    """Place voxels by the mask in the pickle of the whole brain; its affine is that of the reference, or unknown."""
+    """Place voxels by the mask in the pickle of the whole brain; its space is that of the reference, or unknown."""
     if mask is None:
         return NoSpace(int(inside.sum()))
     cells = np.flatnonzero(np.ravel(mask) > 0)
     if mask.ndim != 3 or len(cells) != len(inside):
         raise DataError(f"{label}: {MASK} has {len(cells)} voxels, the responses {len(inside)}. {again}")
-    affine = np.eye(4)
+    volume = np.zeros(mask.shape, dtype=bool)
+    volume.ravel()[cells[inside]] = True
     if REFERENCE in manifest.files:
         path = dataset_file(manifest, manifest.files[REFERENCE], data, subject=subject)
         reference = open_image(path, label, again)
@@ -181,7 +182,5 @@ def _space(
                 f"{label}: the grid of {path.name} is {reference.shape[:3]}, that of {MASK} {mask.shape}. Use another "
                 "image."
             )
-        affine = reference.affine
-    volume = np.zeros(mask.shape, dtype=np.uint8)
-    volume.ravel()[cells[inside]] = 1
-    return Volume(nib.Nifti1Image(volume, affine))
+        return Volume.like(volume, reference)
+    return Volume.unplaced(volume, (1.0, 1.0, 1.0))

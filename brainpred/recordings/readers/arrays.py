@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -108,9 +107,9 @@ class _Mask:
 
     def space(self, inside: NDArray[np.bool_]) -> Volume:
         """Give the space of the columns that are read."""
-        volume = np.zeros(self.image.shape[:3], dtype=np.uint8)
-        volume.ravel()[self.cells[inside]] = 1
-        return Volume(nib.Nifti1Image(volume, self.image.affine))
+        volume = np.zeros(self.image.shape[:3], dtype=bool)
+        volume.ravel()[self.cells[inside]] = True
+        return Volume.like(volume, self.image)
 
 
 def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:

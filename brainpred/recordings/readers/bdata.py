@@ -137,7 +137,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if grid is not None:
         volume = np.zeros(grid, dtype=np.uint8)
         volume.ravel()[cells[chosen.inside]] = 1
-        space = Volume(nib.Nifti1Image(volume, affine))
+        mask = nib.Nifti1Image(volume, affine)
+        mask.header.set_xyzt_units("mm")
+        space = Volume(mask)
     return Recording(
         manifest.name,
         subject,

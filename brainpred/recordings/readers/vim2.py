@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -16,7 +15,7 @@ from brainpred.recordings.readers.options import ReaderOptions, files_of, read_o
 from brainpred.recordings.readers.parts import Part, runs_of_parts
 from brainpred.recordings.recording import LazyScans, Recording
 from brainpred.recordings.selection import select_voxels
-from brainpred.recordings.spaces import NoSpace, Space, Volume
+from brainpred.recordings.spaces import UNPLACED, NoSpace, Space, Volume
 from brainpred.recordings.volumes import read_volume
 
 __all__ = ["Vim2Options", "read"]
@@ -32,8 +31,8 @@ class Vim2Options(ReaderOptions):
     n_train_runs : int
         Runs of equal length that ``rt`` holds one after the other.
     voxel_mm : (float, float, float)
-        Size of a voxel along the axes of the ROIs, slices first. The file does not say how the head lay: images are
-        placed at the origin.
+        Size of a voxel along the axes of the ROIs, slices first. The file does not say how the head lay, so that images
+        have the space code 0.
     """
 
     n_train_runs: int = Field(default=12, ge=1)
@@ -118,7 +117,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
-        roi_masks=chosen.roi_masks, notes=chosen.notes,
+        roi_masks=chosen.roi_masks, notes=(*chosen.notes, *([UNPLACED] if grid else [])),
     )  # fmt: skip
 
 
@@ -135,4 +134,4 @@ def _check_tr(file: dict, manifest: Manifest, label: str, path: Path) -> None:
 def _space(inside: NDArray[np.bool_], grid: tuple[int, ...] | None, options: Vim2Options) -> Space:
     if grid is None:
         return NoSpace(int(inside.sum()))
-    return Volume(nib.Nifti1Image(inside.reshape(grid).astype(np.uint8), np.diag([*options.voxel_mm, 1.0])))
+    return Volume.unplaced(inside.reshape(grid), options.voxel_mm)
