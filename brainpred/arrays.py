@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 
-__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "open_array", "open_hdf5", "split_address"]
+__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "is_missing", "open_array", "open_hdf5", "split_address"]
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
 BYTES_AT_ONCE = 2**23
@@ -71,6 +71,22 @@ class StoredArray:
         """Read it whole."""
         whole = np.asarray(self.stored[()])
         return whole.T if self.turned else whole
+
+
+def is_missing(path: Path) -> str:
+    """Say how a file is missing, for a message: DataLad's files are links until they are got.
+
+    Parameters
+    ----------
+    path : Path
+        What is no file.
+
+    Returns
+    -------
+    str
+        ``"is missing"``, or that it is a link whose target is not there.
+    """
+    return "is a link whose target is not there (of DataLad: datalad get)" if path.is_symlink() else "is missing"
 
 
 def split_address(address: Path | str) -> tuple[Path, str]:
@@ -179,7 +195,7 @@ def open_hdf5(path: Path, where: str, remedy: str) -> Iterator[Any]:
 @contextmanager
 def _refusing(path: Path, where: str, remedy: str) -> Iterator[None]:
     if not path.is_file():
-        raise DataError(f"{where}: {path} is missing. {remedy}")
+        raise DataError(f"{where}: {path} {is_missing(path)}. {remedy}")
     try:
         yield
     except DataError:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
-from brainpred.recordings.spaces import NoSpace, Space
+from brainpred.recordings.spaces import NoSpace, Space, Volume
 from brainpred.stimulus import Movie
 from brainpred.storage import atomic_path
 
@@ -224,9 +224,11 @@ class Recording:
         with np.errstate(invalid="ignore"):  # infinities of both signs make NaN
             broken = ~np.isfinite(bold.sum(axis=0, dtype=np.float64))  # no second array of the run's size
         if broken.any():
+            first = int(np.flatnonzero(broken)[0])
+            cell = f" at {', '.join(map(str, self.space.cell(first)))}" if isinstance(self.space, Volume) else ""
             raise DataError(
                 f"{where}: {broken.sum()} of {self.n_voxels} voxels hold NaN or infinity (the first is voxel "
-                f"{int(np.flatnonzero(broken)[0])}). Leave them out of the mask or voxel index, or "
+                f"{first}{cell}). Leave them out of the mask or voxel index, or "
                 "repair the scan."
             )
         if not (bold.max(axis=0) > bold.min(axis=0)).any():

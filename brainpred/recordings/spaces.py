@@ -95,6 +95,10 @@ class Volume:
         """Number of voxels inside the mask."""
         return int(np.count_nonzero(self.inside))
 
+    def cell(self, voxel: int) -> tuple[int, ...]:
+        """Give the indices i, j, k of a voxel in the grid, from 0."""
+        return tuple(np.argwhere(self.inside)[voxel].tolist())
+
     def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.Nifti1Image]:
         """Put one number a voxel back into a float32 volume in the space of the mask, 0 outside it."""
         inside = self.inside
