@@ -153,7 +153,7 @@ def select_voxels(
     subject: str,
     data: Path | str | None,
     n_voxels: int,
-    values_of: Callable[[str], NDArray[Any]],
+    values_of: Callable[[str], NDArray[Any]] | None,
     *,
     own_mask: NDArray[np.bool_] | None = None,
     own_mask_lacks: str = "",
@@ -171,8 +171,9 @@ def select_voxels(
         Folder that holds the data sets.
     n_voxels : int
         Voxels that the files hold.
-    values_of : callable
-        Reads a file of one number a voxel, given its name in the manifest, (n_voxels,).
+    values_of : callable or None
+        Reads a file of one number a voxel, given its name in the manifest, (n_voxels,); None where voxels have no place
+        in any image.
     own_mask : ndarray of bool (n_voxels,), optional
         Voxels that the data set itself holds for good, where the manifest names neither mask nor voxel index.
     own_mask_lacks : str
@@ -195,6 +196,10 @@ def select_voxels(
     def read(name: str) -> NDArray[Any]:
         if Path(name).suffix in {".npy", ".txt"}:
             return read_voxel_index(dataset_file(manifest, name, data, subject=subject), n_voxels, where)
+        if values_of is None:
+            raise DataError(
+                f"{where}: the voxels of this data set are chosen by .npy or .txt files of numbers, not by {name}."
+            )
         values = values_of(name)
         if values.shape != (n_voxels,):
             raise DataError(

@@ -64,6 +64,12 @@ class Evil:
         return os.system, ("touch /tmp/brainpred-was-here",)
 
 
+@pytest.mark.parametrize("kind", ["shortclips", "algonauts", "bdata"])
+def test_image_that_cannot_choose_voxels(refused, kind):
+    message = refused(kind, lambda folder: None, mask="mask.nii.gz")
+    assert_says(message, "chosen by .npy or .txt files of numbers, not by mask.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(Evil(), "is refused (it would run"), ({"train": Evil()}, "is refused (it would run"),

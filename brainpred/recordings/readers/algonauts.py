@@ -83,14 +83,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     all_voxels = np.concatenate(list(responses.values()), axis=2)  # (videos, repeats, voxels)
     n_videos, n_repeats, n_voxels = all_voxels.shape
 
-    def refuse(name: str) -> Any:
-        raise DataError(
-            f"{label}: the voxels of this data set are chosen by .npy or .txt files of numbers, not {name}."
-        )
-
     names = np.repeat(regions, [values.shape[2] for values in responses.values()])
     own_rois = {role: names == role for role in regions} if len(regions) > 1 else {}
-    chosen = select_voxels(manifest, subject, data, n_voxels, refuse, own_rois=own_rois)
+    chosen = select_voxels(manifest, subject, data, n_voxels, None, own_rois=own_rois)
     blocks = [slice(first, first + options.videos_per_run) for first in range(0, n_videos, options.videos_per_run)]
     movies = _movies(manifest, data, blocks, n_videos, label)
     runs = []

@@ -103,10 +103,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         if key.startswith(options.roi_prefix)
     }
 
-    def refuse(name: str) -> Any:
-        raise DataError(f"{label}: the voxels of BData are chosen by .npy or .txt files of numbers, not by {name}.")
-
-    chosen = select_voxels(manifest, subject, data, len(columns), refuse, own_rois=rois)
+    chosen = select_voxels(manifest, subject, data, len(columns), None, own_rois=rois)
     wanted = np.zeros(len(marked), dtype=bool)
     wanted[columns[chosen.inside]] = True
     # Columns are read in the file's order, and brought into that of the volume.

@@ -83,13 +83,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         )
     rois, matrix = _read_mapper(manifest, options, subject, data, n_voxels, label, again)
 
-    def refuse(name: str) -> Any:
-        raise DataError(
-            f"{label}: the voxels of this data set are chosen by .npy or .txt files of numbers, not {name}."
-        )
-
     chosen = select_voxels(
-        manifest, subject, data, n_voxels, refuse, own_mask=finite, own_mask_lacks="are NaN", own_rois=rois
+        manifest, subject, data, n_voxels, None, own_mask=finite, own_mask_lacks="are NaN", own_rois=rois
     )
 
     def lazily(name: str, key: str, first: int, last: int, *leading: int) -> LazyScans:
