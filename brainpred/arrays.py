@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 
-__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "is_missing", "open_array", "open_hdf5", "split_address"]
+__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "absence", "open_array", "open_hdf5", "split_address"]
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
 BYTES_AT_ONCE = 2**23
@@ -73,20 +73,23 @@ class StoredArray:
         return whole.T if self.turned else whole
 
 
-def is_missing(path: Path) -> str:
-    """Say how a file is missing, for a message: DataLad's files are links until they are got.
+def absence(path: Path) -> str:
+    """Say for a message in what way a file is not there: missing, or a link that leads nowhere.
 
     Parameters
     ----------
     path : Path
-        What is no file.
+        A path at which no file can be read.
 
     Returns
     -------
     str
-        ``"is missing"``, or that it is a link whose target is not there.
+        ``"is missing"``, or what the link is.
     """
-    return "is a link whose target is not there (of DataLad: datalad get)" if path.is_symlink() else "is missing"
+    if not path.is_symlink():
+        return "is missing"
+    annex = ".git/annex" in os.readlink(path)
+    return "is a link to what is not there" + (f" (of DataLad: datalad get {path.name})" if annex else "")
 
 
 def split_address(address: Path | str) -> tuple[Path, str]:
@@ -195,7 +198,7 @@ def open_hdf5(path: Path, where: str, remedy: str) -> Iterator[Any]:
 @contextmanager
 def _refusing(path: Path, where: str, remedy: str) -> Iterator[None]:
     if not path.is_file():
-        raise DataError(f"{where}: {path} {is_missing(path)}. {remedy}")
+        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
     try:
         yield
     except DataError:

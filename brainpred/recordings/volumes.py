@@ -13,7 +13,6 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from brainpred.arrays import is_missing
 from brainpred.errors import DataError
 from brainpred.recordings.spaces import Volume
 
@@ -48,7 +47,7 @@ def reading(path: Path, where: str, remedy: str) -> Iterator[None]:
 def open_image(path: Path, where: str, remedy: str) -> Any:
     """Open an image of any kind that nibabel knows, without reading its data."""
     if not path.is_file():
-        raise DataError(f"{where}: {path} {is_missing(path)}. {remedy}")
+        raise DataError(f"{where}: {path} is missing. {remedy}")
     with reading(path, where, remedy):
         return nib.load(path)
 

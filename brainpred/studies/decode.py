@@ -177,8 +177,7 @@ def _decode_into(
             "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "notes": recording.notes,
-            "cleaning": asdict(cleaning),
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning),
             "runs": [
                 {
                     "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
@@ -192,6 +191,7 @@ def _decode_into(
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
             "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
+            "notes": recording.notes,
         },
     )  # fmt: skip
     write_report(folder, reporter)

@@ -139,11 +139,12 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         folder / "encode.json",
         {
             **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
-            "n_voxels": recording.n_voxels, "notes": recording.notes, "cleaning": asdict(cleaning), "maps": maps,
+            "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps,
             "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
             "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
+            "notes": recording.notes,
         },
     )  # fmt: skip
     if (folder / "decode.json").is_file():

@@ -43,6 +43,18 @@ def test_responses_with_another_repetition_time(refused):
     assert_says(message, VIM2, "a repetition time of 2 s, the manifest 1.5 s", "Correct the manifest")
 
 
+@pytest.mark.parametrize(
+    ("kind", "file"), [("shortclips", CLIPS), ("algonauts", "sub-01_V1.pkl"), ("bdata", "sub-01.h5")]
+)
+def test_responses_that_datalad_has_not_got(refused, kind, file):
+    def damage(folder):
+        (folder / file).unlink()
+        (folder / file).symlink_to("../" * file.count("/") + ".git/annex/objects/aa/MD5E-s123")
+
+    message = refused(kind, damage)
+    assert_says(message, f"{file} is a link to what is not there (of DataLad: datalad get", "Get it again")
+
+
 def test_onsets_that_do_not_ascend(refused):
     message = refused("shortclips", lambda folder: change_hdf5(folder / CLIPS, run_onsets=np.array([0, 80, 37])))
     assert_says(message, "run_onsets of sub-01_responses.hdf must ascend from 0", "[0, 80, 37]", "Get it again")

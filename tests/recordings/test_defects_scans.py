@@ -33,18 +33,6 @@ def test_scan_with_one_wrong_bit(refused):
     assert_says(refused("volume", damage), "run run-3: cannot read", f"run-3{BOLD}", "Get it again")
 
 
-def test_link_of_datalad_to_nothing(refused):
-    def damage(folder):
-        path = folder / f"{FUNC}run-3{BOLD}"
-        path.unlink()
-        path.symlink_to("../../../../.git/annex/objects/aa/MD5E-s123.nii.gz")
-
-    message = refused("volume", damage)
-    assert_says(
-        message, "run run-3:", f"run-3{BOLD} is a link whose target is not there", "datalad get", "Get it again"
-    )
-
-
 def test_scan_that_is_no_image(refused):
     message = refused("volume", lambda folder: (folder / f"{FUNC}run-1{BOLD}").write_text("<html>404</html>"))
     assert_says(message, "run run-1: cannot read", f"run-1{BOLD}", "Get it again")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainpred.arrays import is_missing, open_hdf5
+from brainpred.arrays import absence, open_hdf5
 from brainpred.errors import DataError
 from brainpred.recordings.array_files import read_columns, read_rows
 from brainpred.recordings.bids_files import matches
@@ -165,7 +165,7 @@ def _is_of_matlab(metadata: Any) -> bool:
 def _open(path: Path, label: str, again: str) -> _BData:
     """Read metadata, and the columns that tell runs and sessions."""
     if not path.is_file():
-        raise DataError(f"{label}: {path} {is_missing(path)}. {again}")
+        raise DataError(f"{label}: {path} {absence(path)}. {again}")
     if h5py.is_hdf5(path):
         with open_hdf5(path, label, again) as file:
             metadata, array = _find(file, METADATA), _find(file, ARRAYS)
