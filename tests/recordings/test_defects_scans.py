@@ -236,15 +236,6 @@ def test_events_that_name_a_file_outside_the_data_folder(refused, tmp_path):
     assert_says(message, "run run-2:", "secret.npy leads to", "outside the data set's folder")
 
 
-def test_sidecar_outside_the_data_folder(refused, tmp_path):
-    def damage(folder):
-        (path,) = folder.glob("sub-01/func/*run-2_bold.json")
-        shutil.move(path, tmp_path / "elsewhere.json")
-        path.symlink_to(tmp_path / "elsewhere.json")
-
-    assert_says(refused("volume", damage), "run run-2:", "elsewhere.json, outside the data set's folder")
-
-
 def test_clip_in_training_and_test(refused):
     message = refused("volume", lambda folder: clips(folder, run4=[(0, 30, "b")]), **SHOWN)
     assert_says(message, "training runs and test runs show b", "give those runs one role")

@@ -127,7 +127,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     files, entries = _find(manifest, options, subject, data)
     wheres = [f"{label}, run {one.name}" for one in files]
     for where, one in zip(wheres, files, strict=True):
-        for path in (*one.bold, one.mask, one.confounds, one.events, *one.sidecars):
+        for path in (*one.bold, one.mask, one.confounds, one.events):
             if path is not None and path.exists():
                 check_inside(path, folder, where)
     again = f"Get it again: {manifest.access}"
@@ -151,13 +151,13 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         if (shown := _shown(manifest, one, entry, movies, folder, shift_s, run_s, where)) is not None
     }
     roles = {one.name: entry.role for one, entry in zip(files, entries, strict=True)}
-    _check_clips(placed, movies, folder, label)
     stimulus_of_run, stimuli = name_stimuli(placed, roles, manifest.tr_s, label)
     runs = []
     for number, (one, entry, where) in enumerate(zip(files, entries, wheres, strict=True)):
         confounds = None if one.confounds == NOWHERE else partial(load_strategy, one.confounds, where=where)
         bold, stimulus = _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name)
         runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
+    _check_clips(placed, movies, folder, label)
     space = scans.space(chosen.inside)
     return Recording(
         manifest.name,
