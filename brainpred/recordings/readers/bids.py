@@ -227,6 +227,15 @@ def _named(
     return RunFiles(entry.name, bold, mask, confounds, events, (sidecar,) if sidecar else ())
 
 
+def _check_clips(placed: Mapping[str, Placed], movies: Mapping[str, Movie], folder: Path, label: str) -> None:
+    """Refuse files of events that lie outside the data set's folder; those of the manifest are checked where it is."""
+    known = {excerpt.path for movie in movies.values() for excerpt in movie.excerpts}
+    for name, shown in placed.items():
+        for excerpt in shown.movie.excerpts:
+            if excerpt.path not in known:
+                check_inside(excerpt.path, folder, f"{label}, run {name}")
+
+
 def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[str]) -> NDArray[np.bool_] | None:
     """Take the voxels that are in the brain mask of every run."""
     common = None
@@ -298,15 +307,6 @@ def _shown(
     if files.events == NOWHERE or (not movies and not _names_files(files.events)):
         return None
     return read_events(files.events, movies, folder, manifest.tr_s, shift_s, run_s, where)
-
-
-def _check_clips(placed: Mapping[str, Placed], movies: Mapping[str, Movie], folder: Path, label: str) -> None:
-    """Refuse files of events that lie outside the data set's folder; those of the manifest are checked where it is."""
-    known = {excerpt.path for movie in movies.values() for excerpt in movie.excerpts}
-    for name, shown in placed.items():
-        for excerpt in shown.movie.excerpts:
-            if excerpt.path not in known:
-                check_inside(excerpt.path, folder, f"{label}, run {name}")
 
 
 def _names_files(events: Path) -> bool:
