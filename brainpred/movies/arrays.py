@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainpred.arrays import DAMAGES, StoredArray, open_array
+from brainpred.arrays import DAMAGES, SUFFIXES, StoredArray, open_array
 from brainpred.errors import DataError
 from brainpred.movies.containers import Frame, VideoInfo
 
-__all__ = ["array_frames", "array_info"]
+__all__ = ["SUFFIXES", "array_frames", "array_info"]
 
 BLOCK_BYTES = 2**24
 CACHE_BYTES = 2**26  # a compressed chunk that does not fit is unpacked once for each of its frames

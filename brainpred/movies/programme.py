@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainpred.arrays import SUFFIXES
 from brainpred.errors import DataError
-from brainpred.movies.arrays import array_frames, array_info
+from brainpred.movies.arrays import SUFFIXES, array_frames, array_info
 from brainpred.movies.containers import Frame, VideoInfo, file_frames, file_info
 from brainpred.movies.pictures import folder_frames, folder_info
 from brainpred.stimulus import AnyMovie, Excerpt, Movie, read_clip_list

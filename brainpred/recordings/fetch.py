@@ -184,7 +184,7 @@ def check_inside(path: Path, folder: Path, label: str) -> None:
     """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(
-            f"{label}: {path} leads to {path.resolve()}, outside the data set's folder {folder}. Put the file "
+            f"{label}: {path} is a link to {path.resolve()}, outside the data set's folder {folder}. Put the file "
             "itself there, or name the folder where it lies in the manifest (folder: ...)."
         )
 

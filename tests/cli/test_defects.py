@@ -137,7 +137,7 @@ def test_link_out_of_the_data_folder(refused, tmp_path, name):
         (folder / name).symlink_to(tmp_path / "secret")
 
     message = refused(damage, **({"mask": name} if name.startswith("mask") else {}))
-    says(message, "toy", name, "leads to", "secret", "Put the file itself there")
+    says(message, "toy", name, "is a link to", "secret", "Put the file itself there")
 
 
 # -------------------------------------------------------------------------------------------------- archives

@@ -118,7 +118,7 @@ def test_videos_outside_the_data_folder(refused, tmp_path, linked):
         (folder / linked).symlink_to(tmp_path / "elsewhere" / "moved")
 
     message = refused("algonauts", damage, stimuli={"videos": "videos"})
-    assert_says(message, linked, "leads to", "elsewhere/moved, outside the data set's folder", "Put the file")
+    assert_says(message, linked, "is a link to", "elsewhere/moved, outside the data set's folder", "Put the file")
 
 
 def test_bdata_without_runs(refused):

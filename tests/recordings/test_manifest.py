@@ -218,10 +218,12 @@ def test_link_out_of_the_folder_is_refused(tmp_path):
     (tmp_path / "secret.nii.gz").touch()
     (tmp_path / "data" / "toy" / "s1" / "bold.nii.gz").symlink_to(tmp_path / "secret.nii.gz")
     toy = Manifest(**CONTENT, stimuli={"film": "s1/film.mp4"})
-    with pytest.raises(DataError, match=r"^toy/s1: .*bold.nii.gz leads to .*secret.nii.gz, outside .* Put the file"):
+    with pytest.raises(
+        DataError, match=r"^toy/s1: .*bold.nii.gz is a link to .*secret.nii.gz, outside .* Put the file"
+    ):
         dataset_files(toy, "s1", tmp_path / "data")
     (tmp_path / "data" / "toy" / "s1" / "film.mp4").symlink_to(tmp_path / "secret.nii.gz")
-    with pytest.raises(DataError, match=r"^toy, clip film: .*film.mp4 leads to"):
+    with pytest.raises(DataError, match=r"^toy, clip film: .*film.mp4 is a link"):
         dataset_movies(toy, tmp_path / "data")
 
 

@@ -121,7 +121,7 @@ def test_scans_that_hold_nan_and_links_out_are_corrupt(toy, tmp_path):
     found = wrong(verify(toy))
     assert set(found) == {("s1", "run run-01"), ("s2", "mask")}
     assert "1 of 60 voxels hold NaN" in found["s1", "run run-01"].detail
-    assert "leads to" in found["s2", "mask"].detail
+    assert "is a link to" in found["s2", "mask"].detail
 
 
 def test_data_set_there_is_not_is_missing(tmp_path):

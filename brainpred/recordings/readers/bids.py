@@ -157,7 +157,6 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         confounds = None if one.confounds == NOWHERE else partial(load_strategy, one.confounds, where=where)
         bold, stimulus = _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name)
         runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
-    _check_clips(placed, movies, folder, label)
     space = scans.space(chosen.inside)
     return Recording(
         manifest.name,
@@ -225,15 +224,6 @@ def _named(
     confounds, events = (path_of(role) if role in names else NOWHERE for role in ("confounds", "events"))
     mask, sidecar = (path_of(role) if role in names else None for role in ("mask", "json"))
     return RunFiles(entry.name, bold, mask, confounds, events, (sidecar,) if sidecar else ())
-
-
-def _check_clips(placed: Mapping[str, Placed], movies: Mapping[str, Movie], folder: Path, label: str) -> None:
-    """Refuse files of events that lie outside the data set's folder; those of the manifest are checked where it is."""
-    known = {excerpt.path for movie in movies.values() for excerpt in movie.excerpts}
-    for name, shown in placed.items():
-        for excerpt in shown.movie.excerpts:
-            if excerpt.path not in known:
-                check_inside(excerpt.path, folder, f"{label}, run {name}")
 
 
 def _common_mask(scans: ScanFiles, files: Sequence[RunFiles], wheres: Sequence[str]) -> NDArray[np.bool_] | None:
