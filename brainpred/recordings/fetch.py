@@ -165,7 +165,7 @@ def dataset_array(
             "other braces."
         ) from error
     folder = dataset_folder(manifest, data)
-    path, array = split_address(folder / filled)
+    path, array = split_address(folder / filled) if "::" in filled else (folder / filled, "")
     check_inside(path, folder, ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
     return path, array
 
