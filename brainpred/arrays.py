@@ -236,7 +236,7 @@ def _open_hdf5(path: Path, name: str, where: str, n_axes: tuple[int, ...], cache
         arrays: dict[str, h5py.Dataset] = {}
 
         def note(key: str, item: object) -> None:
-            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in NUMBERS:
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in NUMBERS or item.shape is None:
                 return
             # Of MATLAB, #refs# holds what cells are made of, and text is kept as numbers.
             if not key.startswith("#") and item.attrs.get("MATLAB_class") != b"char":

@@ -25,7 +25,7 @@ def write(folder, kind, array=ARRAY):
         (np.savez_compressed if "compressed" in kind else np.savez)(path, bold=array, text=np.array(["a"]))
     elif kind == "h5":
         with h5py.File(path, "w") as file:
-            file["group/bold"], file["text"] = array, "a"
+            file["group/bold"], file["text"], file["nothing"] = array, "a", h5py.Empty("f4")
     elif kind == "mat v5":
         savemat(path, {"bold": array, "text": "a", "cell": np.array([{}], dtype=object)})
     else:
