@@ -29,7 +29,7 @@ class Excerpt:
     Attributes
     ----------
     path : Path
-        Video file, folder of pictures, or file of frames (``.npy``, HDF5, MATLAB v7.3).
+        Video file, folder of pictures, or file of frames (NumPy, HDF5, MATLAB).
     onset_s : float
         When it begins, in seconds from the first scan; what lies before 0 is left out.
     duration_s : float
@@ -37,7 +37,7 @@ class Excerpt:
     from_s : float
         Time within the file at which it begins.
     data_set : str
-        Name of the array in an HDF5 file that holds several; empty where it holds one.
+        Name of the array in a file that holds several; empty where it holds one.
     fps : float or None
         Frames per second of pictures and arrays, which do not state them.
     """

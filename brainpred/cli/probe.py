@@ -149,7 +149,7 @@ def mnist(
 @bridge.command()
 def brain(
     brain: Annotated[
-        str | None, typer.Option(help="Voxels (pairs x voxels): .npy, .npz, .mat or .h5, as FILE or FILE:KEY.")
+        str | None, typer.Option(help="Voxels (pairs x voxels): .npy, .npz, .mat or .h5, as FILE or FILE::NAME.")
     ] = None,
     images: Annotated[
         str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels), as --brain.")

@@ -1,4 +1,4 @@
-"""Read files of frames as movies: NumPy arrays and HDF5, MATLAB's among them, a block of frames at a time."""
+"""Read arrays of frames in files as movies: NumPy, HDF5 and MATLAB, a block of frames at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.arrays import DAMAGES, SUFFIXES, StoredArray, open_array
 from brainpred.errors import DataError
 from brainpred.movies.containers import Frame, VideoInfo
 
 __all__ = ["SUFFIXES", "array_frames", "array_info"]
 
-SUFFIXES = (".npy", ".h5", ".hdf5", ".hdf", ".mat")
 BLOCK_BYTES = 2**24
 CACHE_BYTES = 2**26  # a compressed chunk that does not fit is unpacked once for each of its frames
 
@@ -25,36 +24,38 @@ class _Frames:
 
     Parameters
     ----------
-    array : h5py.Dataset or ndarray
-        (n_frames, height, width), (n_frames, height, width, 3) or (n_frames, 3, height, width); of MATLAB's files, as
-        h5py sees them, (n_frames, width, height) or (n_frames, 3, width, height).
+    array : StoredArray
+        (n_frames, height, width), (n_frames, height, width, 3) or (n_frames, 3, height, width); of MATLAB's files
+        height x width x n_frames or height x width x 3 x n_frames.
     path : Path
         Its file, for messages.
-    matlab : bool
-        Whether MATLAB wrote it, which counts axes from the other end.
+    data_set : str
+        Name of the array, for messages.
     """
 
-    def __init__(self, array: Any, path: Path, *, matlab: bool):
-        self._array, self._path, shape = array, path, array.shape
+    def __init__(self, array: StoredArray, path: Path, data_set: str):
+        # MATLAB counts axes from the other end, and its files store them so: there the frames come first, too.
+        self._array: Any = array.stored if array.matlab else array
+        self._path, self._data_set, shape = path, data_set, tuple(self._array.shape)
         if len(shape) == 3:
             self._axes: tuple[int, ...] = (0, 1)
-        elif len(shape) == 4 and shape[3] == 3 and not matlab:
+        elif len(shape) == 4 and shape[3] == 3 and not array.matlab:
             self._axes = (0, 1, 2)
         elif len(shape) == 4 and shape[1] == 3:
             self._axes = (1, 2, 0)
         else:
             raise self._refused(
-                f"has the shape {shape}, but frames are (n, height, width), (n, height, width, 3) or (n, 3, height, "
-                "width); in MATLAB height x width x 3 x n"
+                f"has the shape {array.shape}, but frames are (n, height, width), (n, height, width, 3) or (n, 3, "
+                "height, width); in MATLAB height x width x 3 x n"
             )
-        if matlab:
+        if array.matlab:
             self._axes = (*reversed(self._axes[:2]), *self._axes[2:])
         if 0 in shape:
-            raise self._refused(f"has the shape {shape}: it is empty")
+            raise self._refused(f"has the shape {array.shape}: it is empty")
         if array.dtype != np.uint8 and array.dtype.kind != "f":
             raise self._refused(f"holds {array.dtype}, but frames are uint8 (0 to 255) or floating point (0 to 1)")
         frame_bytes = array.dtype.itemsize * int(np.prod(shape[1:]))
-        n_chunk = (getattr(array, "chunks", None) or (1,))[0]
+        n_chunk = (getattr(array.stored, "chunks", None) or (1,))[0]
         whole_chunks = n_chunk if n_chunk * frame_bytes <= CACHE_BYTES else 1
         self._n_block = max(whole_chunks, BLOCK_BYTES // frame_bytes, 1)
         self._block, self._first = np.empty(0), 0
@@ -74,7 +75,7 @@ class _Frames:
             first = number // self._n_block * self._n_block
             try:
                 self._block, self._first = np.asarray(self._array[first : first + self._n_block]), first
-            except OSError as error:
+            except DAMAGES as error:
                 raise self._refused(f"cannot be read at frame {number} ({error}): damaged. Copy it again") from error
         frame = self._block[number - self._first].transpose(self._axes)
         if frame.dtype != np.uint8:
@@ -84,8 +85,7 @@ class _Frames:
         return frame if frame.ndim == 3 else np.repeat(frame[:, :, None], 3, axis=2)  # (height, width, 3)
 
     def _refused(self, what: str) -> DataError:
-        name = getattr(self._array, "name", "")
-        return DataError(f"Movie {self._path}{f', data set {name},' if name else ''} {what}.")
+        return DataError(f"Movie {self._path}{f', data set {self._data_set},' * bool(self._data_set)} {what}.")
 
 
 def array_info(path: Path, data_set: str, fps: float | None) -> VideoInfo:
@@ -94,9 +94,9 @@ def array_info(path: Path, data_set: str, fps: float | None) -> VideoInfo:
     Parameters
     ----------
     path : Path
-        ``.npy``, or HDF5 (``.h5``, ``.hdf5``, ``.hdf``, and ``.mat`` of MATLAB's version 7.3).
+        A file of any kind that :func:`brainpred.arrays.open_array` knows.
     data_set : str
-        Array in an HDF5 file; the only one of three or four axes, if empty.
+        Array in a file that holds several; the only one of three or four axes, if empty.
     fps : float or None
         Frames per second, which must be known.
 
@@ -150,36 +150,5 @@ def array_frames(path: Path, data_set: str, fps: float | None) -> Iterator[tuple
 def _opened(path: Path, data_set: str) -> Iterator[_Frames]:
     if not path.is_file():
         raise DataError(f"Movie {path} does not exist.")
-    if path.suffix.lower() == ".npy":
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"Movie {path} cannot be read ({error}): damaged, or an array of objects.") from error
-        yield _Frames(array, path, matlab=False)
-        return
-    try:
-        file = h5py.File(path, rdcc_nbytes=CACHE_BYTES)
-    except OSError as error:
-        old = " Files of MATLAB before 7.3 are not HDF5: save again with -v7.3." if path.suffix == ".mat" else ""
-        raise DataError(f"Movie {path} cannot be read as HDF5 ({error}): truncated or no HDF5.{old}") from error
-    with file:
-        array = _find(file, path, data_set)
-        yield _Frames(array, path, matlab=path.suffix.lower() == ".mat" or "MATLAB_class" in array.attrs)
-
-
-def _find(file: h5py.File, path: Path, data_set: str) -> h5py.Dataset:
-    arrays: dict[str, h5py.Dataset] = {}
-
-    def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and len(item.shape or ()) in (3, 4):
-            arrays[name] = item
-
-    file.visititems(note)
-    wanted = data_set.strip("/") or (next(iter(arrays)) if len(arrays) == 1 else "")
-    if wanted not in arrays:
-        which = f"data set {data_set!r} is not" if data_set else f"{len(arrays)} data sets that may be frames are"
-        raise DataError(
-            f"Movie {path}: {which} there; its arrays of three or four axes: {', '.join(arrays) or 'none'}. Name one, "
-            f"such as {path.name}::{next(iter(arrays), 'frames')}."
-        )
-    return arrays[wanted]
+    with open_array(path, data_set, "Movie", "Copy it again.", n_axes=(3, 4), cache_bytes=CACHE_BYTES) as array:
+        yield _Frames(array, path, data_set)

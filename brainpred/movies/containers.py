@@ -1,7 +1,7 @@
 """Read the frames of one video file with PyAV, with the time at which each is shown."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ __all__ = ["Frame", "VideoInfo", "file_frames", "file_info"]
 # A file may end this much before the length its header promises and still count as whole.
 MISSING_TAIL_FRAMES = 2
 
-# Gives a frame, uint8 (height, width, 3), which is converted or read only then.
+# Gives a frame, uint8 (height, width, 3), which is converted or read only then: as a player shows it, with square
+# pixels and the right way up.
 Frame = Callable[[], NDArray[np.uint8]]
 
 
@@ -31,7 +32,7 @@ class VideoInfo:
     duration_s : float
         Length in seconds, as a video file's header states it; NaN where it states none.
     height, width : int
-        Size of a frame in pixels.
+        Size of a frame in pixels, as :data:`Frame` gives it.
     """
 
     fps: float
@@ -71,9 +72,59 @@ def _info(container: av.container.InputContainer) -> VideoInfo:
 
 
 def file_info(path: Path) -> VideoInfo:
-    """Read the header of a video file; :class:`DataError` if the file is missing or no video."""
+    """Read the header of a video file, and look at its first frame.
+
+    Parameters
+    ----------
+    path : Path
+        Video file, of any format FFmpeg knows.
+
+    Returns
+    -------
+    VideoInfo
+        Rate, length and size of a frame.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or no video.
+    """
     with _open(path) as container:
-        return _info(container)
+        info = _info(container)
+        try:
+            picture = next(container.decode(video=0), None)
+        except av.FFmpegError:  # file_frames says where the damage is
+            return info
+        if picture is None:
+            return info
+        height, width = _square_size(picture, _pixel_aspect(container))
+        if _quarter_turns(picture) % 2:
+            height, width = width, height
+        return replace(info, height=height, width=width)
+
+
+def _pixel_aspect(container: av.container.InputContainer) -> float:
+    """Give the width of a pixel over its height: those of DVDs and of other anamorphic movies are not square."""
+    return float(container.streams.video[0].sample_aspect_ratio or 1)
+
+
+def _square_size(picture: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:
+    """Give height and width that make pixels square, and no side shorter."""
+    if pixel_aspect < 1:
+        return round(picture.height / pixel_aspect), picture.width
+    return picture.height, round(picture.width * pixel_aspect)
+
+
+def _quarter_turns(picture: av.VideoFrame) -> int:
+    """Tell how often a frame is to be turned counterclockwise by 90 degrees: telephones store them as they are held."""
+    return round(picture.rotation / 90)
+
+
+def _as_shown(picture: av.VideoFrame, pixel_aspect: float) -> NDArray[np.uint8]:
+    height, width = _square_size(picture, pixel_aspect)
+    rgb = picture.to_ndarray(format="rgb24", height=height, width=width)
+    turns = _quarter_turns(picture)
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
 def file_frames(path: Path) -> Iterator[tuple[float, Frame]]:
@@ -97,7 +148,7 @@ def file_frames(path: Path) -> Iterator[tuple[float, Frame]]:
         If the file is missing, no video, damaged, or ends before the length its header states.
     """
     with _open(path) as container:
-        info = _info(container)
+        info, pixel_aspect = _info(container), _pixel_aspect(container)
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         first_s: float | None = None
@@ -111,7 +162,7 @@ def file_frames(path: Path) -> Iterator[tuple[float, Frame]]:
                         "to MP4."
                     )
                 time_s, n_frames = stamp - first_s, n_frames + 1
-                yield time_s, partial(picture.to_ndarray, format="rgb24")
+                yield time_s, partial(_as_shown, picture, pixel_aspect)
         except av.FFmpegError as error:
             raise DataError(
                 f"Movie {path} is damaged after frame {n_frames} ({time_s:.2f} s): {error}. Copy the file again."

@@ -16,6 +16,8 @@ from brainpred.movies.containers import Frame, VideoInfo
 
 __all__ = ["folder_frames", "folder_info"]
 
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+OF_UNKNOWN_RANGE = ("I", "F")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -53,7 +55,8 @@ def folder_frames(folder: Path, fps: float | None) -> Iterator[tuple[float, Fram
     """Give the pictures of a folder in order, with the time at which each is shown.
 
     Pictures are ordered by the last number in their names. A number that is missing is a frame that is missing: the
-    others keep their time. Where a name has no number, all are ordered by name, without gaps.
+    others keep their time. Where a name has no number, all are ordered by name, without gaps. Grey pictures of 16 bits
+    are brought from 0 to 65535 to 0 to 255.
 
     Parameters
     ----------
@@ -72,7 +75,8 @@ def folder_frames(folder: Path, fps: float | None) -> Iterator[tuple[float, Fram
     Raises
     ------
     DataError
-        As :func:`folder_info`; and if a picture cannot be read or has another size than the first.
+        As :func:`folder_info`; and if a picture cannot be read, has another size than the first, or holds numbers of
+        which nobody knows what is white.
     """
     info = folder_info(folder, fps)
     for path, place in _places(folder).items():
@@ -114,7 +118,15 @@ def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
                 f"Picture {path} is {image.height}x{image.width} pixels, but the first of its folder "
                 f"{size[0]}x{size[1]}. Bring all to one size, or take out what does not belong there."
             )
+        if image.mode in OF_UNKNOWN_RANGE:
+            raise DataError(
+                f"Picture {path} holds numbers of 32 bits (mode {image.mode}), of which nobody knows what is black and "
+                "what is white. Save it with 8 or 16 bits."
+            )
         try:
+            if image.mode in SIXTEEN_BITS:
+                grey = np.round(np.asarray(image) / 257).astype(np.uint8)  # 65535 = 255 * 257
+                return np.repeat(grey[:, :, None], 3, axis=2)  # (height, width, 3)
             return np.asarray(image.convert("RGB"))
         except OSError as error:
             raise DataError(f"Picture {path} is damaged ({error}). Copy it again.") from error

@@ -58,7 +58,9 @@ def iterate_frames(
     """Yield the frames of a movie one by one, with the time at which each is shown.
 
     The aspect rule: where a frame is wider (or higher) than the one asked for, both sides (or top and bottom) are
-    cropped equally; the rest is resized by area averaging. Nothing is stretched, and no border is added.
+    cropped equally; the rest is resized by area averaging. Nothing is stretched, and no border is added. Frames are
+    taken as a player shows them: pixels that the file says are not square are made so, and what it says is to be
+    turned is turned.
 
     While a clip list shows nothing, the screen is mid-grey, at the frame rate of the excerpt before. A frame that is
     missing leaves the time of the others as it is.

@@ -96,7 +96,8 @@ def unpack_archive(archive: Path, folder: Path) -> list[Path]:
     Raises
     ------
     DataError
-        If the archive is damaged, a name or a link leads out of the folder, or the disk is too small.
+        If the archive is damaged, a name or a link leads out of the folder, in the archive or in the folder itself, or
+        the disk is too small.
     """
     names = archive_names(archive)
     added = []
@@ -112,6 +113,13 @@ def unpack_archive(archive: Path, folder: Path) -> list[Path]:
                     tar.extractall(temporary, filter="data")  # which follows links, as the check of names cannot
         except DAMAGES as error:
             raise DataError(f"Archive {archive} cannot be unpacked ({error}). Delete it and fetch it again.") from error
+        for name in names:
+            path = folder / name
+            if not path.parent.resolve().is_relative_to(folder.resolve()):
+                raise DataError(
+                    f"Archive {archive} holds {name!r}, but {path.parent} leads to {path.parent.resolve()}, out of the "
+                    "folder it is unpacked into. Remove that link, and unpack again."
+                )
         for name in names:
             path = folder / name
             if not os.path.lexists(path):

@@ -1,21 +1,17 @@
-"""Open arrays of scans by voxels in .npy, .npz, HDF5 and MATLAB files, in parts where the format allows it."""
+"""Read scans out of arrays in files, of scans by voxels or voxels by scans, a part at a time."""
 
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.arrays import open_array
 from brainpred.errors import DataError
-from brainpred.recordings.hdf5 import open_hdf5, read_columns, read_rows
 
-__all__ = ["ArrayFile"]
+__all__ = ["ArrayFile", "read_columns", "read_rows"]
 
-KINDS = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
+BYTES_AT_ONCE = 2**23
 
 
 class ArrayFile:
@@ -24,8 +20,7 @@ class ArrayFile:
     Parameters
     ----------
     path : Path
-        The file. A ``.mat`` file may be of v7.3 or before; in one of v7.3, axes are as h5py sees them, the reverse of
-        MATLAB's.
+        The file, of any kind that :func:`brainpred.arrays.open_array` knows.
     name : str
         Name of the array in a file that holds several; empty: the only two-dimensional one.
     voxels_first : bool
@@ -49,52 +44,85 @@ class ArrayFile:
     def __init__(self, path: Path, name: str, *, voxels_first: bool, where: str, remedy: str):
         self.path, self._name, self._where, self._remedy = path, name, where, remedy
         self._voxels_first = voxels_first
-        if path.suffix.lower() not in KINDS:
-            raise DataError(f"{where}: {path.name} is none of {', '.join(KINDS)}. Save it as one of those.")
-        if not path.is_file():
-            raise DataError(f"{where}: {path} is missing. {remedy}")
-        shape = self._with_array(lambda array: (tuple(array.shape), array.dtype.kind))
-        if len(shape[0]) != 2 or shape[1] not in "fiu":
+        with open_array(path, name, where, remedy, n_axes=(2,)) as array:
+            shape = array.shape
+        if len(shape) != 2:
             raise DataError(
-                f"{where}: {path.name} must hold numbers in two dimensions, found shape {shape[0]} of kind "
-                f"{shape[1]!r}. State options: array, or save it anew."
+                f"{where}: {path.name} must hold numbers in two dimensions, found shape {shape}. Name another array in "
+                f"it, such as {path.name}::NAME, or save it anew."
             )
-        self.n_scans, self.n_voxels = shape[0][::-1] if voxels_first else shape[0]
+        self.n_scans, self.n_voxels = shape[::-1] if voxels_first else shape
 
     def read(self, inside: NDArray[np.bool_], scans: slice) -> NDArray[np.float32]:
         """Read some voxels of some scans, (n_scans, n_voxels_inside)."""
-        read = read_rows if self._voxels_first else read_columns
-        return self._with_array(lambda array: read(array, inside, scans))
+        with open_array(self.path, self._name, self._where, self._remedy, n_axes=(2,)) as array:
+            read = read_rows if self._voxels_first != array.turned else read_columns
+            return read(array.stored, inside, scans)
 
-    def _with_array(self, use: Callable[[Any], Any]) -> Any:
-        if self.path.suffix.lower() in {".npy", ".npz", ".mat"} and not h5py.is_hdf5(self.path):
-            try:
-                return use(self._load())
-            except DataError:
-                raise
-            except (OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, zlib.error,
-                    zipfile.BadZipFile) as error:  # fmt: skip
-                raise DataError(f"{self._where}: cannot read {self.path} ({error}). {self._remedy}") from error
-        with open_hdf5(self.path, self._where, self._remedy) as file:
-            found = {key: item for key, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 2}
-            return use(file[self._name] if self._name else self._only(found))
 
-    def _load(self) -> Any:
-        if self.path.suffix.lower() == ".npy":
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        if self.path.suffix.lower() == ".npz":
-            with open(self.path, "rb") as stream, np.load(stream, allow_pickle=False) as content:
-                name = self._name or self._only({key: key for key in content.files})
-                return content[name]
-        from scipy.io import loadmat
+def read_rows(data_set: Any, rows: NDArray[np.bool_], scans: slice, *leading: int) -> NDArray[np.float32]:
+    """Read scans of a data set of voxels by scans, and turn them round.
 
-        content = {key: value for key, value in loadmat(self.path).items() if not key.startswith("__")}
-        return content[self._name] if self._name else self._only(content)
+    Parameters
+    ----------
+    data_set : h5py.Dataset (n_all_voxels, ..., n_all_scans)
+        Where to read from.
+    rows : ndarray of bool (n_all_voxels,)
+        Voxels to read.
+    scans : slice
+        Scans to read.
+    *leading : int
+        Position on the axes between, such as a repeat.
 
-    def _only(self, found: dict[str, Any]) -> Any:
-        if len(found) != 1:
-            raise DataError(
-                f"{self._where}: {self.path.name} holds {len(found)} arrays ({', '.join(found) or 'none'}). Name the "
-                "scans' with options: array."
-            )
-        return next(iter(found.values()))
+    Returns
+    -------
+    ndarray of float32 (n_scans, n_voxels)
+        The scans. Beside them, no more than some megabytes are held in memory.
+    """
+    n_scans = len(range(*scans.indices(data_set.shape[-1])))
+    bold = np.empty((n_scans, int(rows.sum())), dtype=np.float32)
+    step = _step(data_set, n_scans)
+    done = 0
+    for first in range(0, len(rows), step):
+        wanted = rows[first : first + step]
+        n_wanted = int(wanted.sum())
+        if n_wanted:
+            block = data_set[(slice(first, first + step), *leading, scans)]  # (n_step, n_scans)
+            bold[:, done : done + n_wanted] = block[wanted].T
+            done += n_wanted
+    return bold
+
+
+def read_columns(data_set: Any, columns: NDArray[np.bool_], scans: slice, *leading: int) -> NDArray[np.float32]:
+    """Read scans of a data set of scans by voxels.
+
+    Parameters
+    ----------
+    data_set : h5py.Dataset, memory map or array (..., n_all_scans, n_all_voxels)
+        Where to read from.
+    columns : ndarray of bool (n_all_voxels,)
+        Voxels to read.
+    scans : slice
+        Scans to read.
+    *leading : int
+        Position on the axes before, such as a repeat.
+
+    Returns
+    -------
+    ndarray of float32 (n_scans, n_voxels)
+        The scans.
+    """
+    begin, end, _ = scans.indices(data_set.shape[-2])
+    bold = np.empty((max(end - begin, 0), int(columns.sum())), dtype=np.float32)
+    step = max(1, BYTES_AT_ONCE // (data_set.shape[-1] * data_set.dtype.itemsize))
+    for first in range(begin, end, step):
+        last = min(first + step, end)
+        bold[first - begin : last - begin] = data_set[(*leading, slice(first, last))][:, columns]
+    return bold
+
+
+def _step(data_set: Any, n_scans: int) -> int:
+    """Choose how many voxels to read at once: whole chunks, where the file has any."""
+    step = max(1, BYTES_AT_ONCE // max(1, n_scans * data_set.dtype.itemsize))
+    chunk = data_set.chunks[0] if getattr(data_set, "chunks", None) else 1
+    return max(chunk, step // chunk * chunk)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainpred.arrays import absence
 from brainpred.errors import ConfigError, DataError
-from brainpred.recordings.fetch import absence
 
 __all__ = ["STRATEGIES", "load_strategy", "n_unsteady_scans"]
 

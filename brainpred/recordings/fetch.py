@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pooch
 
+from brainpred.arrays import absence, split_address
 from brainpred.errors import ConfigError, DataError, ManifestError
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.archives import archive_names, unpack_archive
@@ -14,10 +15,10 @@ from brainpred.stimulus import Movie
 from brainpred.storage import output_folder
 
 __all__ = [
-    "absence",
     "cache_folder",
     "check_inside",
     "data_folder",
+    "dataset_array",
     "dataset_file",
     "dataset_files",
     "dataset_folder",
@@ -106,7 +107,7 @@ def dataset_file(
     manifest : Manifest
         The data set.
     name : str
-        Name of the file, as the manifest gives it.
+        Name of the file, as the manifest gives it; the name of an array in it does not count.
     data : Path or str, optional
         Folder that holds the data sets.
     subject, session, run, hemi : str
@@ -124,6 +125,38 @@ def dataset_file(
     ManifestError
         If the name holds other things in braces.
     """
+    return dataset_array(manifest, name, data, subject=subject, session=session, run=run, hemi=hemi)[0]
+
+
+def dataset_array(
+    manifest: Manifest,
+    name: str,
+    data: Path | str | None = None,
+    *,
+    subject: str = "",
+    session: str = "",
+    run: str = "",
+    hemi: str = "",
+) -> tuple[Path, str]:
+    """Give the path of a file that a manifest names, and of an array in it where it is named as ``FILE::NAME``.
+
+    Parameters
+    ----------
+    manifest, name, data, subject, session, run, hemi
+        As of :func:`dataset_file`.
+
+    Returns
+    -------
+    path : Path
+        The path.
+    array : str
+        Name of the array; empty where none is given.
+
+    Raises
+    ------
+    DataError, ManifestError
+        As of :func:`dataset_file`.
+    """
     try:
         filled = name.format(subject=subject, session=session, run=run, hemi=hemi)
     except (KeyError, IndexError, ValueError) as error:
@@ -131,32 +164,14 @@ def dataset_file(
             f"{manifest.name}: the file name {name!r} may hold {{subject}}, {{session}}, {{run}} and {{hemi}}, and no "
             "other braces."
         ) from error
-    path = dataset_folder(manifest, data) / filled
-    check_inside(path, dataset_folder(manifest, data), ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
-    return path
-
-
-def absence(path: Path) -> str:
-    """Say for a message in what way a file is not there: missing, or a link that leads nowhere.
-
-    Parameters
-    ----------
-    path : Path
-        A path at which no file can be read.
-
-    Returns
-    -------
-    str
-        ``"is missing"``, or what the link is.
-    """
-    if not path.is_symlink():
-        return "is missing"
-    annex = ".git/annex" in os.readlink(path)
-    return "is a link to what is not there" + (f" (of DataLad: datalad get {path.name})" if annex else "")
+    folder = dataset_folder(manifest, data)
+    path, array = split_address(folder / filled) if "::" in filled else (folder / filled, "")
+    check_inside(path, folder, ", run ".join(filter(None, (f"{manifest.name}/{subject}", run))))
+    return path, array
 
 
 def check_inside(path: Path, folder: Path, label: str) -> None:
-    """Raise :class:`DataError` if a link leads from within a folder out of it.
+    """Raise :class:`DataError` if a link, or a step up, leads from within a folder out of it.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.arrays import absence
 from brainpred.errors import DataError
 
 __all__ = ["read_arrays"]
@@ -59,7 +60,7 @@ def read_arrays(path: Path, where: str, remedy: str) -> dict[str, NDArray[Any]]:
         If it is missing, damaged, holds other things, or arrays of objects.
     """
     if not path.is_file():
-        raise DataError(f"{where}: {path} is missing. {remedy}")
+        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
     try:
         with open(path, "rb") as stream:
             content = _ArrayUnpickler(stream).load()

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
-from brainpred.recordings.spaces import NoSpace, Space
+from brainpred.recordings.spaces import NoSpace, Space, Volume
 from brainpred.stimulus import Movie
 from brainpred.storage import atomic_path
 
@@ -107,6 +107,8 @@ class Recording:
         How they were computed.
     roi_masks : mapping of str to ndarray of bool (n_voxels,)
         Voxels of each ROI, where ROIs overlap.
+    notes : tuple of str
+        What a reader should tell: voxels that are left out, places that are not known.
     """
 
     dataset: str
@@ -119,6 +121,7 @@ class Recording:
     simulated: bool = False
     simulation: Mapping[str, Any] = field(default_factory=dict)
     roi_masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n_voxels = self.n_voxels
@@ -221,9 +224,12 @@ class Recording:
         with np.errstate(invalid="ignore"):  # infinities of both signs make NaN
             broken = ~np.isfinite(bold.sum(axis=0, dtype=np.float64))  # no second array of the run's size
         if broken.any():
+            first = int(np.flatnonzero(broken)[0])
+            cell = f" at {', '.join(map(str, self.space.cell(first)))}" if isinstance(self.space, Volume) else ""
             raise DataError(
                 f"{where}: {broken.sum()} of {self.n_voxels} voxels hold NaN or infinity (the first is voxel "
-                f"{int(np.flatnonzero(broken)[0])}). Leave them out of the mask, or repair the scan."
+                f"{first}{cell}). Leave them out of the mask or voxel index, or "
+                "repair the scan."
             )
         if not (bold.max(axis=0) > bold.min(axis=0)).any():
             raise DataError(

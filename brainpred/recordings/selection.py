@@ -25,8 +25,8 @@ def read_voxel_index(path: Path, n_voxels: int, where: str) -> NDArray[np.bool_]
     Parameters
     ----------
     path : Path
-        ``.npy`` or text file of whole numbers, in the order in which the data set holds its voxels, or of as many
-        booleans as it has voxels.
+        ``.npy`` or text file of whole numbers, in the order in which the data set holds its voxels, or of a mask: as
+        many booleans, or 0 and 1, as it has voxels.
     n_voxels : int
         Voxels that the data set has.
     where : str
@@ -52,10 +52,11 @@ def read_voxel_index(path: Path, n_voxels: int, where: str) -> NDArray[np.bool_]
         ) from error
     index = np.asarray(index).ravel()
     inside = np.zeros(n_voxels, dtype=bool)
-    if index.dtype == bool:
+    # More than two numbers, each of another voxel, cannot all be 0 or 1.
+    if index.dtype == bool or (len(index) > 2 and np.isin(index, (0, 1)).all()):
         if len(index) != n_voxels:
             raise DataError(f"{where}: {path.name} is a mask of {len(index)} voxels, but there are {n_voxels}.")
-        return index
+        return index.astype(bool)
     if index.size and not np.array_equal(index, np.floor(index)):
         raise DataError(f"{where}: {path.name} must hold whole numbers, the voxels' own from 0.")
     numbers = index.astype(np.int64)
@@ -137,11 +138,14 @@ class Selection:
         One ROI for each voxel that is read.
     roi_masks : dict of str to ndarray of bool (n_voxels,)
         Voxels of each ROI.
+    notes : tuple of str
+        Which voxels are left out that one might expect.
     """
 
     inside: NDArray[np.bool_]
     rois: NDArray[np.str_]
     roi_masks: dict[str, NDArray[np.bool_]]
+    notes: tuple[str, ...] = ()
 
 
 def select_voxels(
@@ -149,9 +153,10 @@ def select_voxels(
     subject: str,
     data: Path | str | None,
     n_voxels: int,
-    values_of: Callable[[str], NDArray[Any]],
+    values_of: Callable[[str], NDArray[Any]] | None,
     *,
     own_mask: NDArray[np.bool_] | None = None,
+    own_mask_lacks: str = "",
     own_rois: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Selection:
     """Choose voxels by the manifest's mask and voxel index, and tell their ROIs.
@@ -166,10 +171,13 @@ def select_voxels(
         Folder that holds the data sets.
     n_voxels : int
         Voxels that the files hold.
-    values_of : callable
-        Reads a file of one number a voxel, given its name in the manifest, (n_voxels,).
+    values_of : callable or None
+        Reads a file of one number a voxel, given its name in the manifest, (n_voxels,); None where voxels have no place
+        in any image.
     own_mask : ndarray of bool (n_voxels,), optional
-        Voxels that the data set itself holds for good, where the manifest names no mask.
+        Voxels that the data set itself holds for good, where the manifest names neither mask nor voxel index.
+    own_mask_lacks : str
+        What is wrong with the others, such as ``"are NaN"``, where that deserves a note.
     own_rois : mapping of str to ndarray of bool (n_voxels,), optional
         ROIs of the data set itself, where the manifest names none.
 
@@ -188,6 +196,10 @@ def select_voxels(
     def read(name: str) -> NDArray[Any]:
         if Path(name).suffix in {".npy", ".txt"}:
             return read_voxel_index(dataset_file(manifest, name, data, subject=subject), n_voxels, where)
+        if values_of is None:
+            raise DataError(
+                f"{where}: the voxels of this data set are chosen by .npy or .txt files of numbers, not by {name}."
+            )
         values = values_of(name)
         if values.shape != (n_voxels,):
             raise DataError(
@@ -196,18 +208,43 @@ def select_voxels(
             )
         return values
 
-    inside = np.ones(n_voxels, dtype=bool) if own_mask is None or manifest.mask else own_mask.copy()
-    for name in filter(None, (manifest.mask, manifest.voxel_index)):
-        inside &= read(name) > 0
+    inside, notes = np.ones(n_voxels, dtype=bool), []
+    if manifest.mask:
+        inside = read(manifest.mask) > 0
+    if manifest.voxel_index:
+        named = read(manifest.voxel_index) > 0
+        if n_outside := int((named & ~inside).sum()):
+            notes.append(
+                f"{n_outside} of {named.sum()} voxels of {manifest.voxel_index} lie outside {manifest.mask} and are "
+                "left out."
+            )
+        inside = inside & named
+    elif own_mask is not None and not manifest.mask:
+        inside = own_mask
+        if own_mask_lacks and not inside.all():
+            notes.append(f"{(~inside).sum()} of {n_voxels} voxels {own_mask_lacks} and are left out.")
     if not inside.any():
         raise DataError(f"{where}: mask and voxel index leave no voxel of {n_voxels}. Check them.")
     masks = {name: read(file) > 0 for name, file in manifest.rois.items()}
     if manifest.atlas is not None:
         numbers = np.rint(read(manifest.atlas.image)).astype(np.int64)
         names = read_atlas_names(dataset_file(manifest, manifest.atlas.labels, data, subject=subject), where)
-        masks = {name: numbers == number for number, name in names.items() if number != 0}
+        masks = _atlas_masks(numbers, names)
+        if unnamed := np.setdiff1d(numbers[inside], [0, *names]).tolist():
+            n_unnamed = np.isin(numbers[inside], unnamed).sum()
+            told = ", ".join(map(str, unnamed[:5])) + (", ..." if len(unnamed) > 5 else "")
+            notes.append(f"{manifest.atlas.labels} does not name region {told}: {n_unnamed} voxels belong to none.")
     masks = masks or dict(own_rois or {})
     chosen = {name: mask[inside] for name, mask in masks.items() if mask[inside].any()}
     if masks and not chosen:
         raise DataError(f"{where}: no voxel that is read belongs to any ROI ({', '.join(masks)}). Check their space.")
-    return Selection(inside, roi_labels(chosen, int(inside.sum())), chosen)
+    return Selection(inside, roi_labels(chosen, int(inside.sum())), chosen, tuple(notes))
+
+
+def _atlas_masks(numbers: NDArray[np.integer], names: Mapping[int, str]) -> dict[str, NDArray[np.bool_]]:
+    """Find the voxels of each name: a region may have several numbers, such as one a hemisphere."""
+    numbers_of: dict[str, list[int]] = {}
+    for number, name in names.items():
+        if number != 0:
+            numbers_of.setdefault(name, []).append(number)
+    return {name: np.isin(numbers, wanted) for name, wanted in numbers_of.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import nibabel as nib
 import numpy as np
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 
-__all__ = ["Grayordinates", "MappedSurfaces", "NoSpace", "Space", "Surfaces", "Volume"]
+__all__ = ["UNPLACED", "Grayordinates", "MappedSurfaces", "NoSpace", "Space", "Surfaces", "Volume"]
 
 HEMISPHERES = {"L": "CortexLeft", "R": "CortexRight"}
 FLOAT32 = "NIFTI_TYPE_FLOAT32"
+UNPLACED = (
+    "The files do not say where the head lay: maps have the right grid and size of voxels, but no place (space code 0)."
+)
 
 
 class Space(Protocol):
@@ -42,6 +45,46 @@ class Volume:
 
     mask: SpatialImage
 
+    @classmethod
+    def like(cls, inside: NDArray[np.bool_], reference: Any) -> Self:
+        """Place voxels in the space of an image.
+
+        Parameters
+        ----------
+        inside : ndarray of bool (x, y, z)
+            Where the voxels are.
+        reference : SpatialImage
+            Image of the same grid, which gives affine, space codes and units.
+
+        Returns
+        -------
+        Volume
+            The space.
+        """
+        return cls(_in_space_of(reference, inside.astype(np.uint8)))
+
+    @classmethod
+    def unplaced(cls, inside: NDArray[np.bool_], voxel_mm: tuple[float, ...]) -> Self:
+        """Place voxels on a grid of which nobody says where it lies, and say so in its header.
+
+        Parameters
+        ----------
+        inside : ndarray of bool (x, y, z)
+            Where the voxels are.
+        voxel_mm : (float, float, float)
+            Size of a voxel.
+
+        Returns
+        -------
+        Volume
+            The space.
+        """
+        mask = nib.Nifti1Image(inside.astype(np.uint8), np.diag([*voxel_mm, 1.0]))
+        mask.set_sform(None)
+        mask.set_qform(None)
+        mask.header.set_xyzt_units("mm")
+        return cls(mask)
+
     @property
     def inside(self) -> NDArray[np.bool_]:
         """Where the voxels are, in the mask's grid."""
@@ -52,14 +95,28 @@ class Volume:
         """Number of voxels inside the mask."""
         return int(np.count_nonzero(self.inside))
 
+    def cell(self, voxel: int) -> tuple[int, ...]:
+        """Give the indices i, j, k of a voxel in the grid, from 0."""
+        return tuple(np.argwhere(self.inside)[voxel].tolist())
+
     def images(self, values: NDArray[np.float32], description: str = "") -> Mapping[str, nib.Nifti1Image]:
-        """Put one number a voxel back into a float32 volume with the affine of the mask, 0 outside it."""
+        """Put one number a voxel back into a float32 volume in the space of the mask, 0 outside it."""
         inside = self.inside
         volume = np.zeros(inside.shape, dtype=np.float32)
         volume[inside] = values
-        image = nib.Nifti1Image(volume, self.mask.affine)
+        image = _in_space_of(self.mask, volume)
         image.header["descrip"] = description.encode()[:79]
         return {".nii.gz": image}
+
+
+def _in_space_of(reference: Any, values: NDArray[Any]) -> nib.Nifti1Image:
+    """Make an image with affine, space codes and units of another."""
+    image = nib.Nifti1Image(values, reference.affine)
+    if isinstance(reference, nib.Nifti1Pair):  # others have no codes
+        image.set_sform(*reference.get_sform(coded=True))
+        image.set_qform(*reference.get_qform(coded=True))
+        image.header.set_xyzt_units(reference.header.get_xyzt_units()[0])
+    return image
 
 
 @dataclass(frozen=True, eq=False)

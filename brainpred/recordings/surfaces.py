@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.arrays import absence
 from brainpred.errors import DataError
 from brainpred.recordings.spaces import Surfaces
 
@@ -86,7 +87,7 @@ class SurfaceFiles:
 def _shape(path: Path, where: str, remedy: str) -> tuple[int, int]:
     """Read from the beginning of a file how many vertices and scans it holds."""
     if not path.is_file():
-        raise DataError(f"{where}: {path} is missing. {remedy}")
+        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
     try:
         n_arrays = 0
         for _, element in ElementTree.iterparse(path, events=("start",)):

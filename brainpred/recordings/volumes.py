@@ -13,8 +13,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from brainpred.arrays import absence
 from brainpred.errors import DataError
-from brainpred.recordings.fetch import absence
 from brainpred.recordings.spaces import Volume
 
 __all__ = ["VolumeFiles", "check_grid", "open_image", "read_volume", "read_volumes", "reading"]
@@ -203,8 +203,7 @@ class VolumeFiles:
 
     def space(self, inside: NDArray[np.bool_]) -> Volume:
         """Give the space of the voxels that are read."""
-        mask = inside.reshape(self.grid).astype(np.uint8)
-        return Volume(nib.Nifti1Image(mask, self._images[0].affine))
+        return Volume.like(inside.reshape(self.grid), self._images[0])
 
     def read(self, run: int, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Read the scans of a run, (n_scans, n_voxels_inside)."""

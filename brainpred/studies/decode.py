@@ -192,6 +192,7 @@ def _decode_into(
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
             "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
+            "notes": recording.notes,
         },
     )  # fmt: skip
     write_report(folder, reporter)

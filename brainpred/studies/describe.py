@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
+from brainpred.arrays import absence
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.source import check_movie_lengths
 from brainpred.numerics.timing import check_repetition_time
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.bids_files import RunFiles, find_runs
 from brainpred.recordings.confounds import STRATEGIES, load_strategy, n_unsteady_scans
-from brainpred.recordings.fetch import absence
 from brainpred.recordings.manifest import MAX_TR_S, TR_TOLERANCE_S
 from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.bids import KINDS

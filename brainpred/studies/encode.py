@@ -145,6 +145,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
             "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
+            "notes": recording.notes,
         },
     )  # fmt: skip
     if (folder / "decode.json").is_file():

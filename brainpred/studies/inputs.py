@@ -140,6 +140,8 @@ def find_recording(config: Wanted, data: Path | str | None = None, reporter: Rep
         recording = simulate_subject(config.subject, data=data, device=config.device, reporter=reporter)
     else:
         recording = load_recording(config.dataset, config.subject, data)
+    for note in recording.notes:
+        reporter.say(f"Note: {note}")
     cleaning = find_cleaning(config)
     recording = recording.without_dummies(cleaning.dummy_scans)
     if cleaning.high_pass_s is not None:

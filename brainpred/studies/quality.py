@@ -55,6 +55,10 @@ def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILEN
         }
         for roi, own in ((roi, recording.rois == roi) for roi in np.unique(recording.rois))
     ]  # fmt: skip
+    if np.any(~constant) and np.median(np.abs(tsnr[~constant])) < 1:
+        reporter.say(
+            "Note: the scans vary about 0, as they do once they are z-scored, so that tSNR says nothing of them."
+        )
     write_table(folder / "quality_runs.tsv", pd.DataFrame(runs))
     write_table(folder / "quality_scans.tsv", pd.concat(scans))
     write_table(folder / "quality_rois.tsv", pd.DataFrame(rois))

@@ -314,7 +314,11 @@ def test_folder_of_pictures(refused, what):
 
 ARRAYS = {
     "no rate": ("frames.h5::st", np.zeros((258, 5, 7), np.uint8), "do not state their rate", "frame_rate_hz"),
-    "data set there is not": ("frames.h5::sv@4", np.zeros((258, 5, 7), np.uint8), "data set 'sv' is not there", "st"),
+    "data set there is not": (
+        "frames.h5::sv@4",
+        np.zeros((258, 5, 7), np.uint8),
+        "holds no array sv, but st (258, 5, 7)",
+    ),
     "shape of no frames": ("frames.h5::st@4", np.zeros((258, 5, 7, 9), np.uint8), "has the shape (258, 5, 7, 9), but"),
     "numbers of no frames": ("frames.h5::st@4", np.zeros((258, 5, 7), np.int16), "holds int16, but frames are uint8"),
     "NaN": ("frames.h5::st@4", np.full((258, 5, 7), np.nan, np.float32), "holds NaN or values outside 0 to 1"),
@@ -332,9 +336,9 @@ def test_array_of_frames(refused, what):
     says(refused(damage, stimuli={"run-2": f"stimuli/{address}"}), "toy/sub-01", "frames.h5", *words)
 
 
-@pytest.mark.parametrize("what", ["pickled objects", "truncated", "old MATLAB"])
+@pytest.mark.parametrize("what", ["pickled objects", "truncated", "no MATLAB"])
 def test_file_of_frames_that_cannot_be_opened(refused, what):
-    name = {"pickled objects": "frames.npy", "truncated": "frames.h5", "old MATLAB": "frames.mat"}[what]
+    name = {"pickled objects": "frames.npy", "truncated": "frames.h5", "no MATLAB": "frames.mat"}[what]
 
     def damage(folder):
         path = folder / "stimuli" / name
@@ -347,8 +351,8 @@ def test_file_of_frames_that_cannot_be_opened(refused, what):
         else:
             path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(500))
 
-    reason = {"pickled objects": "array of objects", "truncated": "truncated", "old MATLAB": "save again with -v7.3"}
-    says(refused(damage, stimuli={"run-2": f"stimuli/{name}@4"}), RUN, f"{name} cannot be read", reason[what])
+    reason = {"pickled objects": "holds object, and no numbers", "truncated": "truncated file", "no MATLAB": "version"}
+    says(refused(damage, stimuli={"run-2": f"stimuli/{name}@4"}), RUN, "Movie: ", name, reason[what])
 
 
 # --------------------------------------------------------------------------------------------------- designs

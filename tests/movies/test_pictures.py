@@ -51,6 +51,23 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path):
     np.testing.assert_array_equal(shown[1], numbered_frames(1)[0])
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_brought_to_eight(tmp_path, suffix):
+    (tmp_path / "film").mkdir()
+    deep = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 350 + 35
+    Image.fromarray(deep).save(tmp_path / "film" / f"0{suffix}")
+    shown, _ = read_video(f"{tmp_path / 'film'}@5")
+    np.testing.assert_allclose(shown[0], np.dstack([deep / 65535 * 255] * 3), atol=0.5001)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pictures_of_unknown_range_are_refused(tmp_path, dtype):
+    (tmp_path / "film").mkdir()
+    Image.fromarray(numbered_frames(1)[0, :, :, 1].astype(dtype)).save(tmp_path / "film" / "0.tif")
+    with pytest.raises(DataError, match=r"0\.tif holds numbers of 32 bits .*Save it with 8 or 16 bits"):
+        read_video(f"{tmp_path / 'film'}@5")
+
+
 def test_only_pictures_that_are_wanted_are_read(tmp_path):
     write_pictures(tmp_path / "film", numbered_frames(5))
     (tmp_path / "film" / "shot2_3.png").write_bytes(b"damaged")

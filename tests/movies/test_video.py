@@ -142,6 +142,53 @@ def test_movie_of_the_right_shape_is_not_cropped(tmp_path):
     np.testing.assert_allclose(frames.mean(axis=(0, 1, 3)), expected, rtol=0, atol=1.5)
 
 
+@pytest.mark.parametrize("container_format", ["mp4", "matroska"])
+@pytest.mark.parametrize(("height", "width", "pixel"), [(144, 90, "64/45"), (120, 180, "8/9"), (96, 128, "1")])
+def test_circle_stays_round_whatever_the_shape_of_the_pixels(tmp_path, container_format, height, width, pixel):
+    """As on DVDs: 720 x 576 stored pixels fill a screen of 16:9."""
+    aspect = Fraction(pixel)
+    y, x = np.ogrid[:height, :width]
+    circle = ((x + 0.5 - width / 2) * float(aspect)) ** 2 + (y + 0.5 - height / 2) ** 2 < (0.35 * height) ** 2
+    frames = np.repeat(np.uint8(255) * circle[None, :, :, None], 3, axis=3).repeat(5, axis=0)
+    path = tmp_path / "dvd.mkv"
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for array in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        container.mux(stream.encode())
+    read, _ = read_video(path, size=(72, 90))
+    shown = read[2, :, :, 0] > 128
+    assert shown.any(axis=0).sum() == pytest.approx(shown.any(axis=1).sum(), abs=2)
+    whole, info = read_video(path)[0], probe_video(path)
+    assert whole.shape[1:3] == (info.height, info.width)
+    assert info.width / info.height == pytest.approx(width / height * float(aspect), rel=0.02)
+    assert info.height >= height
+    assert info.width >= width
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),  # (x, y) of a stored pixel becomes (a x + c y, b x + d y): ISO/IEC 14496-12, 6.2.2
+    [((1, 0, 0, 1), 0), ((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
+)
+def test_movies_of_telephones_are_upright(tmp_path, matrix, turns):
+    frames = np.full((5, 48, 64, 3), 40, np.uint8)
+    frames[:, :16, :20] = 220  # the corner at the top left
+    path = tmp_path / "telephone.mp4"
+    write_with_pyav(path, frames, 25, "mp4")
+    content = path.read_bytes()
+    identity = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    a, b, c, d = matrix
+    turned = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    at = content.index(identity, content.index(b"tkhd"))
+    path.write_bytes(content[:at] + turned + content[at + len(turned) :])
+    read, _ = read_video(path)
+    expected = np.rot90(frames[2], turns)  # counterclockwise
+    assert read[2].shape == expected.shape == (probe_video(path).height, probe_video(path).width, 3)
+    assert np.abs(read[2].astype(float) - expected).mean() < 10
+
+
 def test_fine_stripes_are_averaged(tmp_path):
     stripes = np.zeros((3, 48, 60, 3), dtype=np.uint8)
     stripes[:, :, 1::2] = 255

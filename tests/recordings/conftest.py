@@ -57,7 +57,7 @@ FIELDS = {
     "bdata": {"reader": "bdata", "files": {"bdata": "{subject}.h5"}},
     "arrays": {"reader": "arrays", "files": {"bold": "{run}.npy"}, "runs": run_entries()},
     "sidecar": {
-        "reader": "arrays", "files": {"bold": "all.npz", "sidecar": "all.json"}, "options": {"array": "bold"},
+        "reader": "arrays", "files": {"bold": "all.npz::bold", "sidecar": "all.json"},
     },
 }  # fmt: skip
 

@@ -11,6 +11,8 @@ import yaml
 from scipy.io import savemat
 from scipy.sparse import random_array
 
+from tests.movies.files import write_matlab
+
 TR_S = 1.5
 LENGTHS = {"run-1": 37, "run-2": 43, "run-3": 31, "run-4": 41}
 GRID, AFFINE = (5, 3, 4), np.array([[2.0, 0, 0, -9], [0, 3, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -231,6 +233,8 @@ def write_bdata(path, lengths=LENGTHS, grid=(3, 5, 2), *, kind="h5", places=True
         names = np.array(list(keys), dtype=object)
         savemat(path, {"dataSet": array, "metaData": {"key": names, "value": np.stack(list(keys.values())),
                                                       "description": names}})  # fmt: skip
+    elif kind == "mat v7.3":
+        write_matlab_bdata(path, array, keys)
     else:
         with h5py.File(path, "w") as file:
             file["dataset"] = array
@@ -240,15 +244,33 @@ def write_bdata(path, lengths=LENGTHS, grid=(3, 5, 2), *, kind="h5", places=True
     return features, bold, cells
 
 
-def write_array(path, values, name="bold"):
+def write_matlab_bdata(path, array, keys):
+    """Write as MATLAB does with -v7.3: axes from the other end, cells as references to characters."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["dataSet"] = array.T
+        file["metaData/value"] = np.stack(list(keys.values())).T
+        cells = np.empty((len(keys), 1), dtype=h5py.ref_dtype)
+        for number, name in enumerate(keys):
+            cell = file.create_dataset(f"#refs#/{number}", data=np.array([[ord(letter)] for letter in name], np.uint16))
+            cell.attrs["MATLAB_class"] = np.bytes_("char")
+            cells[number, 0] = cell.ref
+        for name in ("key", "description"):
+            file.create_dataset(f"metaData/{name}", data=cells, dtype=h5py.ref_dtype)
+    with open(path, "r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file")
+
+
+def write_array(path, values, name="bold", *, v73=False):
     """Write one array in the kind that the file's name says; the kinds that hold several hold others too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)
     elif path.suffix == ".npz":
         np.savez(path, **{name: values, "other": np.ones((2, 3))})
-    elif path.suffix == ".mat":
+    elif path.suffix == ".mat" and not v73:
         savemat(path, {name: values, "other": np.ones((2, 3))})
+    elif path.suffix == ".mat":
+        write_matlab(path, **{name: values, "other": np.ones((2, 3))})
     else:
         with h5py.File(path, "w") as file:
             file[name], file["other"] = values, np.ones((2, 3))

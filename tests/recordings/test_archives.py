@@ -42,6 +42,24 @@ def test_files_come_out_where_they_belong(tmp_path, kind):
     assert unpack_archive(path, tmp_path / "out") == []
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_link_that_is_there_already_is_not_followed(tmp_path, kind):
+    path = tmp_path / f"data.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("a.txt", "one")
+            packed.writestr("sub/deep/b.txt", "two")
+    else:
+        write_tar(path, ("a.txt", b"one"), ("sub/deep/b.txt", b"two"))
+    for name in ("out", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"holds 'sub/deep/b\.txt', but .*out/sub/deep leads to .*elsewhere/deep"):
+        unpack_archive(path, tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert [item.name for item in (tmp_path / "out").iterdir()] == ["sub"]
+
+
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:/evil.txt"])
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_name_that_leads_out_is_refused_before_anything_is_written(tmp_path, kind, name):

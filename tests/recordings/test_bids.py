@@ -20,10 +20,12 @@ from tests.recordings.layouts import (
     LENGTHS,
     N_VERTICES,
     TR_S,
+    draw_inside,
     grayordinate_axis,
     run_entries,
     write_bids,
     write_cifti,
+    write_features,
     write_gifti,
     write_manifest,
 )
@@ -202,6 +204,59 @@ def test_mask_voxel_index_and_rois_choose_voxels(run, tmp_path, folder):
     assert json.loads((out / "decode.json").read_text())["roi_sizes"] == {
         name: expected.count(name) for name in ("V1", "V2", "other")
     }
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+def test_voxel_index_is_read_to_the_last_voxel_that_it_names(tmp_path, folder, as_mask):
+    """Whoever names voxels wants them, whether or not a brain mask holds them."""
+    _, bold, inside = write_bids(folder)
+    named = np.random.default_rng(3).random(inside.size) < 0.5
+    assert (named & ~inside.ravel()).any()
+    np.save(folder / "index.npy", named.astype(np.uint8) if as_mask else np.flatnonzero(named))
+    recording = load(tmp_path, manifest_of(tmp_path, voxel_index="index.npy"))
+    assert recording.n_voxels == named.sum()
+    assert recording.notes == ()
+    found = recording.read_run(recording.runs[0])
+    np.testing.assert_array_equal(found[:, inside.ravel()[named]], bold["run-1"][:, named[inside.ravel()]])
+
+
+def test_voxel_index_and_mask_tell_what_they_leave_out(run, tmp_path, folder):
+    features, _, inside = write_bids(folder)
+    mask = inside & draw_inside(seed=3)
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), AFFINE), folder / "mask.nii.gz")
+    np.save(folder / "index.npy", np.flatnonzero(inside))
+    manifest = manifest_of(tmp_path, mask="mask.nii.gz", voxel_index="index.npy")
+    n_outside = (inside & ~mask).sum()
+    left_out = f"{n_outside} of {inside.sum()} voxels of index.npy lie outside mask.nii.gz and are left out."
+    assert load(tmp_path, manifest).notes == (left_out,)
+    code, _, err = run(
+        "decode", "--dataset", manifest, "--subject", "sub-01", "--data", tmp_path / "data", "--out", tmp_path / "out",
+        "--features", write_features(tmp_path / "features.tsv", features),
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"Note: {left_out}" in " ".join(err.split())
+    assert json.loads((tmp_path / "out" / "decode.json").read_text())["notes"] == [left_out]
+
+
+def test_atlas_that_names_a_region_twice_joins_its_parts(tmp_path, folder):
+    _, _, inside = write_bids(folder)
+    numbers = np.random.default_rng(4).integers(0, 4, GRID)
+    nib.save(nib.Nifti1Image(numbers.astype(np.int16), AFFINE), folder / "atlas.nii.gz")
+    table = pd.DataFrame({"index": [1, 2, 3], "name": ["V1", "V2", "V1"]})  # left and right
+    table.to_csv(folder / "atlas.tsv", sep="\t", index=False)
+    recording = load(tmp_path, manifest_of(tmp_path, atlas={"image": "atlas.nii.gz", "labels": "atlas.tsv"}))
+    np.testing.assert_array_equal(recording.roi_masks["V1"], np.isin(numbers[inside], [1, 3]))
+    assert recording.rois.tolist() == np.array(["other", "V1", "V2", "V1"])[numbers[inside]].tolist()
+
+
+def test_regions_that_an_atlas_does_not_name_are_told(tmp_path, folder):
+    _, _, inside = write_bids(folder)
+    numbers = np.random.default_rng(4).integers(0, 4, GRID)
+    nib.save(nib.Nifti1Image(numbers.astype(np.int16), AFFINE), folder / "atlas.nii.gz")
+    pd.DataFrame({"index": [2, 9], "name": ["V2", "MT"]}).to_csv(folder / "atlas.tsv", sep="\t", index=False)
+    recording = load(tmp_path, manifest_of(tmp_path, atlas={"image": "atlas.nii.gz", "labels": "atlas.tsv"}))
+    n_unnamed = np.isin(numbers[inside], [1, 3]).sum()
+    assert recording.notes == (f"atlas.tsv does not name region 1, 3: {n_unnamed} voxels belong to none.",)
 
 
 def test_atlas_names_rois(tmp_path, folder):

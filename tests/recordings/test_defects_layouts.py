@@ -43,6 +43,18 @@ def test_responses_with_another_repetition_time(refused):
     assert_says(message, VIM2, "a repetition time of 2 s, the manifest 1.5 s", "Correct the manifest")
 
 
+@pytest.mark.parametrize(
+    ("kind", "file"), [("shortclips", CLIPS), ("algonauts", "sub-01_V1.pkl"), ("bdata", "sub-01.h5")]
+)
+def test_responses_that_datalad_has_not_got(refused, kind, file):
+    def damage(folder):
+        (folder / file).unlink()
+        (folder / file).symlink_to("../" * file.count("/") + ".git/annex/objects/aa/MD5E-s123")
+
+    message = refused(kind, damage)
+    assert_says(message, f"{file} is a link to what is not there (of DataLad: datalad get", "Get it again")
+
+
 def test_onsets_that_do_not_ascend(refused):
     message = refused("shortclips", lambda folder: change_hdf5(folder / CLIPS, run_onsets=np.array([0, 80, 37])))
     assert_says(message, "run_onsets of sub-01_responses.hdf must ascend from 0", "[0, 80, 37]", "Get it again")
@@ -62,6 +74,12 @@ def test_mapper_of_another_subject(refused):
 class Evil:
     def __reduce__(self):
         return os.system, ("touch /tmp/brainpred-was-here",)
+
+
+@pytest.mark.parametrize("kind", ["shortclips", "algonauts", "bdata"])
+def test_image_that_cannot_choose_voxels(refused, kind):
+    message = refused(kind, lambda folder: None, mask="mask.nii.gz")
+    assert_says(message, "chosen by .npy or .txt files of numbers, not by mask.nii.gz")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,20 @@ def test_regions_of_other_videos(refused):
     assert_says(message, "V1 61 videos x 3 repeats, LOC 60 videos x 3 repeats", "Get it again")
 
 
+@pytest.mark.parametrize("linked", ["videos", "videos/0033.mp4"])
+def test_videos_outside_the_data_folder(refused, tmp_path, linked):
+    def damage(folder):
+        (tmp_path / "elsewhere").mkdir()
+        (folder / "videos").mkdir()
+        for number in range(61):
+            (folder / "videos" / f"{number:04d}.mp4").touch()
+        (folder / linked).rename(tmp_path / "elsewhere" / "moved")
+        (folder / linked).symlink_to(tmp_path / "elsewhere" / "moved")
+
+    message = refused("algonauts", damage, stimuli={"videos": "videos"})
+    assert_says(message, linked, "is a link to", "elsewhere/moved, outside the data set's folder", "Put the file")
+
+
 def test_bdata_without_runs(refused):
     def damage(folder):
         with h5py.File(folder / "sub-01.h5", "a") as file:
@@ -97,14 +129,17 @@ def test_bdata_without_runs(refused):
     assert_says(refused("bdata", damage), "sub-01.h5 has no column that its metadata call Run", "Add it")
 
 
-def test_bdata_of_matlab_v73(refused):
+@pytest.mark.parametrize(("column", "name"), [(19, "Session"), (20, "Run")])
+@pytest.mark.parametrize("value", [np.nan, 2.5, np.inf])
+def test_bdata_whose_runs_are_no_numbers(refused, column, name, value):
     def damage(folder):
         with h5py.File(folder / "sub-01.h5", "a") as file:
-            references = np.array([file["dataset"].ref] * len(file["metadata/key"]), dtype=h5py.ref_dtype)
-            del file["metadata/key"]
-            file.create_dataset("metadata/key", data=references, dtype=h5py.ref_dtype)
+            file["dataset"][5, column] = value
 
-    assert_says(refused("bdata", damage), "sub-01.h5 is a MATLAB v7.3 file", "Save it with bdpy as .h5")
+    message = refused("bdata", damage)
+    assert_says(
+        message, f"the column {name} of sub-01.h5 must hold whole numbers, but sample 5 has {value}", "Repair it"
+    )
 
 
 def test_bdata_without_voxels(refused):
@@ -119,7 +154,7 @@ def test_array_of_objects(refused):
     def damage(folder):
         np.save(folder / "run-2.npy", np.array([[{}, 1], [2, 3]], dtype=object))
 
-    assert_says(refused("arrays", damage), "run run-2: cannot read", "run-2.npy", "Get it again")
+    assert_says(refused("arrays", damage), "run run-2: run-2.npy holds object, and no numbers. Save it anew")
 
 
 def test_arrays_of_other_voxels(refused):
@@ -131,7 +166,7 @@ def test_arrays_of_other_voxels(refused):
 
 def test_array_of_one_dimension(refused):
     message = refused("arrays", lambda folder: np.save(folder / "run-2.npy", np.ones(9)))
-    assert_says(message, "run run-2: run-2.npy must hold numbers in two dimensions", "(9,)")
+    assert_says(message, "run run-2: run-2.npy must hold numbers in two dimensions", "(9,)", "run-2.npy::NAME")
 
 
 def test_truncated_array(refused):
@@ -144,8 +179,8 @@ def test_archive_that_is_none(refused):
 
 
 def test_several_arrays_and_no_name(refused):
-    message = refused("sidecar", lambda folder: None, options={"array": ""})
-    assert_says(message, "all.npz holds 2 arrays (bold, other)", "options: array")
+    message = refused("sidecar", lambda folder: None, files={"bold": "all.npz", "sidecar": "all.json"})
+    assert_says(message, "all.npz holds 2 arrays: bold (152, 13), other (2, 3)", "Name one, such as all.npz::bold")
 
 
 def test_missing_sidecar(refused):

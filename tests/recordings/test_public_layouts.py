@@ -11,6 +11,7 @@ import pytest
 
 from brainpred.errors import DataError
 from brainpred.recordings.readers import load_recording
+from brainpred.recordings.spaces import UNPLACED
 from tests.recordings.layouts import (
     AFFINE,
     LENGTHS,
@@ -78,7 +79,9 @@ def test_vim2_round_trip(run, tmp_path, folder):
     lengths = dict.fromkeys(("train-01", "train-02", "train-03"), 37) | {"test": 29}
     out = check(run, vim2(tmp_path), tmp_path, features, lengths=lengths, tests=("test",))
     np.testing.assert_array_equal(map_values(out, ".nii.gz") != 0, inside)
-    assert nib.load(out / "contribution_features.nii.gz").shape == VIM2_GRID
+    image = nib.load(out / "contribution_features.nii.gz")
+    assert image.shape == VIM2_GRID
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 0)
     assert (out / "explainable_variance.nii.gz").is_file(), "repeats tell explainable variance"
 
 
@@ -87,6 +90,19 @@ def test_voxel_index_of_vim2_picks_rows(tmp_path, folder):
     np.save(folder / "index.npy", np.flatnonzero(inside)[2:9])
     recording = load(tmp_path, vim2(tmp_path, voxel_index="index.npy"))
     assert_read(recording, bold, slice(2, 9))
+
+
+def test_voxels_that_are_nan_are_left_out_with_their_number_unless_they_are_named(tmp_path, folder):
+    _, _, inside = write_vim2(folder)
+    n_outside = (~inside).sum()
+    notes = (f"{n_outside} of {inside.size} voxels are NaN and are left out.", UNPLACED)
+    assert load(tmp_path, vim2(tmp_path)).notes == notes
+    np.save(folder / "index.npy", np.arange(10, 50))
+    recording = load(tmp_path, vim2(tmp_path, voxel_index="index.npy"))
+    assert recording.n_voxels == 40
+    words = rf"{(~inside[10:50]).sum()} of 40 voxels hold NaN .*Leave them out of the mask or voxel index"
+    with pytest.raises(DataError, match=words):
+        recording.read_run(recording.runs[0])
 
 
 def test_mean_of_repeats_serves_where_the_repeats_are_missing(tmp_path, folder):
@@ -123,7 +139,7 @@ def test_runs_of_vim2_that_the_manifest_lists_are_read_as_it_says(tmp_path, fold
 @pytest.mark.parametrize("chunks", [None, (16, 32)])
 def test_a_run_is_read_without_a_second_copy(tmp_path, folder, monkeypatch, chunks):
     """The property that benchmarks/recordings.py measures at full size: at most half a run beside the run itself."""
-    monkeypatch.setattr("brainpred.recordings.hdf5.BYTES_AT_ONCE", 2**17)
+    monkeypatch.setattr("brainpred.recordings.array_files.BYTES_AT_ONCE", 2**17)
     n_voxels, n_scans, n_runs = 3001, 211, 4
     with h5py.File(folder / "VoxelResponses_sub-01.mat", "w") as file:
         rt = file.create_dataset("rt", (n_voxels, n_runs * n_scans), np.float32, chunks=chunks)
@@ -162,6 +178,20 @@ def test_shortclips_round_trip(run, tmp_path, folder):
     np.testing.assert_allclose(found, matrix.toarray() @ np.arange(17), rtol=1e-6)
     lengths = {"train-01": 37, "train-02": 43, "train-03": 31, "test": 29}
     check(run, shortclips(tmp_path), tmp_path, features, lengths=lengths, tests=("test",), ending=".func.gii")
+
+
+def test_voxels_of_shortclips_that_are_nan_are_left_out_with_their_number(tmp_path, folder):
+    _, bold, matrix = write_shortclips(folder)
+    finite = ~np.isin(np.arange(17), [2, 11])
+    with h5py.File(folder / "responses" / "sub-01_responses.hdf", "a") as file:
+        file["Y_train"][:, 2] = file["Y_test"][:, :, 11] = np.nan
+    recording = load(tmp_path, shortclips(tmp_path))
+    assert recording.notes == ("2 of 17 voxels are NaN and are left out.",)
+    assert_read(recording, bold, finite)
+    assert recording.roi_masks["V2"].sum() == 3
+    values = np.arange(17.0)
+    found = np.concatenate([image.darrays[0].data for image in recording.to_image(values[finite])])
+    np.testing.assert_allclose(found, matrix.toarray()[:, finite] @ values[finite], rtol=1e-6)
 
 
 def test_shortclips_without_a_mapper_become_a_table(run, tmp_path, folder):
@@ -214,6 +244,10 @@ def test_whole_brain_of_algonauts_is_a_volume(tmp_path, folder):
     image = recording.to_image(values)
     np.testing.assert_array_equal(np.asarray(image.dataobj)[mask], values)
     np.testing.assert_array_equal(image.affine, AFFINE)
+    assert recording.notes == ()
+    elsewhere = load(tmp_path, algonauts(tmp_path, roles=("WB",)))
+    assert elsewhere.notes == (UNPLACED,)
+    assert int(elsewhere.to_image(values).header["sform_code"]) == 0
 
 
 def test_videos_of_algonauts_are_shown_one_a_scan(tmp_path, folder):
@@ -225,16 +259,18 @@ def test_videos_of_algonauts_are_shown_one_a_scan(tmp_path, folder):
     movie = recording.stimuli["videos-02"]
     assert [excerpt.path.stem for excerpt in movie.excerpts] == [f"{number:04d}" for number in range(13, 26)]
     assert [excerpt.onset_s for excerpt in movie.excerpts] == [TR_S * number for number in range(13)]
+    assert {run.file for run in recording.runs} == {"sub-01_V1.pkl"}
 
 
 # ------------------------------------------------------------------------------------------------- BData
 
 
-@pytest.mark.parametrize("kind", ["h5", "mat"])
+@pytest.mark.parametrize("kind", ["h5", "mat", "mat v7.3"])
 def test_bdata_round_trip(run, tmp_path, folder, kind):
-    features, bold, cells = write_bdata(folder / f"sub-01.{kind}", kind=kind)
+    suffix = kind.split()[0]
+    features, bold, cells = write_bdata(folder / f"sub-01.{suffix}", kind=kind)
     entries = [{**entry, "name": entry["name"].replace("run-", "run-0")} for entry in run_entries()]
-    manifest = write_manifest(tmp_path / "toy.yaml", "bdata", files={"bdata": f"{{subject}}.{kind}"}, runs=entries)
+    manifest = write_manifest(tmp_path / "toy.yaml", "bdata", files={"bdata": f"{{subject}}.{suffix}"}, runs=entries)
     recording = load(tmp_path, manifest)
     order = np.argsort(cells)
     assert_read(recording, {name.replace("run-", "run-0"): scans[:, order] for name, scans in bold.items()})
@@ -259,14 +295,16 @@ def test_bdata_without_places_become_a_table(tmp_path, folder):
 # ------------------------------------------------------------------------------------------------ arrays
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".mat"])
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".h5", ".mat", ".mat v7.3"])
 @pytest.mark.parametrize("axes", ["scans,voxels", "voxels,scans"])
-def test_arrays_come_as_they_lie_in_the_files(tmp_path, folder, suffix, axes):
+def test_arrays_come_as_they_lie_in_the_files(tmp_path, folder, kind, axes):
     _, bold = draw_subject(13)
+    suffix, *new = kind.split()
     for name, scans in bold.items():
-        write_array(folder / f"sub-01_{name}{suffix}", scans if axes == "scans,voxels" else scans.T)
-    options = {"axes": axes} | ({} if suffix == ".npy" else {"array": "bold"})
-    files = {"bold": "{subject}_{run}" + suffix}
+        values = scans if axes == "scans,voxels" else scans.T
+        write_array(folder / f"sub-01_{name}{suffix}", values, v73=bool(new))
+    files = {"bold": "{subject}_{run}" + suffix + ("" if suffix == ".npy" else "::bold")}
+    options = {"axes": axes}
     manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, options=options, runs=run_entries())
     assert_read(load(tmp_path, manifest), bold)
 
@@ -279,12 +317,20 @@ def test_arrays_round_trip_with_a_sidecar(run, tmp_path, folder, suffix):
     runs = [{**entry, "n_scans": LENGTHS[entry["name"]]} for entry in run_entries()]
     (folder / "sub-01.json").write_text(json.dumps({"RepetitionTime": TR_S, "runs": runs, "Lab": "ours"}))
     nib.save(nib.Nifti1Image(inside.astype(np.uint8), AFFINE), folder / "mask.nii.gz")
-    files = {"bold": "{subject}" + suffix, "sidecar": "{subject}.json", "mask": "mask.nii.gz"}
-    options = {} if suffix == ".npy" else {"array": "bold"}
-    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, options=options)
+    array = suffix if suffix == ".npy" else f"{suffix}::bold"
+    files = {"bold": "{subject}" + array, "sidecar": "{subject}.json", "mask": "mask.nii.gz"}
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files)
     assert_read(load(tmp_path, manifest), bold)
     out = check(run, manifest, tmp_path, features)
     np.testing.assert_array_equal(map_values(out, ".nii.gz") != 0, inside.ravel())
+
+
+def test_one_file_may_hold_an_array_a_run(tmp_path, folder):
+    _, bold = draw_subject(13)
+    np.savez(folder / "sub-01.npz", **bold)
+    files = {"bold": "{subject}.npz::{run}"}
+    manifest = write_manifest(tmp_path / "toy.yaml", "arrays", files=files, runs=run_entries())
+    assert_read(load(tmp_path, manifest), bold)
 
 
 def test_images_choose_columns_of_arrays_with_a_mask(tmp_path, folder):

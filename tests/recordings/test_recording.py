@@ -58,7 +58,7 @@ def test_recording_knows_repeats_and_onsets():
 def test_broken_voxels_are_refused_with_their_number_and_the_run(value):
     broken = draw_run("two", 11)
     broken.bold[3, 5] = broken.bold[4, 5] = broken.bold[10, 8] = value
-    message = r"toy/s1, run two: 2 of 13 voxels hold NaN or infinity \(the first is voxel 5\)"
+    message = r"toy/s1, run two: 2 of 13 voxels hold NaN or infinity \(the first is voxel 5 at 1, 0, 1\)"
     recording = make([draw_run("one"), broken])
     np.testing.assert_array_equal(recording.read_run(recording.runs[0]), recording.runs[0].bold)
     with pytest.raises(DataError, match=message):

@@ -54,6 +54,36 @@ def test_volume_carries_what_it_shows(tmp_path):
     np.testing.assert_array_equal(image.affine, mask.affine)
 
 
+TILTED = np.array([[-2.0, 0.3, 0, 9], [0.2, 2.9, 0.4, -4], [0, -0.3, 1.5, 7], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(4, 4), (1, 0), (0, 1), (0, 0), (3, 1)])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_maps_keep_space_codes_and_units_of_the_scan(tmp_path, kind, sform, qform):
+    scan = kind(np.zeros((3, 2, 5, 7), np.int16), np.diag([2.0, 3, 1.5, 1]))
+    scan.set_sform(TILTED if sform else None, sform)
+    scan.set_qform(np.diag([2.0, 3, 1.5, 1]) if qform else None, qform)
+    scan.header.set_xyzt_units("mm", "sec")
+    nib.save(scan, tmp_path / "scan.nii")
+    scan = nib.load(tmp_path / "scan.nii")
+    inside = np.random.default_rng(0).random((3, 2, 5)) < 0.6
+    (path,) = record(Volume.like(inside, scan)).write_map(tmp_path / "map", np.arange(1, inside.sum() + 1))
+    image = nib.load(path)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (sform, qform)
+    assert image.header.get_xyzt_units() == ("mm", "unknown")
+    np.testing.assert_allclose(image.affine, scan.affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(image.dataobj)[inside], np.arange(1, inside.sum() + 1))
+
+
+def test_maps_of_unknown_place_say_so(tmp_path):
+    inside = np.random.default_rng(0).random((3, 2, 5)) < 0.6
+    (path,) = record(Volume.unplaced(inside, (2.5, 2.0, 3.0))).write_map(tmp_path / "map", np.ones(inside.sum()))
+    image = nib.load(path)
+    assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 0
+    assert image.header.get_zooms() == (2.5, 2.0, 3.0)
+    np.testing.assert_array_equal(np.asarray(image.dataobj) > 0, inside)
+
+
 def test_voxels_of_unknown_place_become_a_table(tmp_path):
     recording = record(NoSpace(3))
     (path,) = recording.write_map(tmp_path / "map", [0.5, 1.5, -2])

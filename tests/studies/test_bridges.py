@@ -30,7 +30,7 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     # As MATLAB flattens pictures: columns first.
     np.savez(tmp_path / "pictures.npz", images=pictures.transpose(0, 2, 1).reshape(60, -1), other=np.zeros(3))
     out = tmp_path / "out"
-    options = ["--brain", str(tmp_path / "voxels.npy"), "--images", f"{tmp_path / 'pictures.npz'}:images"]
+    options = ["--brain", str(tmp_path / "voxels.npy"), "--images", f"{tmp_path / 'pictures.npz'}::images"]
     options += ["--folds", "3", "--out", str(out)]
     assert _brain(*options, data=no_mnist) == 0
     table = pd.read_csv(out / "scores.tsv", sep="\t")

@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from brainpred.errors import DataError, ManifestError
-from brainpred.recordings.fetch import dataset_file, dataset_folder
+from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.pickles import read_arrays
 from brainpred.recordings.readers.options import ReaderOptions, read_options
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.selection import select_voxels
-from brainpred.recordings.spaces import NoSpace, Space, Volume
+from brainpred.recordings.spaces import UNPLACED, NoSpace, Space, Volume
 from brainpred.recordings.volumes import open_image
 from brainpred.stimulus import Excerpt, Movie
 
@@ -74,10 +73,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     regions = [role for role in manifest.files if role != REFERENCE]
     if not regions:
         raise ManifestError(f"Manifest {manifest.name}: files must name a pickle for each region, such as V1.")
-    arrays = {
-        role: read_arrays(dataset_file(manifest, manifest.files[role], data, subject=subject), label, again)
-        for role in regions
-    }
+    paths = {role: dataset_file(manifest, manifest.files[role], data, subject=subject) for role in regions}
+    arrays = {role: read_arrays(path, label, again) for role, path in paths.items()}
     responses = {role: _responses(content, role, label, again) for role, content in arrays.items()}
     shapes = {role: values.shape[:2] for role, values in responses.items()}
     if len(set(shapes.values())) > 1:
@@ -86,14 +83,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     all_voxels = np.concatenate(list(responses.values()), axis=2)  # (videos, repeats, voxels)
     n_videos, n_repeats, n_voxels = all_voxels.shape
 
-    def refuse(name: str) -> Any:
-        raise DataError(
-            f"{label}: the voxels of this data set are chosen by .npy or .txt files of numbers, not {name}."
-        )
-
     names = np.repeat(regions, [values.shape[2] for values in responses.values()])
     own_rois = {role: names == role for role in regions} if len(regions) > 1 else {}
-    chosen = select_voxels(manifest, subject, data, n_voxels, refuse, own_rois=own_rois)
+    chosen = select_voxels(manifest, subject, data, n_voxels, None, own_rois=own_rois)
     blocks = [slice(first, first + options.videos_per_run) for first in range(0, n_videos, options.videos_per_run)]
     movies = _movies(manifest, data, blocks, n_videos, label)
     runs = []
@@ -102,11 +94,20 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         role = "test" if number >= len(blocks) - options.n_test_runs else "train"
         for repeat in range(n_repeats):
             bold = np.ascontiguousarray(all_voxels[block, repeat][:, chosen.inside], dtype=np.float32)
-            runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=manifest.files[regions[0]]))
+            runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=paths[regions[0]].name))
     mask = arrays[regions[0]].get(MASK) if len(regions) == 1 else None
     space = _space(manifest, subject, data, mask, chosen.inside, label, again)
+    notes = chosen.notes if mask is None or REFERENCE in manifest.files else (*chosen.notes, UNPLACED)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, movies, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        movies,
+        roi_masks=chosen.roi_masks,
+        notes=notes,
     )
 
 
@@ -130,8 +131,12 @@ def _movies(
     """Show the videos of a block one after the other, one a scan."""
     if VIDEOS not in manifest.stimuli:
         return {}
-    folder = dataset_folder(manifest, data) / manifest.stimuli[VIDEOS]
+    whole = dataset_folder(manifest, data)
+    folder = whole / manifest.stimuli[VIDEOS]
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    if not Path(manifest.stimuli[VIDEOS]).is_absolute():
+        for path in (folder, *files):
+            check_inside(path, whole, label)
     if len(files) < n_videos:
         raise DataError(
             f"{label}: {folder} holds {len(files)} videos, but there are responses to {n_videos}. Add them."
@@ -156,13 +161,14 @@ def _space(
     label: str,
     again: str,
 ) -> Space:
-    """Place voxels by the mask in the pickle of the whole brain; its affine is that of the reference, or unknown."""
+    """Place voxels by the mask in the pickle of the whole brain; its space is that of the reference, or unknown."""
     if mask is None:
         return NoSpace(int(inside.sum()))
     cells = np.flatnonzero(np.ravel(mask) > 0)
     if mask.ndim != 3 or len(cells) != len(inside):
         raise DataError(f"{label}: {MASK} has {len(cells)} voxels, the responses {len(inside)}. {again}")
-    affine = np.eye(4)
+    volume = np.zeros(mask.shape, dtype=bool)
+    volume.ravel()[cells[inside]] = True
     if REFERENCE in manifest.files:
         path = dataset_file(manifest, manifest.files[REFERENCE], data, subject=subject)
         reference = open_image(path, label, again)
@@ -171,7 +177,5 @@ def _space(
                 f"{label}: the grid of {path.name} is {reference.shape[:3]}, that of {MASK} {mask.shape}. Use another "
                 "image."
             )
-        affine = reference.affine
-    volume = np.zeros(mask.shape, dtype=np.uint8)
-    volume.ravel()[cells[inside]] = 1
-    return Volume(nib.Nifti1Image(volume, affine))
+        return Volume.like(volume, reference)
+    return Volume.unplaced(volume, (1.0, 1.0, 1.0))

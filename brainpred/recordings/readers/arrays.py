@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainpred.errors import DataError, ManifestError
 from brainpred.recordings.array_files import ArrayFile
-from brainpred.recordings.fetch import dataset_file, dataset_movies
-from brainpred.recordings.manifest import Manifest
+from brainpred.recordings.fetch import dataset_array, dataset_file, dataset_movies
+from brainpred.recordings.manifest import TR_TOLERANCE_S, Manifest
 from brainpred.recordings.placing import place_runs
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.recording import LazyScans, Recording, Run
@@ -24,8 +23,6 @@ from brainpred.recordings.volumes import check_grid, read_volume
 
 __all__ = ["ArraysOptions", "Sidecar", "SidecarRun", "read"]
 
-TR_TOLERANCE_S = 0.001
-
 
 class ArraysOptions(ReaderOptions):
     """Say how arrays are laid out.
@@ -33,13 +30,10 @@ class ArraysOptions(ReaderOptions):
     Attributes
     ----------
     axes : {"scans,voxels", "voxels,scans"}
-        Their axes; of MATLAB v7.3 files as h5py sees them, the reverse of MATLAB's.
-    array : str
-        Name of the array in a file that holds several.
+        Their axes, of MATLAB's files as MATLAB shows them.
     """
 
     axes: Literal["scans,voxels", "voxels,scans"] = "scans,voxels"
-    array: str = ""
 
 
 class SidecarRun(BaseModel):
@@ -111,9 +105,9 @@ class _Mask:
 
     def space(self, inside: NDArray[np.bool_]) -> Volume:
         """Give the space of the columns that are read."""
-        volume = np.zeros(self.image.shape[:3], dtype=np.uint8)
-        volume.ravel()[self.cells[inside]] = 1
-        return Volume(nib.Nifti1Image(volume, self.image.affine))
+        volume = np.zeros(self.image.shape[:3], dtype=bool)
+        volume.ravel()[self.cells[inside]] = True
+        return Volume.like(volume, self.image)
 
 
 def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Recording:
@@ -123,9 +117,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     ----------
     manifest : Manifest
         The data set. Either ``files`` has ``bold`` with ``{run}``, and the manifest lists the runs; or it has ``bold``
-        and ``sidecar``, a JSON file as :class:`Sidecar` describes. ``mask``, an image with as many voxels above 0 as
-        the arrays have, says where they lie, in the order of C-contiguous flattening. Options are those of
-        :class:`ArraysOptions`.
+        and ``sidecar``, a JSON file as :class:`Sidecar` describes. ``bold`` is a file, or ``FILE::NAME`` where one
+        holds several arrays. ``mask``, an image with as many voxels above 0 as the arrays have, says where they lie, in
+        the order of C-contiguous flattening. Options are those of :class:`ArraysOptions`.
     subject : str
         The subject.
     data : Path or str, optional
@@ -134,7 +128,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     Returns
     -------
     Recording
-        The scans, memory-mapped or read when they are asked for, where the format allows it.
+        The scans, read when they are asked for.
 
     Raises
     ------
@@ -179,7 +173,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     ]
     space: Space = NoSpace(int(chosen.inside.sum())) if mask is None else mask.space(chosen.inside)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 
@@ -196,7 +198,7 @@ def _stretches(
             )
         found = []
         for entry in manifest.runs:
-            path = dataset_file(
+            path, array = dataset_array(
                 manifest,
                 entry.files.get("bold", name),
                 data,
@@ -205,7 +207,7 @@ def _stretches(
                 run=entry.name,
             )
             where = f"{label}, run {entry.name}"
-            file = ArrayFile(path, options.array, voxels_first=voxels_first, where=where, remedy=again)
+            file = ArrayFile(path, array, voxels_first=voxels_first, where=where, remedy=again)
             found.append(_Stretch(entry.name, entry.role, entry.stimulus, entry.onset_s, file, slice(None)))
         return found
     (sidecar_name,) = files_of(manifest, "sidecar")
@@ -216,8 +218,8 @@ def _stretches(
             f"{label}: {sidecar_path.name} states a repetition time of {sidecar.RepetitionTime:g} s, the manifest "
             f"{manifest.tr_s:g} s. Correct the one that is wrong (seconds are meant)."
         )
-    path = dataset_file(manifest, name, data, subject=subject)
-    file = ArrayFile(path, options.array, voxels_first=voxels_first, where=label, remedy=again)
+    path, array = dataset_array(manifest, name, data, subject=subject)
+    file = ArrayFile(path, array, voxels_first=voxels_first, where=label, remedy=again)
     ends = np.cumsum([one.n_scans for one in sidecar.runs]).tolist()
     if ends[-1] != file.n_scans:
         raise DataError(

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from brainpred.errors import DataError
@@ -60,7 +59,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         read_scans = partial(read_volumes, paths["bold"], inside, scans, f"{label}, run {name}", again)
         bold = LazyScans((len(scans), int(inside.sum())), read_scans)
         runs.append(Run(name, "train", bold, file=paths["bold"].name))
-    space = Volume(nib.Nifti1Image(inside.astype(np.uint8), image.affine))
+    space = Volume.like(inside, image)
     return Recording(manifest.name, subject, manifest.tr_s, runs, space, roi_labels({}, space.n_voxels))
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainpred.arrays import absence, open_hdf5
 from brainpred.errors import DataError
+from brainpred.recordings.array_files import read_columns, read_rows
 from brainpred.recordings.bids_files import matches
 from brainpred.recordings.fetch import dataset_file, dataset_movies
-from brainpred.recordings.hdf5 import open_hdf5, read_columns
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.placing import place_runs
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
@@ -102,10 +103,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         if key.startswith(options.roi_prefix)
     }
 
-    def refuse(name: str) -> Any:
-        raise DataError(f"{label}: the voxels of BData are chosen by .npy or .txt files of numbers, not by {name}.")
-
-    chosen = select_voxels(manifest, subject, data, len(columns), refuse, own_rois=rois)
+    chosen = select_voxels(manifest, subject, data, len(columns), None, own_rois=rois)
     wanted = np.zeros(len(marked), dtype=bool)
     wanted[columns[chosen.inside]] = True
     # Columns are read in the file's order, and brought into that of the volume.
@@ -136,9 +134,19 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if grid is not None:
         volume = np.zeros(grid, dtype=np.uint8)
         volume.ravel()[cells[chosen.inside]] = 1
-        space = Volume(nib.Nifti1Image(volume, affine))
+        mask = nib.Nifti1Image(volume, affine)
+        mask.header.set_xyzt_units("mm")
+        space = Volume(mask)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 
@@ -149,20 +157,26 @@ def _find(file: Any, names: tuple[str, str]) -> Any:
     raise KeyError(names[0])
 
 
+def _is_of_matlab(metadata: Any) -> bool:
+    """Tell whether MATLAB wrote an HDF5 file: its cells are references to arrays of characters."""
+    return h5py.check_ref_dtype(metadata["key"].dtype) is not None
+
+
 def _open(path: Path, label: str, again: str) -> _BData:
     """Read metadata, and the columns that tell runs and sessions."""
     if not path.is_file():
-        raise DataError(f"{label}: {path} is missing. {again}")
+        raise DataError(f"{label}: {path} {absence(path)}. {again}")
     if h5py.is_hdf5(path):
         with open_hdf5(path, label, again) as file:
             metadata, array = _find(file, METADATA), _find(file, ARRAYS)
-            if h5py.check_ref_dtype(metadata["key"].dtype):
-                raise DataError(
-                    f"{label}: {path.name} is a MATLAB v7.3 file, whose cell arrays are not read here. Save it with "
-                    "bdpy as .h5, or in MATLAB with save(..., '-v7')."
-                )
+            values = np.asarray(metadata["value"][()], dtype=np.float64)
+            if _is_of_matlab(metadata):  # v7.3, whose axes h5py sees from the other end
+                cells = [file[cell][()] for cell in np.ravel(metadata["key"][()])]
+                names = ["".join(map(chr, np.ravel(cell))) for cell in cells]
+                keys = dict(zip(names, values.T, strict=True))
+                return _told(keys, array.shape[::-1], lambda column: array[column], label, path)
             names = [key.decode() if isinstance(key, bytes) else str(key) for key in metadata["key"][()]]
-            keys = dict(zip(names, np.asarray(metadata["value"][()], dtype=np.float64), strict=True))
+            keys = dict(zip(names, values, strict=True))
             return _told(keys, array.shape, lambda column: array[:, column], label, path)
     array, keys = _load_mat(path, label, again)
     return _told(keys, array.shape, lambda column: array[:, column], label, path)
@@ -195,10 +209,19 @@ def _told(
         found = np.flatnonzero(keys.get(name, np.empty(0)) == 1)
         return np.asarray(column_of(int(found[0])), dtype=np.float64) if len(found) == 1 else None
 
-    runs = column("Run")
+    runs, sessions = column("Run"), column("Session")
     if runs is None:
         raise DataError(f"{label}: {path.name} has no column that its metadata call Run, so runs are unknown. Add it.")
-    return _BData(int(shape[0]), keys, runs, column("Session"))
+    for name, numbers in {"Run": runs, "Session": sessions}.items():
+        if numbers is None:
+            continue
+        odd = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.floor(numbers)))
+        if len(odd):
+            raise DataError(
+                f"{label}: the column {name} of {path.name} must hold whole numbers, but sample {odd[0]} has "
+                f"{numbers[odd[0]]:g}. Repair it."
+            )
+    return _BData(int(shape[0]), keys, runs, sessions)
 
 
 def _stretches(content: _BData) -> dict[str, slice]:
@@ -219,7 +242,8 @@ def _stretches(content: _BData) -> dict[str, slice]:
 def _read(path: Path, wanted: NDArray[np.bool_], scans: slice, where: str, again: str) -> NDArray[np.float32]:
     if h5py.is_hdf5(path):
         with open_hdf5(path, where, again) as file:
-            return read_columns(_find(file, ARRAYS), wanted, scans)
+            read = read_rows if _is_of_matlab(_find(file, METADATA)) else read_columns
+            return read(_find(file, ARRAYS), wanted, scans)
     return read_columns(_load_mat(path, where, again)[0], wanted, scans)
 
 

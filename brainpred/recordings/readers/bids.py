@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainpred.arrays import absence
 from brainpred.errors import DataError, ManifestError
 from brainpred.recordings.bids_files import NOWHERE, RunFiles, find_runs, matches, read_sidecar
 from brainpred.recordings.confounds import load_strategy
 from brainpred.recordings.events import read_events
-from brainpred.recordings.fetch import absence, check_inside, dataset_file, dataset_folder, dataset_movies
+from brainpred.recordings.fetch import check_inside, dataset_file, dataset_folder, dataset_movies
 from brainpred.recordings.grayordinates import GrayordinateFiles
 from brainpred.recordings.manifest import TR_TOLERANCE_S, Manifest, RunEntry
 from brainpred.recordings.placing import Placed, name_stimuli, place_clip
@@ -139,7 +140,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
             )
         return scans.values_of(paths, label)
 
-    own_mask = _common_mask(scans, files, wheres) if not manifest.mask else None
+    own_mask = _common_mask(scans, files, wheres) if not (manifest.mask or manifest.voxel_index) else None
     chosen = select_voxels(manifest, subject, data, scans.n_voxels, values_of, own_mask=own_mask)
     shifts = [
         check_times(manifest, options, one, scans.tr_s(number), wheres[number]) for number, one in enumerate(files)
@@ -159,7 +160,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
     space = scans.space(chosen.inside)
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

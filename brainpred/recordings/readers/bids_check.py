@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from brainpred.arrays import absence
 from brainpred.errors import DataError
 from brainpred.recordings.bids_files import NOWHERE, RunFiles, matches, subject_label
 from brainpred.recordings.cleaning import check_confounds
 from brainpred.recordings.confounds import load_strategy
-from brainpred.recordings.fetch import absence, dataset_folder, dataset_movies
+from brainpred.recordings.fetch import dataset_folder, dataset_movies
 from brainpred.recordings.manifest import Manifest, RunEntry
 from brainpred.recordings.readers.bids import (
     KINDS,

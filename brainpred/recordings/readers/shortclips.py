@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from brainpred.arrays import open_hdf5
 from brainpred.errors import DataError
+from brainpred.recordings.array_files import read_columns
 from brainpred.recordings.fetch import dataset_file
-from brainpred.recordings.hdf5 import open_hdf5, read_columns
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.readers.parts import Part, runs_of_parts
@@ -40,7 +41,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
 
     ``responses`` holds ``Y_train`` (scans, voxels), whose runs begin at ``run_onsets``, and ``Y_test`` (repeats, scans,
     voxels). ``mapper``, where the manifest states it, holds masks ``roi_mask_*`` and sparse maps of voxels to surfaces.
-    Runs are named ``train-01``, ... and ``test_repeat-01``, ...; their stimuli ``train-01``, ... and ``test``.
+    Runs are named ``train-01``, ... and ``test_repeat-01``, ...; their stimuli ``train-01``, ... and ``test``. Voxels
+    that are NaN in the first scans are left out, unless the manifest names voxels.
 
     Parameters
     ----------
@@ -69,8 +71,11 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         n_train, n_voxels = file["Y_train"].shape
         n_repeats, n_test, n_test_voxels = file["Y_test"].shape
         onsets = np.asarray(file["run_onsets"][()]).astype(np.int64).tolist()
-    if n_test_voxels != n_voxels:
-        raise DataError(f"{label}: {path.name} has {n_voxels} voxels in Y_train, {n_test_voxels} in Y_test. {again}")
+        if n_test_voxels != n_voxels:
+            raise DataError(
+                f"{label}: {path.name} has {n_voxels} voxels in Y_train, {n_test_voxels} in Y_test. {again}"
+            )
+        finite = np.isfinite(file["Y_train"][0]) & np.isfinite(file["Y_test"][0, 0])
     if not onsets or onsets[0] != 0 or onsets != sorted(set(onsets)) or onsets[-1] >= n_train:
         raise DataError(
             f"{label}: run_onsets of {path.name} must ascend from 0 and end before scan {n_train}, received {onsets}. "
@@ -78,12 +83,9 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         )
     rois, matrix = _read_mapper(manifest, options, subject, data, n_voxels, label, again)
 
-    def refuse(name: str) -> Any:
-        raise DataError(
-            f"{label}: the voxels of this data set are chosen by .npy or .txt files of numbers, not {name}."
-        )
-
-    chosen = select_voxels(manifest, subject, data, n_voxels, refuse, own_rois=rois)
+    chosen = select_voxels(
+        manifest, subject, data, n_voxels, None, own_mask=finite, own_mask_lacks="are NaN", own_rois=rois
+    )
 
     def lazily(name: str, key: str, first: int, last: int, *leading: int) -> LazyScans:
         def read_scans() -> NDArray[np.float32]:
@@ -104,7 +106,15 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     if matrix is not None:
         space = MappedSurfaces(matrix[:, np.flatnonzero(chosen.inside)])
     return Recording(
-        manifest.name, subject, manifest.tr_s, runs, space, chosen.rois, stimuli, roi_masks=chosen.roi_masks
+        manifest.name,
+        subject,
+        manifest.tr_s,
+        runs,
+        space,
+        chosen.rois,
+        stimuli,
+        roi_masks=chosen.roi_masks,
+        notes=chosen.notes,
     )
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from brainpred.arrays import open_hdf5
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import data_folder
-from brainpred.recordings.hdf5 import open_hdf5
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import LazyScans, Recording, Run
 from brainpred.recordings.spaces import Volume

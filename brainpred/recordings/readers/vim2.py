@@ -2,25 +2,23 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainpred.arrays import open_hdf5
 from brainpred.errors import DataError
+from brainpred.recordings.array_files import read_rows
 from brainpred.recordings.fetch import dataset_file
-from brainpred.recordings.hdf5 import open_hdf5, read_rows
-from brainpred.recordings.manifest import Manifest
+from brainpred.recordings.manifest import TR_TOLERANCE_S, Manifest
 from brainpred.recordings.readers.options import ReaderOptions, files_of, read_options
 from brainpred.recordings.readers.parts import Part, runs_of_parts
 from brainpred.recordings.recording import LazyScans, Recording
 from brainpred.recordings.selection import select_voxels
-from brainpred.recordings.spaces import NoSpace, Space, Volume
+from brainpred.recordings.spaces import UNPLACED, NoSpace, Space, Volume
 from brainpred.recordings.volumes import read_volume
 
 __all__ = ["Vim2Options", "read"]
-
-TR_TOLERANCE_S = 0.001
 
 
 class Vim2Options(ReaderOptions):
@@ -31,8 +29,8 @@ class Vim2Options(ReaderOptions):
     n_train_runs : int
         Runs of equal length that ``rt`` holds one after the other.
     voxel_mm : (float, float, float)
-        Size of a voxel along the axes of the ROIs, slices first. The file does not say how the head lay: images are
-        placed at the origin.
+        Size of a voxel along the axes of the ROIs, slices first. The file does not say how the head lay, so that images
+        have the space code 0.
     """
 
     n_train_runs: int = Field(default=12, ge=1)
@@ -46,7 +44,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     clip shown several times, ``rv`` (voxels, scans) its mean, which is read where ``rva`` is missing, and ``roi/*``
     are masks whose C-contiguous flattening gives the voxels' order. Runs are named ``train-01``, ... and
     ``test_repeat-01``, ...; their stimuli ``train-01``, ... and ``test``. Voxels that are NaN in the first scans lie
-    outside the cortex and are left out.
+    outside the cortex and are left out, unless the manifest names voxels.
 
     Parameters
     ----------
@@ -98,7 +96,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     chosen = select_voxels(
         manifest, subject, data, n_voxels,
         lambda name: read_volume(dataset_file(manifest, name, data, subject=subject), label, again)[1].ravel(),
-        own_mask=finite, own_rois={roi: mask.ravel() for roi, mask in rois.items()},
+        own_mask=finite, own_mask_lacks="are NaN", own_rois={roi: mask.ravel() for roi, mask in rois.items()},
     )  # fmt: skip
 
     def lazily(name: str, key: str, first: int, n_scans: int, *leading: int) -> LazyScans:
@@ -117,7 +115,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
     return Recording(
         manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
-        roi_masks=chosen.roi_masks,
+        roi_masks=chosen.roi_masks, notes=(*chosen.notes, *([UNPLACED] if grid else [])),
     )  # fmt: skip
 
 
@@ -134,4 +132,4 @@ def _check_tr(file: dict, manifest: Manifest, label: str, path: Path) -> None:
 def _space(inside: NDArray[np.bool_], grid: tuple[int, ...] | None, options: Vim2Options) -> Space:
     if grid is None:
         return NoSpace(int(inside.sum()))
-    return Volume(nib.Nifti1Image(inside.reshape(grid).astype(np.uint8), np.diag([*options.voxel_mm, 1.0])))
+    return Volume.unplaced(inside.reshape(grid), options.voxel_mm)
