@@ -1,6 +1,5 @@
 """Decode a subject: recording and features in, decoded features, scores, maps and a report out."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,10 +20,7 @@ from brainpred.decoding.tables import band_table, channel_table, lag_table, laye
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.baselines import BASELINES
-from brainpred.features.source import (
-    FeatureSource,
-    check_layers,
-)
+from brainpred.features.source import FeatureSource, check_layers
 from brainpred.models.prednet_weights import read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
@@ -33,12 +29,11 @@ from brainpred.provenance import provenance
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
 from brainpred.storage import fingerprint, output_folder, read_json, write_json, write_table
-from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import forget_map, write_map
+from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import forget_encoding, forget_map, write_map
 from brainpred.studies.quality import write_quality
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
-
 
 RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
 
@@ -164,8 +159,11 @@ def _decode_into(
             advance(1)
     _tell_constant_voxels(runs, reporter)
     maps = {"tsnr": write_quality(folder, recording, reporter)}  # of scans that can be cleaned: else nothing is written
-    keys = _layer_keys(config, recording, runs, layers, features_key)
+    data_key = data_fingerprint(config, recording, runs, features_key)
+    keys = _layer_keys(config, data_key, layers)
     _forget_other_results(folder, keys)
+    if forget_encoding(folder, data_key):
+        reporter.say("Note: removed what brainpred encode wrote here for other scans, features or cleaning.")
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
     _write_tables(folder, recording, results, chance, source.unit_names)
@@ -186,7 +184,7 @@ def _decode_into(
                 for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
+            "maps": maps, "data_key": data_key, "keys": keys, "simulation": dict(recording.simulation),
             "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
             "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
@@ -216,22 +214,11 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
-    digest = hashlib.sha256()
-    for run in runs:
-        digest.update(f"{run.run.name} {run.run.role} {run.run.stimulus} {run.bold.shape} {run.fingerprint}".encode())
-    digest.update("\n".join(recording.rois.tolist()).encode())
-    return digest.hexdigest()[:16]
-
-
-def _layer_keys(
-    config: DecodeConfig, recording: Recording, runs: Sequence[CleanRun], layers: Sequence[str], features_key: str
-) -> dict[str, str]:
+def _layer_keys(config: DecodeConfig, data_key: str, layers: Sequence[str]) -> dict[str, str]:
     """Fingerprint, layer by layer, everything that a result depends on."""
     shared = {
-        "scans": _scans_fingerprint(recording, runs), "tr_s": recording.tr_s, "features": features_key,
-        "cleaning": asdict(find_cleaning(config)),
-        "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
+        "data": data_key, "bands": check_bands(config.bands), "delays_s": list(config.delays_s),
+        "alphas": list(DEFAULT_ALPHAS),
         "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
         "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
         "seed": config.seed, "version": RESULT_VERSION,

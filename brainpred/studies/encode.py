@@ -9,15 +9,16 @@ from typing import Any
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
 from brainpred.decoding.splits import clean_recording, split_runs
+from brainpred.errors import ConfigError
 from brainpred.features.source import check_layers
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.page import write_report
-from brainpred.storage import output_folder, write_json, write_table
+from brainpred.storage import output_folder, read_json, write_json, write_table
 from brainpred.studies.decode import default_folder
-from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
+from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
 from brainpred.studies.outputs import write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
@@ -106,14 +107,26 @@ def encode_subject(
         return _encode_into(folder, config, data, reporter)
 
 
+def _check_decoding(folder: Path, data_key: str) -> None:
+    """Refuse a folder whose decoded layers are of other data: the report would show both as one."""
+    settings = folder / "decode.json"
+    if settings.is_file() and read_json(settings).get("data_key") != data_key:
+        raise ConfigError(
+            f"{folder} holds layers decoded from other scans, with other features or other cleaning. Name another "
+            "folder with --out, or run brainpred decode with the same settings first."
+        )
+
+
 def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, reporter: Reporter) -> EncodingResult:
     began = time.monotonic()
     cleaning = find_cleaning(config)
     recording = find_recording(config, data, reporter)
-    source, _ = find_features(config, recording, reporter)
+    source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
     runs = list(clean_recording(recording, cleaning))
+    data_key = data_fingerprint(config, recording, runs, features_key)
+    _check_decoding(folder, data_key)
 
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
@@ -139,7 +152,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         folder / "encode.json",
         {
             **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
-            "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps,
+            "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps, "data_key": data_key,
             "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
             "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.errors import DataError
 from brainpred.recordings.recording import Recording
+from brainpred.storage import read_json
 
-__all__ = ["forget_map", "write_map"]
+__all__ = ["forget_encoding", "forget_map", "write_map"]
 
 MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
 
@@ -40,3 +42,32 @@ def forget_map(stem: Path) -> None:
     """Remove a map of whatever kind: the scans may have been of another kind before."""
     for ending in MAP_ENDINGS:
         stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)
+
+
+def forget_encoding(folder: Path, data_key: str) -> bool:
+    """Remove what ``brainpred encode`` wrote of other scans, features or cleaning; tell whether there was any.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for results.
+    data_key : str
+        Fingerprint of the data that results are about to be written of.
+
+    Returns
+    -------
+    bool
+        Whether anything was removed.
+    """
+    settings = folder / "encode.json"
+    if not settings.is_file():
+        return False
+    try:
+        if read_json(settings).get("data_key") == data_key:
+            return False
+    except DataError:  # of which nobody can tell what it belongs to
+        pass
+    pictures = folder / "figures"
+    for stale in (*folder.glob("encod*"), *pictures.glob("encoding*"), *pictures.glob("surface_encoding*")):
+        stale.unlink()
+    return True
