@@ -14,9 +14,17 @@ from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import evaluate_layer
-from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
+from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
 from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
-from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
+from brainpred.decoding.tables import (
+    band_table,
+    channel_table,
+    difference_table,
+    lag_table,
+    layer_table,
+    roi_table,
+    unit_table,
+)
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.baselines import BASELINES
@@ -30,12 +38,12 @@ from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
 from brainpred.storage import fingerprint, output_folder, read_json, write_json, write_table
 from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import forget_encoding, forget_map, write_map
+from brainpred.studies.outputs import forget_encoding, forget_map, tell_chance, write_map
 from brainpred.studies.quality import write_quality
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
-RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 6  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -166,13 +174,14 @@ def _decode_into(
         reporter.say("Note: removed what brainpred encode wrote here for other scans, features or cleaning.")
     results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
-    _write_tables(folder, recording, results, chance, source.unit_names)
-    maps |= _write_maps(folder, recording, runs, results)
+    baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
+    _write_tables(folder, recording, results, chance, source.unit_names, baselines)
+    maps |= _write_maps(folder, recording, runs, results, baselines)
     write_json(
         folder / "decode.json",
         {
             **asdict(config), "layers": layers,
-            "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
+            "baselines": baselines,
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
             "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning),
@@ -187,7 +196,8 @@ def _decode_into(
             "maps": maps, "data_key": data_key, "keys": keys, "simulation": dict(recording.simulation),
             "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
-            "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
+            "block_scans": chance.block_length, "block_scans_wanted": chance.wanted_length,
+            "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
@@ -274,11 +284,12 @@ def _find_chance(
 ) -> Chance:
     """Permute, unless that was done for the same results."""
     path = folder / "significance.h5"
-    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=1)
+    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=2)
     chance = load_chance(path, key)
     if chance is None:
         chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
         save_chance(chance, path, key)
+    tell_chance(chance.block_length, chance.wanted_length, config.n_permutations, reporter)
     return chance
 
 
@@ -288,6 +299,7 @@ def _write_tables(
     results: Sequence[LayerResult],
     chance: Chance,
     unit_names: Mapping[str, list[str]],
+    baselines: Sequence[str],
 ) -> None:
     simulated = recording.simulated
     write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
@@ -298,13 +310,18 @@ def _write_tables(
         table = pd.concat(tables, ignore_index=True)
         table.insert(1, "data", "simulated" if simulated else "measured")
         write_table(folder / f"{name}.tsv", table)
+    write_table(folder / "differences.tsv", difference_table(results, chance, baselines, simulated=simulated))
     write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
     write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
     write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
 
 
 def _write_maps(
-    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
+    folder: Path,
+    recording: Recording,
+    runs: Sequence[CleanRun],
+    results: Sequence[LayerResult],
+    baselines: Sequence[str],
 ) -> dict[str, list[str]]:
     """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
@@ -315,6 +332,9 @@ def _write_maps(
     for result in results:
         write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
         write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
+    own = [result.contributions for result in results if result.layer not in baselines]
+    if own:
+        write("contribution_any", greatest_contribution(own), "contribution to decoding any layer, in spreads")
     variance = voxel_explainable_variance(runs)
     if variance is None:
         forget_map(folder / "explainable_variance")

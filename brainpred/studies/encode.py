@@ -19,7 +19,7 @@ from brainpred.reporting.page import write_report
 from brainpred.storage import output_folder, read_json, write_json, write_table
 from brainpred.studies.decode import default_folder
 from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import write_map
+from brainpred.studies.outputs import tell_chance, write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
 
@@ -138,6 +138,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         split_runs(runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
         n_permutations=config.n_permutations, seed=config.seed, reporter=reporter,
     )  # fmt: skip
+    tell_chance(result.block_length, result.wanted_length, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
@@ -155,7 +156,8 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
             "n_voxels": recording.n_voxels, "cleaning": asdict(cleaning), "maps": maps, "data_key": data_key,
             "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
-            "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
+            "block_scans": result.block_length, "block_scans_wanted": result.wanted_length,
+            "n_blocks": result.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip

@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.progress import Reporter
 from brainpred.recordings.recording import Recording
 from brainpred.storage import read_json
 
-__all__ = ["forget_encoding", "forget_map", "write_map"]
+__all__ = ["forget_encoding", "forget_map", "tell_chance", "write_map"]
 
+# With fewer permutations p cannot be below 0.001, and few of many units can be found.
+FEW_PERMUTATIONS = 1000
 MAP_ENDINGS = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".dscalar.nii", ".tsv")
 
 
@@ -71,3 +74,27 @@ def forget_encoding(folder: Path, data_key: str) -> bool:
     for stale in (*folder.glob("encod*"), *pictures.glob("encoding*"), *pictures.glob("surface_encoding*")):
         stale.unlink()
     return True
+
+
+def tell_chance(block_length: int, wanted_length: int, n_permutations: int, reporter: Reporter) -> None:
+    """Say what makes p uncertain: runs too short for the blocks that are wanted, and few permutations.
+
+    Parameters
+    ----------
+    block_length, wanted_length : int
+        Scans of a block, and as many as its autocorrelation asks for.
+    n_permutations : int
+        Permutations.
+    reporter : Reporter
+        Where it is said.
+    """
+    if block_length < wanted_length:
+        reporter.say(
+            f"Note: blocks of {wanted_length} scans are wanted, but the held-out runs are too short: blocks have "
+            f"{block_length}, and p is rather too small."
+        )
+    if n_permutations < FEW_PERMUTATIONS:
+        reporter.say(
+            f"Note: with {n_permutations} permutations no p is below {1 / (1 + n_permutations):.1g}. Use "
+            f"{FEW_PERMUTATIONS} or more for results that are to be shown."
+        )

@@ -12,6 +12,7 @@ from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.encoding import encode_voxels
 from brainpred.decoding.evaluation import evaluate_layer
 from brainpred.decoding.splits import clean_recording, split_runs, voxel_explainable_variance
+from brainpred.numerics.ceiling import mean_ceiling
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.simulate import Cortex, SimulatedBrain, simulate_runs
@@ -160,11 +161,16 @@ def test_ceilings_bracket_the_truth(subject, encoded, decoded):
     strong = (truth["strength"] > 0.4).to_numpy()
     signal = truth["strength"][strong] ** 2
     true_ceiling = np.sqrt(N_REPEATS * signal / (1 + N_REPEATS * signal))
-    assert encoded.ceiling[strong].mean() == pytest.approx(true_ceiling.mean(), abs=0.1)
-    assert encoded.r[strong].mean() < encoded.ceiling[strong].mean()
-    assert (encoded.r[strong] < encoded.ceiling[strong] + 0.1).all()
+    assert np.sqrt(np.mean(encoded.r[strong] ** 2)) < mean_ceiling(encoded.reliability[strong])
+    assert mean_ceiling(encoded.reliability[strong]) == pytest.approx(np.sqrt(np.mean(true_ceiling**2)), abs=0.05)
+    nothing = (truth["layer"] == "none").to_numpy()
+    assert mean_ceiling(encoded.reliability[nothing]) < 0.2
+    assert np.isfinite(encoded.ceiling[nothing]).mean() < 0.1
+    known = strong & np.isfinite(encoded.ceiling)
+    assert known.sum() > 0.9 * strong.sum()
+    assert (encoded.r[known] < encoded.ceiling[known] + 0.1).all()
     for result in decoded.values():
-        assert 0 < result.r.mean() < result.ceiling.mean() <= 1
+        assert 0 < result.r.mean() < mean_ceiling(result.reliability) <= 1
 
 
 def test_maps_find_the_planted_voxels(subject, encoded, decoded):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from brainpred.decoding.result import load_result
-from brainpred.numerics.resampling import fisher_mean
+from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.decode import DecodeConfig, decode_subject
