@@ -271,15 +271,15 @@ def voxel_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated: bo
     Returns
     -------
     DataFrame (n_voxels rows)
-        Voxel (in the order of the mask), ROI, r, p, q, R² and the part of each layer in it, ceiling,
-        cross-validated R².
+        Voxel (in the order of the mask), ROI, r, p, q, R² and the part of each layer in it, reliability
+        of the averaged scans, ceiling, cross-validated R².
     """
     return pd.DataFrame(
         {
             "voxel": np.arange(len(result.r)), "data": "simulated" if simulated else "measured", "roi": rois,
             "r": result.r, "p": result.p, "q": result.q, "r2": result.r2,
             **{f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)},
-            "ceiling": result.ceiling, "cv_r2": result.cv_r2,
+            "reliability": result.reliability, "ceiling": result.ceiling, "cv_r2": result.cv_r2,
         }
     )  # fmt: skip
 

@@ -45,8 +45,8 @@ def unit_table(result: LayerResult, chance: Chance, names: Sequence[str] | None 
     -------
     DataFrame (n_units rows)
         Layer, unit, its place in the layer (channel, row, column where there are such), r, p, q, r2, the part of each
-        band in it, ceiling, r / ceiling (both NaN where the ceiling is not beyond its own error), α and cross-validated
-        R².
+        band in it, reliability, ceiling, r / ceiling (both NaN where the ceiling is not beyond its own error), α and
+        cross-validated R².
     """
     tested = chance.of(result.layer)
     bands = {f"r2_{name}": part for name, part in zip(result.band_names, result.band_r2, strict=True)}
@@ -55,8 +55,8 @@ def unit_table(result: LayerResult, chance: Chance, names: Sequence[str] | None 
             "layer": result.layer, "unit": np.arange(len(result.r)),
             **({} if names is None else {"name": list(names)}), **_places(result.shape), "r": result.r,
             "p": tested.p, "q": tested.q, "r2": result.r2, **(bands if len(bands) > 1 else {}),
-            "ceiling": result.ceiling, "r_over_ceiling": result.r / result.ceiling, "alpha": result.alphas,
-            "cv_r2": result.cv_r2,
+            "reliability": result.reliability, "ceiling": result.ceiling,
+            "r_over_ceiling": result.r / result.ceiling, "alpha": result.alphas, "cv_r2": result.cv_r2,
         }
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ __all__ = [
     "null_correlations",
     "p_of_exceedances",
     "permuted_p",
+    "permuted_samples",
     "standardised",
 ]
 
@@ -110,6 +111,26 @@ def block_permutations(
         rng.permuted(np.tile(np.arange(n_blocks), (n_permutations, 1)), axis=1),
         rng.integers(n_cuts, size=n_permutations),
     )
+
+
+def permuted_samples(permutations: BlockPermutations) -> Iterator[NDArray[np.int64]]:
+    """Give for every permutation which sample comes to each place.
+
+    Parameters
+    ----------
+    permutations : BlockPermutations
+        As :func:`block_permutations`.
+
+    Yields
+    ------
+    ndarray of int64 (n_samples,)
+        Samples in their new order.
+    """
+    n_samples = permutations.rows[0].size + permutations.rest.shape[1]
+    for order, cut in zip(permutations.orders, permutations.cuts, strict=True):
+        samples = np.arange(n_samples)
+        samples[permutations.rows[cut]] = permutations.rows[cut][order]
+        yield samples
 
 
 def null_correlations(

@@ -1,8 +1,9 @@
 """Decode a subject: recording and features in, decoded features, scores, maps and a report out."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.refit import refit_permutations, refit_table
 from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
-from brainpred.decoding.splits import CleanRun, clean_recording, split_runs, voxel_explainable_variance
+from brainpred.decoding.splits import CleanRun, Split, clean_recording, split_runs, voxel_explainable_variance
 from brainpred.decoding.tables import (
     band_table,
     channel_table,
@@ -79,6 +81,8 @@ class DecodeConfig:
         PredNet, by shipped name or file.
     n_permutations : int
         Permutations of blocks of time that tell what chance gives.
+    n_refit_permutations, n_refit_units : int
+        How often to fit again to permuted features, and how many units of every layer; 0: not at all.
     dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
         How scans are cleaned, where it is not as the manifest says; see
         :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
@@ -98,6 +102,8 @@ class DecodeConfig:
     features: str | None = None
     weights: str = "small"
     n_permutations: int = 1000
+    n_refit_permutations: int = 0
+    n_refit_units: int = 20
     dummy_scans: int | None = None
     high_pass_s: float | None = None
     confounds: str | None = None
@@ -146,6 +152,11 @@ def decode_subject(
         raise ConfigError(f"Unknown search {config.search!r}. Choose one of: {', '.join(SEARCHES)}.")
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
+    if config.n_refit_permutations < 0 or config.n_refit_units < 1:
+        raise ConfigError(
+            "Fitting again to permuted features needs 0 or more permutations and 1 or more units, received "
+            f"{config.n_refit_permutations} and {config.n_refit_units}."
+        )
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -172,8 +183,11 @@ def _decode_into(
     _forget_other_results(folder, keys)
     if forget_encoding(folder, data_key):
         reporter.say("Note: removed what brainpred encode wrote here for other scans, features or cleaning.")
-    results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
+    splits = split_runs(runs, source, recording.tr_s)
+    results = _decode_layers(config, recording, splits, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
+    if config.n_refit_permutations:
+        _fit_again(folder, config, recording, splits, layers, source, chance.block_length, reporter)
     baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
     _write_tables(folder, recording, results, chance, source.unit_names, baselines)
     maps |= _write_maps(folder, recording, runs, results, baselines)
@@ -241,30 +255,30 @@ def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
     settings = folder / "decode.json"
     before = read_json(settings).get("keys", {}) if settings.is_file() else keys
     if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
-        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html"):
+        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit.tsv"):
             for stale in folder.glob(pattern):
                 stale.unlink()
+
+
+def _decoder_maker(config: DecodeConfig, recording: Recording) -> Callable[[], BrainDecoder]:
+    return partial(
+        BrainDecoder, recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s,
+        search=config.search, n_candidates=config.n_candidates, device=config.device, precision=config.precision,
+        memory_budget=config.memory_budget, random_state=config.seed,
+    )  # fmt: skip
 
 
 def _decode_layers(
     config: DecodeConfig,
     recording: Recording,
-    runs: Sequence[CleanRun],
+    splits: Sequence[Split],
     layers: Sequence[str],
     source: FeatureSource,
     keys: Mapping[str, str],
     folder: Path,
     reporter: Reporter,
 ) -> list[LayerResult]:
-    def make_decoder() -> BrainDecoder:
-        return BrainDecoder(
-            recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s, search=config.search,
-            n_candidates=config.n_candidates, device=config.device, precision=config.precision,
-            memory_budget=config.memory_budget, random_state=config.seed,
-        )  # fmt: skip
-
     results = []
-    splits = split_runs(runs, source, recording.tr_s)
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
     with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
         for layer in layers:
@@ -272,11 +286,35 @@ def _decode_layers(
             if saved_key(path) == key:
                 result = load_result(path)
             else:
-                result = evaluate_layer(splits, layer, source, make_decoder, reporter)
+                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter)
                 save_result(result, path, key, simulated=recording.simulated)
             results.append(result)
             advance(n_units[layer])
     return results
+
+
+def _fit_again(
+    folder: Path,
+    config: DecodeConfig,
+    recording: Recording,
+    splits: Sequence[Split],
+    layers: Sequence[str],
+    source: FeatureSource,
+    block_length: int,
+    reporter: Reporter,
+) -> None:
+    """Fit decoders of some units to permuted features, and write what they make of p."""
+    with reporter.task(
+        "Fitting to permuted features", len(layers) * len(splits) * (1 + config.n_refit_permutations)
+    ) as advance:
+        refitted = [
+            refit_permutations(
+                splits, layer, source, _decoder_maker(config, recording), n_permutations=config.n_refit_permutations,
+                n_units=config.n_refit_units, block_length=block_length, seed=config.seed, advance=advance,
+            )
+            for layer in layers
+        ]  # fmt: skip
+    write_table(folder / "refit.tsv", refit_table(refitted, simulated=recording.simulated))
 
 
 def _find_chance(

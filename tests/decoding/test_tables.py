@@ -57,7 +57,7 @@ def test_places_are_named_after_the_shape(shape, names):
     table = unit_table(result, chance_of(result))
     assert list(table.columns[2 : 2 + len(names)]) == names
     assert list(table.columns[2 + len(names) :]) == [
-        "r", "p", "q", "r2", "r2_early visual", "r2_roi×delay+4", "r2_rest", "ceiling", "r_over_ceiling",
+        "r", "p", "q", "r2", "r2_early visual", "r2_roi×delay+4", "r2_rest", "reliability", "ceiling", "r_over_ceiling",
         "alpha", "cv_r2",
     ]  # fmt: skip
     places = table[names].to_numpy()

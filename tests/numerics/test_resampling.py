@@ -14,6 +14,7 @@ from brainpred.numerics.resampling import (
     null_correlations,
     p_of_exceedances,
     permuted_p,
+    permuted_samples,
 )
 from tests.reference.resampling_reference import adjusted_p, correlate, permuted_correlations
 
@@ -96,6 +97,17 @@ def test_scans_shuffled_one_by_one_would_find_what_is_not_there():
     null = joined(true, predicted, block_permutations(np.zeros(300), 1, 300, rng))
     observed = np.array([correlate(y, y_hat) for y, y_hat in zip(true.T, predicted.T, strict=True)])
     assert np.mean((1 + exceedances(observed, null)) / 301 <= 0.05) > 0.15
+
+
+def test_samples_of_a_permutation_are_those_that_the_null_is_of():
+    rng = np.random.default_rng(16)
+    true, predicted = rng.standard_normal((2, 54, 3))
+    permutations = block_permutations(RUNS, 6, 11, rng)
+    null = joined(true, predicted, permutations)
+    for samples, expected in zip(permuted_samples(permutations), null, strict=True):
+        assert sorted(samples) == list(range(54))
+        r = [correlate(y, y_hat) for y, y_hat in zip(true.T, predicted[samples].T, strict=True)]
+        np.testing.assert_allclose(r, expected, atol=1e-5)
 
 
 def test_what_was_found_counts_as_a_draw_up_to_rounding():
