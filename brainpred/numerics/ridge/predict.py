@@ -96,14 +96,19 @@ class Predictor:
         """
         n_bands, n_others = self._kernels.n_bands, cross.shape[0]
         for group in self._groups(n_bands * n_others):
-            weights = {
-                pair: torch.stack([prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)])
+            weights = {  # a band without weight adds nothing, exactly
+                pair: [
+                    (band, prediction_weights(inverse, cross.combine(row)))
+                    for band, row in enumerate(np.diag(gamma))
+                    if gamma[band]
+                ]
                 for pair, gamma, inverse in self._inverses(group)
             }
             for columns, block in self._blocks(group):
-                parts = block.new_empty((n_bands, n_others, block.shape[1]))
+                parts = block.new_zeros((n_bands, n_others, block.shape[1]))
                 for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
-                    parts[:, :, here] = weights[pair] @ block[:, here]
+                    for band, of_band in weights[pair]:
+                        parts[band][:, here] = of_band @ block[:, here]
                 yield columns, parts
 
     def intercepts(self) -> NDArray[np.floating]:
