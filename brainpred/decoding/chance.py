@@ -55,7 +55,7 @@ class LayerChance:
     drawn_mean_r : ndarray of float64 (n_different,)
         Mean r in every draw of blocks of time; the draws are the same for all layers.
     channel_low, channel_high : ndarray of float64 (n_channels,)
-        95 % interval of every channel's mean r.
+        95 % interval of every channel's mean r; that of all units where each is a channel.
     null_mean_r : ndarray of float32 (n_permutations,)
         Mean r under every permutation.
     null_counts : ndarray of int64 (n_bins,)
@@ -208,9 +208,9 @@ def _unit_blocks(units: slice) -> Iterator[slice]:
 
 
 def _channels(result: LayerResult) -> list[slice]:
-    """Give the units of every channel, the first axis of the layer's shape."""
+    """Give the units of every channel, the first axis of the layer's shape; all units where each is a channel."""
     n_units = len(result.r)
-    size = n_units // result.shape[0]
+    size = n_units // result.shape[0] if len(result.shape) > 1 else n_units
     return [slice(first, first + size) for first in range(0, n_units, size)]
 
 

@@ -80,6 +80,8 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     tested = chance.of(result.layer)
     found = np.where(np.isfinite(result.r), tested.q < SIGNIFICANT_Q, np.nan)
     size = len(result.r) // result.shape[0]
+    nothing = np.full(result.shape[0], np.nan)  # where each unit is a channel
+    low, high = (tested.channel_low, tested.channel_high) if len(result.shape) > 1 else (nothing, nothing)
     rows: list[dict[str, Any]] = []
     for number in range(result.shape[0]):
         own = slice(number * size, (number + 1) * size)
@@ -87,8 +89,8 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
         rows.append(
             {
                 "layer": result.layer, "channel": number, "n_units": size,
-                "mean_r": float(fisher_mean(result.r[own])), "mean_r_low": tested.channel_low[number],
-                "mean_r_high": tested.channel_high[number], "mean_r2": _mean(result.r2[own]),
+                "mean_r": float(fisher_mean(result.r[own])), "mean_r_low": low[number],
+                "mean_r_high": high[number], "mean_r2": _mean(result.r2[own]),
                 "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)),
                 "mean_ceiling": mean_ceiling(result.reliability[own]), "mean_cv_r2": _mean(result.cv_r2[own]),
                 "significant": _mean(found[own]),

@@ -166,6 +166,14 @@ def test_channels_are_means_over_their_units():
     assert table["significant"][1] == pytest.approx(5 / 15)
 
 
+def test_channels_of_one_unit_have_no_interval():
+    result = make_result(shape=(13,))
+    table = channel_table(result, chance_of(result))
+    assert len(table) == 13
+    assert table["mean_r_low"].isna().all()
+    assert table["mean_pattern_r"].isna().all()
+
+
 def test_bands_regions_and_delays():
     results = [make_result("R0", seed=1), make_result("R1", seed=2)]
     rois = np.array(["b"] * 4 + ["a"] * 7)
