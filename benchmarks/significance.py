@@ -45,8 +45,8 @@ def make_layer(n_scans: int, n_units: int) -> LayerResult:
     return LayerResult(
         layer="noise", shape=(n_units,), runs=np.array(["clip"] * n_scans), true=true, decoded=decoded, mean=0 * one,
         std=one, folds=np.zeros(n_scans, np.int64), fold_mean=0 * one[None], fold_std=one[None], r=r, r2=one,
-        ceiling=one, alphas=one, cv_r2=one, regret=np.zeros(2, np.float32), form="dual", pattern_r=flat,
-        identification=flat, identification_10way=flat, nway_correct=np.zeros(0, bool), n_patterns=0,
+        reliability=one, ceiling=one, alphas=one, cv_r2=one, regret=np.zeros(2, np.float32), form="dual",
+        pattern_r=flat, identification=flat, identification_10way=flat, nway_correct=np.zeros(0, bool), n_patterns=0,
         band_names=("all",), band_weights=np.ones(1, np.float32), band_r2=one[None], delays=np.array([4]),
         lag_contributions=np.zeros((1, 1), np.float32), pattern=np.zeros(1, np.float32),
         train_runs=np.array([], dtype="U1"), train_true=none, train_decoded=none,

@@ -3,6 +3,11 @@
     brainpred decode --subject sim01 && brainpred encode --subject sim01
     python benchmarks/truth.py sim01 results/simulated/sim01
 
+With each layer alone, which tells better where a layer is, though layers go together:
+
+    for layer in R0 R1 R2 R3; do brainpred encode --subject sim01 --layers $layer --out alone/$layer; done
+    python benchmarks/truth.py sim01 results/simulated/sim01 --alone alone
+
 Reads truth.tsv of the subject and the saved maps. See docs/scores.rst.
 """
 
@@ -15,6 +20,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from brainpred.numerics.ceiling import mean_ceiling
 from brainpred.provenance import provenance
 from brainpred.recordings.readers import load_recording
 from brainpred.recordings.readers.simulated import subject_folder
@@ -26,6 +32,7 @@ def main() -> None:
     parser.add_argument("subject")
     parser.add_argument("results", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--alone", type=Path, help="folder of encodings of each layer alone")
     parser.add_argument("--least", type=float, default=0.2, help="signal / noise of the voxels to be found")
     options = parser.parse_args()
     recording = load_recording("simulated", options.subject, options.data)
@@ -50,14 +57,18 @@ def main() -> None:
 
     strong = (strength >= options.least).to_numpy()
     voxels = pd.read_csv(options.results / "encoding_voxels.tsv", sep="\t", na_values="n/a")
-    highest = np.sqrt(n_repeats * strength**2 / (1 + n_repeats * strength**2))
+    reliability = n_repeats * strength**2 / (1 + n_repeats * strength**2)
     print(f"\nVoxels whose signal is {options.least:g} of their noise or more: {strong.sum()}")
-    print("| explainable variance: planted | measured | ceiling of r: planted | measured | r reached |")
+    print(
+        "| explainable variance: planted | measured | ceiling of r: planted | measured | r reached (root mean square) |"
+    )
     print("|---|---|---|---|---|")
     print(
-        f"| {planted[strong].mean():.3f} | {table['measured'][strong].mean():.3f} | {highest[strong].mean():.3f} "
-        f"| {voxels['ceiling'][strong].mean():.3f} | {voxels['r'][strong].mean():.3f} |"
+        f"| {planted[strong].mean():.3f} | {table['measured'][strong].mean():.3f} "
+        f"| {mean_ceiling(reliability[strong]):.3f} | {mean_ceiling(voxels['reliability'][strong]):.3f} "
+        f"| {np.sqrt((voxels['r'][strong] ** 2).mean()):.3f} |"
     )
+    print_layers(truth, planted, voxels, options.alone)
     print("\nArea under the ROC curve, those voxels against voxels that carry nothing")
     print("| map | all layers | R0 | R1 |\n|---|---|---|---|")
     nothing = (truth["layer"] == "none").to_numpy()
@@ -68,6 +79,7 @@ def main() -> None:
         "contribution_R0",
         "pattern_R1",
         "contribution_R1",
+        "contribution_any",
     ):
         values, cells = read(name), []
         for layer in (None, "R0", "R1"):
@@ -75,8 +87,36 @@ def main() -> None:
             kept = wanted | nothing
             cells.append(f"{roc_auc_score(wanted[kept], values[kept]):.3f}")
         print(f"| {name} | {' | '.join(cells)} |")
-    found = voxels["q"] < 0.05
+    found, p = voxels["q"] < 0.05, voxels["p"][nothing]
     print(f"\nVoxels with q < 0.05: {found.sum()}, of them carrying nothing: {(found & nothing).sum()}")
+    print(
+        "Voxels that carry nothing: "
+        + ", ".join(f"p <= {at:g} in {(p <= at).mean():.2%}" for at in (0.05, 0.01, 0.001))
+    )
+
+
+def print_layers(truth: pd.DataFrame, planted: pd.Series, voxels: pd.DataFrame, alone: Path | None) -> None:
+    """Compare the strength of each layer in each ROI."""
+    layers = sorted(set(truth["layer"]) - {"none"})
+    measures = {"bands that compete (R²)": {layer: voxels[f"r2_{layer}"] for layer in layers}}
+    if alone:
+        r = {
+            layer: pd.read_csv(alone / layer / "encoding_voxels.tsv", sep="\t", na_values="n/a")["r"].fillna(0)
+            for layer in layers
+        }
+        measures["each layer alone (r |r|)"] = {layer: one * one.abs() for layer, one in r.items()}
+    carried = (
+        pd.DataFrame({layer: planted * (truth["layer"] == layer) for layer in layers}).groupby(truth["roi"]).mean()
+    )
+    print("\nRank correlation of the planted and the measured strength of layers in ROIs")
+    print(f"| measure | all | {' | '.join(f'{layer}, over ROIs' for layer in layers)} | early_visual, over layers |")
+    print(f"|{'---|' * (len(layers) + 3)}")
+    for name, values in measures.items():
+        means = pd.DataFrame(values).groupby(truth["roi"]).mean()
+        cells = [spearmanr(carried.to_numpy().ravel(), means.to_numpy().ravel()).statistic]
+        cells += [spearmanr(carried[layer], means[layer]).statistic for layer in layers]
+        cells.append(spearmanr(carried.loc["early_visual"], means.loc["early_visual"]).statistic)
+        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
 
 
 if __name__ == "__main__":

@@ -133,6 +133,10 @@ def decode(
     permutations: Annotated[
         int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
     ] = 1000,
+    refit_permutations: Annotated[
+        int, typer.Option(help="Beside them, fit again so often to features whose blocks changed places (slow).")
+    ] = 0,
+    refit_units: Annotated[int, typer.Option(help="Units of every layer that are fitted again.")] = 20,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
@@ -145,8 +149,8 @@ def decode(
 
     config = DecodeConfig(
         subject, dataset, tuple(layers or ()), bands, tuple(delays or DEFAULT_DELAYS_S), search, candidates, device,
-        precision, memory, seed, str(features) if features else None, weights, permutations, dummy_scans, high_pass_s,
-        confounds, percent_signal_change,
+        precision, memory, seed, str(features) if features else None, weights, permutations, refit_permutations,
+        refit_units, dummy_scans, high_pass_s, confounds, percent_signal_change,
     )  # fmt: skip
     decode_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import CheckpointError, ConfigError
+from brainpred.numerics.autocorrelation import BlockLength, resampling_block_length
+from brainpred.numerics.bootstrap import BlockBootstrap, DrawnMean, drawn_interval, summed_means
 from brainpred.numerics.resampling import (
     BlockPermutations,
     block_permutations,
-    bootstrap_fisher_mean,
-    exceedances,
     false_discovery_rates,
     max_statistic_p,
     null_correlations,
-    resampling_block_length,
+    p_of_exceedances,
 )
 from brainpred.numerics.significance import Interval, block_interval, time_blocks
 from brainpred.progress import SILENT, Reporter
@@ -27,7 +27,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_chance", "save_chance"]
 
-FORMAT = "brainpred-chance-1"
+FORMAT = "brainpred-chance-2"
 NULL_EDGES = np.linspace(-1, 1, 201)
 UNITS_AT_ONCE = 4096
 # Permutations whose correlations are counted for the picture of the null; all enter p.
@@ -50,8 +50,12 @@ class LayerChance:
         Mean of r by Fisher's z, with its 95 % interval.
     mean_p : float
         p of that mean; the family-wise error over layers is controlled.
-    pattern_r, identification : Interval
+    pattern_r, identification, identification_10way : Interval
         95 % intervals of the means over scans.
+    drawn_mean_r : ndarray of float64 (n_different,)
+        Mean r in every draw of blocks of time; the draws are the same for all layers.
+    channel_low, channel_high : ndarray of float64 (n_channels,)
+        95 % interval of every channel's mean r; that of all units where each is a channel.
     null_mean_r : ndarray of float32 (n_permutations,)
         Mean r under every permutation.
     null_counts : ndarray of int64 (n_bins,)
@@ -67,6 +71,10 @@ class LayerChance:
     mean_p: float
     pattern_r: Interval
     identification: Interval
+    identification_10way: Interval
+    drawn_mean_r: NDArray[np.float64]
+    channel_low: NDArray[np.float64]
+    channel_high: NDArray[np.float64]
     null_mean_r: NDArray[np.float32]
     null_counts: NDArray[np.int64]
 
@@ -79,6 +87,13 @@ class Chance:
     ----------
     block_length, n_blocks, n_permutations : int
         Scans of a block that is permuted, how many blocks there are, and how often.
+    wanted_length : int
+        Scans of a block that its autocorrelation asks for; where it is longer than blocks are, runs were too short, and
+        p is rather too small.
+    draw_weights : ndarray of int64 (n_different,)
+        How often each draw of ``drawn_mean_r`` came.
+    n_drawn_blocks : int
+        Blocks that were drawn from.
     layers : tuple of LayerChance
         One a layer.
     """
@@ -86,11 +101,35 @@ class Chance:
     block_length: int
     n_blocks: int
     n_permutations: int
+    wanted_length: int
+    draw_weights: NDArray[np.int64]
+    n_drawn_blocks: int
     layers: tuple[LayerChance, ...]
 
     def of(self, layer: str) -> LayerChance:
         """Give one layer."""
         return next(one for one in self.layers if one.layer == layer)
+
+    def difference(self, layer: str, other: str) -> tuple[float, Interval]:
+        """Give by how much the mean r of one layer is above that of another, with its 95 % interval.
+
+        Both are compared draw by draw, on the same blocks of time: what makes a stretch easy for both cancels.
+
+        Parameters
+        ----------
+        layer, other : str
+            Which layers.
+
+        Returns
+        -------
+        difference : float
+            Mean r of ``layer`` less that of ``other``.
+        interval : Interval
+            Its ends.
+        """
+        one, two = self.of(layer), self.of(other)
+        difference, drawn = one.mean_r - two.mean_r, one.drawn_mean_r - two.drawn_mean_r
+        return difference, drawn_interval(difference, drawn, self.draw_weights, self.n_drawn_blocks)
 
 
 def compare_with_chance(
@@ -100,7 +139,7 @@ def compare_with_chance(
 
     Nothing is fitted again: predictions, which the test scans' features had no part in, change places with respect to
     the truth. The length of a block follows from the autocorrelation
-    (:func:`brainpred.numerics.resampling.resampling_block_length`); the longest of all layers serves all.
+    (:func:`brainpred.numerics.autocorrelation.resampling_block_length`); the longest of all layers serves all.
 
     Parameters
     ----------
@@ -127,23 +166,27 @@ def compare_with_chance(
         raise ConfigError(f"At least one permutation is needed, received {n_permutations}.")
     rng = np.random.default_rng(seed)
     runs = results[0].runs
-    length = max(_block_length(result) for result in results)
-    permutations = block_permutations(runs, length, n_permutations, rng)
+    length = max((_block_length(result) for result in results), key=lambda one: one.wanted)
+    permutations = block_permutations(runs, length.samples, n_permutations, rng)
+    bootstrap, blocks = BlockBootstrap(runs, length.samples, rng), time_blocks(runs, length.samples)
     n_units = sum(len(result.r) for result in results)
     layers: list[dict[str, Any]] = []
     means = []
     with reporter.task("Permuting blocks of time", n_units) as advance:
         for result in results:
             p, null_mean, counts = _permute(result, permutations, advance)
-            blocks = time_blocks(runs, length)
-            pairs = (result.zscored_pair(units) for units in _unit_blocks(result))
-            mean = bootstrap_fisher_mean(pairs, runs, length, rng)
+            channels = [_mean_of(result, units, bootstrap) for units in _channels(result)]
+            mean, ends = summed_means(channels), [bootstrap.interval(channel) for channel in channels]
+            low, high = bootstrap.interval(mean)
             layers.append(
                 {
                     "layer": result.layer, "p": p, "q": false_discovery_rates(p).astype(np.float32),
-                    "mean_r": mean.mean, "low": mean.interval.low, "high": mean.interval.high,
+                    "mean_r": mean.mean, "low": low, "high": high, "drawn_mean_r": mean.drawn,
+                    "channel_low": np.array([end.low for end in ends]),
+                    "channel_high": np.array([end.high for end in ends]),
                     "pattern_r": block_interval(result.pattern_r, blocks),
                     "identification": block_interval(result.identification, blocks),
+                    "identification_10way": block_interval(result.identification_10way, blocks),
                     "null_mean_r": null_mean, "null_counts": counts,
                 }
             )  # fmt: skip
@@ -151,17 +194,28 @@ def compare_with_chance(
     mean_p = max_statistic_p(means, np.stack([layer["null_mean_r"] for layer in layers], axis=1))
     _, n_blocks, block_length = permutations.rows.shape
     tested = tuple(LayerChance(mean_p=float(p), **layer) for layer, p in zip(layers, mean_p, strict=True))
-    return Chance(block_length, n_blocks, n_permutations, tested)
+    return Chance(block_length, n_blocks, n_permutations, length.wanted, bootstrap.weights, bootstrap.n_blocks, tested)
 
 
-def _block_length(result: LayerResult) -> int:
+def _block_length(result: LayerResult) -> BlockLength:
     some = slice(None, None, max(1, len(result.r) // 2000))
     return resampling_block_length(*result.zscored_pair(some), result.runs)
 
 
-def _unit_blocks(result: LayerResult) -> Iterator[slice]:
-    for first in range(0, len(result.r), UNITS_AT_ONCE):
-        yield slice(first, first + UNITS_AT_ONCE)
+def _unit_blocks(units: slice) -> Iterator[slice]:
+    for first in range(units.start, units.stop, UNITS_AT_ONCE):
+        yield slice(first, min(first + UNITS_AT_ONCE, units.stop))
+
+
+def _channels(result: LayerResult) -> list[slice]:
+    """Give the units of every channel, the first axis of the layer's shape; all units where each is a channel."""
+    n_units = len(result.r)
+    size = n_units // result.shape[0] if len(result.shape) > 1 else n_units
+    return [slice(first, first + size) for first in range(0, n_units, size)]
+
+
+def _mean_of(result: LayerResult, units: slice, bootstrap: BlockBootstrap) -> DrawnMean:
+    return bootstrap.mean(result.zscored_pair(some) for some in _unit_blocks(units))
 
 
 def _permute(
@@ -172,13 +226,13 @@ def _permute(
     p = np.full(len(result.r), np.nan, dtype=np.float32)
     total, n_defined = np.zeros(n_permutations), 0
     counts = np.zeros(len(NULL_EDGES) - 1, dtype=np.int64)
-    for units in _unit_blocks(result):
+    for units in _unit_blocks(slice(0, len(result.r))):
         for inside, null in null_correlations(*result.zscored_pair(units), permutations):
             observed = result.r[units][inside]
             defined = np.isfinite(observed) & np.isfinite(null[0])
             null = null[:, defined]
             place = np.arange(len(p))[units][inside][defined]
-            p[place] = (1 + exceedances(observed[defined], null)) / (1 + n_permutations)
+            p[place] = p_of_exceedances(observed[defined], null)
             total += np.arctanh(null.clip(-LARGEST_R, LARGEST_R)).sum(axis=1, dtype=np.float64)
             n_defined += len(place)
             shown = null[:: max(1, n_permutations // COUNTED)]
@@ -203,7 +257,8 @@ def save_chance(chance: Chance, path: Path | str, key: str) -> None:
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         file.attrs.update(
             format=FORMAT, key=key, block_length=chance.block_length, n_blocks=chance.n_blocks,
-            n_permutations=chance.n_permutations,
+            n_permutations=chance.n_permutations, wanted_length=chance.wanted_length,
+            n_drawn_blocks=chance.n_drawn_blocks, draw_weights=chance.draw_weights,
         )  # fmt: skip
         for one in chance.layers:
             group = file.create_group(one.layer)
@@ -241,8 +296,12 @@ def load_chance(path: Path | str, key: str | None = None) -> Chance | None:
         with h5py.File(path, track_order=True) as file:
             if file.attrs.get("format") != FORMAT or key not in (None, file.attrs["key"]):
                 return None
-            length, n_blocks, n = (int(file.attrs[name]) for name in ("block_length", "n_blocks", "n_permutations"))
-            return Chance(length, n_blocks, n, tuple(_read_layer(name, group) for name, group in file.items()))
+            numbers = {
+                name: int(file.attrs[name])
+                for name in ("block_length", "n_blocks", "n_permutations", "wanted_length", "n_drawn_blocks")
+            }
+            layers = tuple(_read_layer(name, group) for name, group in file.items())
+            return Chance(draw_weights=file.attrs["draw_weights"], layers=layers, **numbers)
     except (OSError, KeyError) as error:
         raise CheckpointError(f"Cannot read {path} ({error}). Delete it and run brainpred decode again.") from error
 
@@ -252,7 +311,7 @@ def _read_layer(name: str, group: Any) -> LayerChance:
     for field in fields(LayerChance):
         if field.name in group:
             values[field.name] = group[field.name][:]
-        elif field.name in ("pattern_r", "identification"):
+        elif field.name in ("pattern_r", "identification", "identification_10way"):
             values[field.name] = Interval(*map(float, group.attrs[field.name]))
         elif field.name != "layer":
             values[field.name] = float(group.attrs[field.name])

@@ -12,23 +12,20 @@ from brainpred.decoding.splits import CleanRun, Split
 from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
-from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
-from brainpred.numerics.resampling import (
-    block_permutations,
-    exceedances,
-    false_discovery_rates,
-    fisher_mean,
-    null_correlations,
-    resampling_block_length,
-)
+from brainpred.numerics.autocorrelation import decorrelation_lengths, resampling_block_length
+from brainpred.numerics.bootstrap import BlockBootstrap, fisher_mean
+from brainpred.numerics.ceiling import RepeatMoments, mean_ceiling, pooled_reliability, repeat_moments
+from brainpred.numerics.resampling import block_permutations, false_discovery_rates, permuted_p
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
-from brainpred.numerics.scores import pearson_correlation, product_measure, r2_score
+from brainpred.numerics.scores import explained_parts, pearson_correlation, r2_score
+from brainpred.numerics.timing import centre_runs
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Run
 
 __all__ = ["EncodingResult", "encode_voxels", "encoding_table", "voxel_table"]
 
 SIGNIFICANT_Q = 0.05
+VOXELS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,11 @@ class EncodingResult:
     ----------
     bands : tuple of str
         Layers of features, each a band.
-    r, r2, ceiling : ndarray of float32 (n_voxels,)
-        Correlation over time, R², and the highest correlation that the voxel's noise allows (NaN without repeats).
+    r, r2 : ndarray of float32 (n_voxels,)
+        Correlation over time and R², of scans and predictions that are centred within each run.
+    reliability, ceiling : ndarray of float32 (n_voxels,)
+        Part of the variance of averaged scans that is signal, and its root, the highest correlation that the voxel's
+        noise allows; see :func:`brainpred.numerics.ceiling.pooled_reliability` (NaN without repeats).
     band_r2 : ndarray of float32 (n_bands, n_voxels)
         Part of each layer in R² (product measure); they sum to R².
     p, q : ndarray of float32 (n_voxels,)
@@ -49,21 +49,27 @@ class EncodingResult:
         Cross-validated R² in the training runs.
     band_weights : ndarray of float32 (n_bands, n_voxels)
         Share γ of each layer in the kernel.
-    n_scans, block_length, n_blocks : int
-        Held-out scans, and the blocks that were permuted.
+    roi_low, roi_high : dict of str to float
+        95 % interval of the mean r of every ROI, from blocks of time drawn again.
+    n_scans, block_length, wanted_length, n_blocks : int
+        Held-out scans, and the blocks that were permuted: their length, the one that was wanted, and their number.
     """
 
     bands: tuple[str, ...]
     r: NDArray[np.float32]
     r2: NDArray[np.float32]
+    reliability: NDArray[np.float32]
     ceiling: NDArray[np.float32]
     band_r2: NDArray[np.float32]
     p: NDArray[np.float32]
     q: NDArray[np.float32]
     cv_r2: NDArray[np.float32]
     band_weights: NDArray[np.float32]
+    roi_low: dict[str, float]
+    roi_high: dict[str, float]
     n_scans: int
     block_length: int
+    wanted_length: int
     n_blocks: int
 
 
@@ -101,7 +107,7 @@ def encode_voxels(
     n_permutations : int
         Permutations of blocks of time for p.
     seed : int
-        Seed of the permutations.
+        Seed of the permutations and of the intervals.
     reporter : Reporter
         Where progress goes.
 
@@ -122,7 +128,7 @@ def encode_voxels(
         X = _stacked([run.run for run in split.train], [source.n_scans(run.run) for run in split.train], layers, source)
         ridge.fit(X, _backwards_bold(split), split.runs, split.groups, reporter=reporter)
         folds.append(_predict(ridge, split, layers, source))
-    return _collect(folds, n_permutations, seed)
+    return _collect(folds, np.asarray(rois), n_permutations, seed)
 
 
 def _stacked(runs: Sequence[Run], lengths: Sequence[int], layers: Sequence[str], source: FeatureSource) -> StackedRuns:
@@ -162,8 +168,8 @@ def _backwards_bold(split: Split) -> StackedRuns:
 class _Fold:
     true: NDArray[np.float32]
     predicted: NDArray[np.float32]
-    band_r2: NDArray[np.float64]
-    ceiling: NDArray[np.floating]
+    explained: NDArray[np.float64]
+    repeats: list[RepeatMoments]
     cv_r2: NDArray[np.float32]
     band_weights: NDArray[np.float64]
     band_names: tuple[str, ...]
@@ -179,28 +185,25 @@ def _predict(ridge: BandedRidgeCV, split: Split, layers: Sequence[str], source: 
     X = _stacked([group[0].run for group in split.repeats], split.n_scans, layers, source)
     true = [_mean_bold(group, n)[shortest:] for group, n in zip(split.repeats, split.n_scans, strict=True)]
     scored = [np.arange(n) < n - shortest for n in split.n_scans]  # backwards: the first scans come last
-    kept, truth = np.concatenate(scored), np.concatenate([part[::-1] for part in true])
-    parts = np.empty((len(ridge.band_names_), *truth.shape), dtype=np.float32)
+    kept = np.concatenate(scored)
+    truth = centre_runs(np.concatenate([part[::-1] for part in true]), runs[kept])
+    explained = np.empty((len(ridge.band_names_), truth.shape[1]))
     predicted = np.empty_like(truth)
     prepared = ridge.prepare(X, runs)
     for voxels, block in ridge.predict_blocks(prepared):
-        predicted[:, voxels] = block.float().cpu().numpy()[kept]
+        predicted[:, voxels] = centre_runs(block.float().cpu().numpy()[kept], runs[kept])
     for voxels, block in ridge.predict_blocks(prepared, by_band=True):
-        parts[:, :, voxels] = block.float().cpu().numpy()[:, kept]
-    variances = [
-        explainable_variance(np.stack([run.bold[shortest:n] for run in group]))
+        parts = [centre_runs(part, runs[kept]) for part in block.float().cpu().numpy()[:, kept]]
+        explained[:, voxels] = explained_parts(truth[:, voxels], np.stack(parts))
+    repeats = [
+        repeat_moments(np.stack([run.bold[shortest:n] for run in group]))
         for group, n in zip(split.repeats, split.n_scans, strict=True)
-        if len(group) > 1
     ]
-    n_repeats = max(len(group) for group in split.repeats)
-    ceiling = np.full(truth.shape[1], np.nan)
-    if variances:
-        ceiling = np.sqrt(reliability_of_mean(np.nan_to_num(np.mean(variances, axis=0)), n_repeats))
     return _Fold(
         true=truth,
         predicted=predicted,
-        band_r2=product_measure(truth, parts),
-        ceiling=ceiling,
+        explained=explained,
+        repeats=repeats,
         cv_r2=ridge.cv_scores_,
         band_weights=ridge.band_weights_,
         band_names=tuple(ridge.band_names_),
@@ -213,27 +216,44 @@ def _mean_bold(group: Sequence[CleanRun], n_scans: int) -> NDArray[np.float32]:
     return mean
 
 
-def _collect(folds: Sequence[_Fold], n_permutations: int, seed: int) -> EncodingResult:
+def _collect(folds: Sequence[_Fold], rois: NDArray[Any], n_permutations: int, seed: int) -> EncodingResult:
     true, predicted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("true", "predicted"))
-    runs = np.concatenate([fold.runs for fold in folds])
+    runs, rng = np.concatenate([fold.runs for fold in folds]), np.random.default_rng(seed)
     weights = [len(fold.runs) for fold in folds]
 
     def average(name: str) -> NDArray[np.float32]:
         return np.average([getattr(fold, name) for fold in folds], axis=0, weights=weights).astype(np.float32)
 
     r = pearson_correlation(true, predicted).astype(np.float32)
+    explained, power = np.sum([fold.explained for fold in folds], axis=0), np.square(true, dtype=np.float64).sum(axis=0)
+    reliability = pooled_reliability(
+        [clip for fold in folds for clip in fold.repeats], decorrelation_lengths(true, true, runs)
+    )
     length = resampling_block_length(true, predicted, runs)
-    permutations = block_permutations(runs, length, n_permutations, np.random.default_rng(seed))
-    p = np.full(len(r), np.nan, dtype=np.float32)
-    for voxels, null in null_correlations(true, predicted, permutations):
-        p[voxels] = (1 + exceedances(r[voxels], null)) / (1 + n_permutations)
-    p[np.isnan(r)] = np.nan
+    permutations = block_permutations(runs, length.samples, n_permutations, rng)
+    p = permuted_p(r, true, predicted, permutations)
+    low, high = _roi_intervals(true, predicted, rois, BlockBootstrap(runs, length.samples, rng))
     return EncodingResult(
-        bands=folds[0].band_names, r=r, r2=r2_score(true, predicted).astype(np.float32), ceiling=average("ceiling"),
-        band_r2=average("band_r2"), p=p, q=false_discovery_rates(p).astype(np.float32), cv_r2=average("cv_r2"),
-        band_weights=average("band_weights"), n_scans=len(runs), block_length=permutations.rows.shape[2],
-        n_blocks=permutations.rows.shape[1],
+        bands=folds[0].band_names, r=r, r2=r2_score(true, predicted).astype(np.float32),
+        reliability=reliability.reliability.astype(np.float32), ceiling=reliability.ceiling.astype(np.float32),
+        band_r2=np.divide(explained, power, out=np.full_like(explained, np.nan), where=power > 0).astype(np.float32),
+        p=p, q=false_discovery_rates(p).astype(np.float32), cv_r2=average("cv_r2"),
+        band_weights=average("band_weights"),
+        roi_low=low, roi_high=high, n_scans=len(runs), block_length=permutations.rows.shape[2],
+        wanted_length=length.wanted, n_blocks=permutations.rows.shape[1],
     )  # fmt: skip
+
+
+def _roi_intervals(
+    true: NDArray[np.float32], predicted: NDArray[np.float32], rois: NDArray[Any], bootstrap: BlockBootstrap
+) -> tuple[dict[str, float], dict[str, float]]:
+    low, high = {}, {}
+    for roi in np.unique(rois):
+        own = np.flatnonzero(rois == roi)
+        parts = [own[first : first + VOXELS_AT_ONCE] for first in range(0, len(own), VOXELS_AT_ONCE)]
+        mean = bootstrap.mean((true[:, part], predicted[:, part]) for part in parts)
+        low[str(roi)], high[str(roi)] = bootstrap.interval(mean)
+    return low, high
 
 
 def voxel_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated: bool) -> pd.DataFrame:
@@ -251,15 +271,15 @@ def voxel_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated: bo
     Returns
     -------
     DataFrame (n_voxels rows)
-        Voxel (in the order of the mask), ROI, r, p, q, R² and the part of each layer in it, ceiling,
-        cross-validated R².
+        Voxel (in the order of the mask), ROI, r, p, q, R² and the part of each layer in it, reliability
+        of the averaged scans, ceiling, cross-validated R².
     """
     return pd.DataFrame(
         {
             "voxel": np.arange(len(result.r)), "data": "simulated" if simulated else "measured", "roi": rois,
             "r": result.r, "p": result.p, "q": result.q, "r2": result.r2,
             **{f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)},
-            "ceiling": result.ceiling, "cv_r2": result.cv_r2,
+            "reliability": result.reliability, "ceiling": result.ceiling, "cv_r2": result.cv_r2,
         }
     )  # fmt: skip
 
@@ -279,25 +299,27 @@ def encoding_table(result: EncodingResult, rois: NDArray[np.str_], *, simulated:
     Returns
     -------
     DataFrame (one row a ROI)
-        Voxels, mean r by Fisher's z, 99th percentile of r, part of voxels whose q is below 0.05, mean ceiling, mean R²,
-        and the part of each layer in it.
+        Voxels, mean r by Fisher's z with its 95 % interval, 99th percentile of r, part of voxels whose q is below
+        0.05, ceiling (root of the mean reliability), mean R², and the part of each layer in it.
     """
     rows: list[dict[str, Any]] = []
     for roi in np.unique(rois):
         own = rois == roi
         r, q = result.r[own], result.q[own]
         known = np.isfinite(r)
+
+        def mean(values: NDArray[np.floating], own: NDArray[np.bool_] = own) -> float:
+            return float(np.nanmean(values[own])) if np.isfinite(values[own]).any() else float("nan")
+
         rows.append(
             {
                 "roi": str(roi), "data": "simulated" if simulated else "measured", "n_voxels": int(own.sum()),
-                "mean_r": float(fisher_mean(r)), "r_p99": float(np.percentile(r[known], 99)) if known.any() else np.nan,
+                "mean_r": float(fisher_mean(r)), "mean_r_low": result.roi_low[str(roi)],
+                "mean_r_high": result.roi_high[str(roi)],
+                "r_p99": float(np.percentile(r[known], 99)) if known.any() else np.nan,
                 "significant": float(np.mean(q[known] < SIGNIFICANT_Q)) if known.any() else np.nan,
-                "mean_ceiling": float(np.nanmean(result.ceiling[own])) if np.isfinite(result.ceiling[own]).any() else
-                np.nan, "mean_r2": float(np.nanmean(result.r2[own])) if known.any() else np.nan,
-                **{
-                    f"r2_{band}": float(np.nanmean(part[own])) if known.any() else np.nan
-                    for band, part in zip(result.bands, result.band_r2, strict=True)
-                },
+                "mean_ceiling": mean_ceiling(result.reliability[own]), "mean_r2": mean(result.r2),
+                **{f"r2_{band}": mean(part) for band, part in zip(result.bands, result.band_r2, strict=True)},
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -13,23 +13,24 @@ from brainpred.decoding.splits import Split
 from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
-from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
+from brainpred.numerics.autocorrelation import decorrelation_lengths
+from brainpred.numerics.ceiling import RepeatMoments, pooled_reliability, repeat_moments
 from brainpred.numerics.patterns import forward_pattern_strength
 from brainpred.numerics.scores import (
     EXCLUDED_S,
+    explained_parts,
     identification,
     nway_identification,
     pattern_correlation,
     pattern_similarity,
     pearson_correlation,
-    product_measure,
     r2_score,
 )
-from brainpred.numerics.timing import zscore_runs
+from brainpred.numerics.timing import centre_runs, zscore_runs
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Run
 
-__all__ = ["evaluate_layer"]
+__all__ = ["evaluate_layer", "predict_repeats", "scored_scans"]
 
 UNITS_AT_ONCE = 8192
 
@@ -50,10 +51,10 @@ class _Fold:
     zscored: NDArray[np.float32]
     decoded: NDArray[np.float32]
     runs: NDArray[np.str_]
-    ceiling: NDArray[np.floating]
+    repeats: Sequence[RepeatMoments]
     tr_s: float
     delays: tuple[int, ...]
-    band_r2: NDArray[np.float32]
+    explained: NDArray[np.float64]
     lag_contributions: NDArray[np.float64]
     pattern: NDArray[np.float64]
     train_true: NDArray[np.float32]
@@ -62,25 +63,12 @@ class _Fold:
 
 
 def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource) -> _Fold:
-    n_units = int(np.prod(source.shapes[layer]))
-    n_scored = _n_scored(decoder, split)
+    n_scored = scored_scans(decoder, split)
     n_tests, n_held_out = len(split.repeats), sum(n_scored[: len(split.repeats)])
     true = [source.of_run(layer, group[0].run)[:n] for group, n in zip(split.predicted, n_scored, strict=True)]
-    zscored = np.empty((sum(n_scored), n_units), dtype=np.float32)
-    ceilings = np.full((n_tests, n_units), np.nan, dtype=np.float32)
-    for units, block in decoder.predict_blocks(split.prepared(decoder)):
-        begin, first = 0, 0
-        for number, (group, n, n_kept) in enumerate(zip(split.predicted, split.n_predicted, n_scored, strict=True)):
-            repeats = block[begin : begin + n * len(group)].reshape(len(group), n, -1)[:, :n_kept]
-            # The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
-            zscored[first : first + n_kept, units] = repeats.mean(axis=0)
-            if len(group) > 1 and number < n_tests:
-                ceilings[number, units] = np.sqrt(reliability_of_mean(explainable_variance(repeats), len(group)))
-            begin, first = begin + n * len(group), first + n_kept
-    repeated = [number for number, group in enumerate(split.repeats) if len(group) > 1]
-    ceiling = ceilings[repeated].mean(axis=0) if repeated else np.full(n_units, np.nan)
+    zscored, repeats = predict_repeats(decoder, split, n_scored)
     labels = [np.repeat(group[0].clip, n) for group, n in zip(split.predicted, n_scored, strict=True)]
-    nothing = np.empty((0, n_units), dtype=np.float32)
+    nothing = np.empty((0, true[0].shape[1]), dtype=np.float32)
     held_out = _HeldOut(decoder, split, layer, source, n_scored[:n_tests])
     ridge = decoder.ridge_
     return _Fold(
@@ -96,10 +84,10 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         zscored=zscored[:n_held_out],
         decoded=decoder.restore(zscored[:n_held_out]),
         runs=np.concatenate(labels[:n_tests]),
-        ceiling=ceiling,
+        repeats=repeats,
         tr_s=decoder.tr_s,
         delays=ridge.delays_,
-        band_r2=held_out.band_r2(),
+        explained=held_out.explained(),
         lag_contributions=held_out.contributions(),
         pattern=held_out.pattern(zscored[:n_held_out]),
         train_true=np.concatenate([nothing, *true[n_tests:]]),
@@ -108,7 +96,49 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
     )
 
 
-def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
+def predict_repeats(
+    decoder: BrainDecoder, split: Split, n_scored: Sequence[int]
+) -> tuple[NDArray[np.float32], list[RepeatMoments]]:
+    """Predict everything that a split holds out, averaged over the repeats of a clip.
+
+    The ridge is linear: the mean of the repeats' predictions is the prediction from their mean.
+
+    Parameters
+    ----------
+    decoder : BrainDecoder
+        Fitted to the training runs.
+    split : Split
+        What is held out.
+    n_scored : sequence of int
+        Scans that are kept of each group of ``split.predicted``.
+
+    Returns
+    -------
+    zscored : ndarray of float32 (sum of n_scored, n_units)
+        Averaged predictions, in standard deviations.
+    moments : list of RepeatMoments
+        Variances over the repeats of every test clip.
+    """
+    n_units, n_tests = len(decoder.mean_), len(split.repeats)
+    zscored = np.empty((sum(n_scored), n_units), dtype=np.float32)
+    of_mean, of_noise = np.empty((2, n_tests, n_units), dtype=np.float32)
+    for units, block in decoder.predict_blocks(split.prepared(decoder)):
+        begin, first = 0, 0
+        for number, (group, n, n_kept) in enumerate(zip(split.predicted, split.n_predicted, n_scored, strict=True)):
+            repeats = block[begin : begin + n * len(group)].reshape(len(group), n, -1)[:, :n_kept]
+            zscored[first : first + n_kept, units] = repeats.mean(axis=0)
+            if number < n_tests:
+                moments = repeat_moments(repeats)
+                of_mean[number, units] = moments.of_mean
+                of_noise[number, units] = moments.of_noise
+            begin, first = begin + n * len(group), first + n_kept
+    return zscored, [
+        RepeatMoments(len(group), n, of_mean[number], of_noise[number])
+        for number, (group, n) in enumerate(zip(split.repeats, n_scored[:n_tests], strict=True))
+    ]
+
+
+def scored_scans(decoder: BrainDecoder, split: Split) -> list[int]:
     """Count the scans that are scored: the last ones of a run, whose response comes after its end, tell nothing."""
     n_scored = [n_scans - min(decoder.ridge_.delays_) for n_scans in split.n_predicted]
     for group, n_scans, n in zip(split.predicted, split.n_predicted, n_scored, strict=True):
@@ -120,13 +150,10 @@ def _n_scored(decoder: BrainDecoder, split: Split) -> list[int]:
 
 
 class _HeldOut:
-    """Split what a decoder predicts of the test runs among bands, delays and voxels.
-
-    The ridge is linear: the mean of the repeats' predictions is the prediction from their mean, which is used here.
-    """
+    """Split what a decoder predicts of the test runs, from the mean of repeats, among bands, delays and voxels."""
 
     def __init__(self, decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, n_scored: Sequence[int]):
-        self._ridge, self._n_scored, self._n_scans = decoder, n_scored, split.n_scans
+        self._ridge, self._split = decoder, split
         self._clips = np.repeat([group[0].clip for group in split.repeats], split.n_scans)
         self._bold = np.concatenate(
             [
@@ -153,15 +180,16 @@ class _HeldOut:
             [np.arange(end - n, end - n + kept) for end, n, kept in zip(ends, split.n_scans, n_scored, strict=True)]
         )
 
-    def band_r2(self) -> NDArray[np.float32]:
-        """Give the part of each band in R², (n_bands, n_units)."""
+    def explained(self) -> NDArray[np.float64]:
+        """Give the part of each band in the sum of squares that is explained, (n_bands, n_units)."""
         ridge = self._ridge.ridge_
-        shares = np.empty((len(ridge.band_names_), self._truth.shape[1]), dtype=np.float32)
-        numbers = np.arange(self._truth.shape[1])
-        for units, parts in self._ridge.predict_blocks(ridge.prepare(self._bold, self._clips), by_band=True):
+        parts_explained = np.empty((len(ridge.band_names_), self._truth.shape[1]))
+        numbers, clips = np.arange(self._truth.shape[1]), self._clips[self._scored]
+        for units, parts in self._ridge.predict_blocks(self._split.prepared_mean(self._ridge), by_band=True):
             true = self._truth[slice(None), numbers[units]][self._scored]
-            shares[:, units] = product_measure(true, parts[:, self._scored], centre=False)
-        return shares
+            centred = [centre_runs(part, clips) for part in parts[:, self._scored]]
+            parts_explained[:, units] = explained_parts(true, np.stack(centred))
+        return parts_explained
 
     def contributions(self) -> NDArray[np.float64]:
         """Give the contribution of each voxel at each delay, (n_delays, n_voxels)."""
@@ -228,11 +256,17 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         units = slice(first, first + UNITS_AT_ONCE)
         zscored_true[:, units] = zscore_runs(true[:, units], runs)[0]
         r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
-        r2[units] = r2_score(zscored_true[:, units], zscored[:, units])
+        # z-scoring took the level of a run from the truth: a prediction's own is no error.
+        r2[units] = r2_score(zscored_true[:, units], centre_runs(zscored[:, units], runs))
+    power = np.square(zscored_true, dtype=np.float64).sum(axis=0)
+    reliability = pooled_reliability(
+        [clip for fold in folds for clip in fold.repeats], decorrelation_lengths(zscored, zscored, runs)
+    )
     correct, _, n_patterns = nway_identification(true, decoded)
     similarity = pattern_similarity(zscored_true, zscored)
     excluded = int(np.ceil(EXCLUDED_S / folds[0].tr_s))
     n_scans = [len(fold.runs) for fold in folds]
+    explained = np.sum([fold.explained for fold in folds], axis=0)
 
     def average(values: Sequence[Any]) -> NDArray[np.float32]:
         return np.mean(values, axis=0).astype(np.float32)
@@ -250,7 +284,8 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         fold_std=np.stack([fold.std for fold in folds]),
         r=r,
         r2=r2,
-        ceiling=average([fold.ceiling for fold in folds]),
+        reliability=reliability.reliability.astype(np.float32),
+        ceiling=reliability.ceiling.astype(np.float32),
         alphas=average([fold.alphas for fold in folds]),
         cv_r2=average([fold.cv_r2 for fold in folds]),
         regret=average([fold.regret for fold in folds]),
@@ -262,8 +297,7 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         n_patterns=n_patterns,
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),
-        # y is z-scored, so that scans weigh alike in Σ y².
-        band_r2=np.average([fold.band_r2 for fold in folds], axis=0, weights=n_scans).astype(np.float32),
+        band_r2=np.divide(explained, power, out=np.full_like(explained, np.nan), where=power > 0).astype(np.float32),
         delays=np.array(folds[0].delays, dtype=np.int64),
         lag_contributions=average([fold.lag_contributions for fold in folds]),
         pattern=average([fold.pattern for fold in folds]),

@@ -1,6 +1,6 @@
 """What decoding one layer gives: predictions, scores, ceilings, contributions; saved as HDF5."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,9 +14,9 @@ from brainpred.errors import CheckpointError
 from brainpred.numerics.timing import zscore_runs
 from brainpred.storage import atomic_path
 
-__all__ = ["LayerResult", "load_result", "open_result", "save_result", "saved_key"]
+__all__ = ["LayerResult", "greatest_contribution", "load_result", "open_result", "save_result", "saved_key"]
 
-FORMAT = "brainpred-decoded-4"
+FORMAT = "brainpred-decoded-5"
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,14 @@ class LayerResult:
         Which decoder predicted each scan: 0, but where every run was left out in turn.
     fold_mean, fold_std : ndarray of float32 (n_folds, n_units)
         Mean and spread in the training runs of each decoder, with which its z-scores became ``decoded``.
-    r, r2, ceiling : ndarray of float32 (n_units,)
-        Correlation over time, R² of z-scored units, and the highest correlation that the noise of the test
-        scans allows this decoder (NaN without repeats).
+    r, r2 : ndarray of float32 (n_units,)
+        Correlation over time, and R² of z-scored units, the prediction centred within runs as they are.
+    reliability : ndarray of float32 (n_units,)
+        Part of the variance of averaged predictions that is signal, over all test clips; see
+        :func:`brainpred.numerics.ceiling.pooled_reliability` (NaN without repeats).
+    ceiling : ndarray of float32 (n_units,)
+        Its square root, the highest correlation that the noise of the test scans allows this decoder; NaN too where the
+        reliability is not beyond its own error.
     alphas, cv_r2 : ndarray of float32 (n_units,)
         Chosen regularisation and its cross-validated R².
     regret : ndarray of float32 (2,)
@@ -90,6 +95,7 @@ class LayerResult:
     fold_std: NDArray[np.float32]
     r: NDArray[np.float32]
     r2: NDArray[np.float32]
+    reliability: NDArray[np.float32]
     ceiling: NDArray[np.float32]
     alphas: NDArray[np.float32]
     cv_r2: NDArray[np.float32]
@@ -132,6 +138,23 @@ class LayerResult:
         centred = self.decoded[:, units] - self.fold_mean[:, units][self.folds]
         predicted = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
         return zscore_runs(self.true[:, units], self.runs)[0], predicted
+
+
+def greatest_contribution(contributions: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    r"""Tell where any of several layers is read from: :math:`\max_l c_{lv} / s_l`, with the spread over voxels.
+
+    Parameters
+    ----------
+    contributions : sequence of ndarray (n_voxels,)
+        Contributions of every voxel, one array a layer.
+
+    Returns
+    -------
+    ndarray of float32 (n_voxels,)
+        The greatest, in standard deviations over voxels; a layer that is read from nowhere counts for nothing.
+    """
+    scaled = [one / one.std() if one.std() > 0 else np.zeros_like(one) for one in contributions]
+    return np.max(scaled, axis=0).astype(np.float32)
 
 
 def save_result(result: LayerResult, path: Path | str, key: str, *, simulated: bool) -> None:

@@ -173,6 +173,7 @@ class Split:
         self.n_sample, self.n_kept_of_sample = 0, 0
         self.fitted: BrainDecoder | None = None
         self._prepared: Any = None
+        self._prepared_mean: Any = None
 
     def units(self, layer: str, source: FeatureSource) -> StackedRuns:
         """Give a layer's units during the training runs, to be read piece by piece."""
@@ -195,6 +196,14 @@ class Split:
             self._prepared = decoder.ridge_.prepare(_stacked_bold(tests, lengths), names)
         return self._prepared
 
+    def prepared_mean(self, decoder: BrainDecoder) -> Any:
+        """Prepare the mean of every test clip's repeats, from what is prepared of each."""
+        if self._prepared_mean is None:
+            shapes = [(len(group), n) for group, n in zip(self.repeats, self.n_scans, strict=True)]
+            names = np.repeat([group[0].clip for group in self.repeats], self.n_scans)
+            self._prepared_mean = decoder.ridge_.average_prepared(self.prepared(decoder), shapes, names)
+        return self._prepared_mean
+
     @property
     def predicted(self) -> list[list[CleanRun]]:
         """Groups of runs that are predicted: the repeats of every test clip, then the sample."""
@@ -207,7 +216,7 @@ class Split:
 
     def forget(self) -> None:
         """Let go of the kernels."""
-        self.fitted, self._prepared = None, None
+        self.fitted, self._prepared, self._prepared_mean = None, None, None
 
 
 def _stacked_bold(runs: Sequence[CleanRun], lengths: Sequence[int]) -> StackedRuns:

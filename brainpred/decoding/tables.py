@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from brainpred.decoding.chance import Chance
 from brainpred.decoding.result import LayerResult
-from brainpred.numerics.resampling import fisher_mean
+from brainpred.numerics.bootstrap import fisher_mean
+from brainpred.numerics.ceiling import mean_ceiling
+from brainpred.numerics.scores import pearson_correlation
 
-__all__ = ["band_table", "channel_table", "lag_table", "layer_table", "roi_table", "unit_table"]
+__all__ = ["band_table", "channel_table", "difference_table", "lag_table", "layer_table", "roi_table", "unit_table"]
 
 SIGNIFICANT_Q = 0.05
 
@@ -43,19 +45,18 @@ def unit_table(result: LayerResult, chance: Chance, names: Sequence[str] | None 
     -------
     DataFrame (n_units rows)
         Layer, unit, its place in the layer (channel, row, column where there are such), r, p, q, r2, the part of each
-        band in it, ceiling, r / ceiling, α and cross-validated R².
+        band in it, reliability, ceiling, r / ceiling (both NaN where the ceiling is not beyond its own error), α and
+        cross-validated R².
     """
     tested = chance.of(result.layer)
-    normalised = np.divide(
-        result.r, result.ceiling, out=np.full_like(result.r, np.nan), where=np.nan_to_num(result.ceiling) > 0
-    )
     bands = {f"r2_{name}": part for name, part in zip(result.band_names, result.band_r2, strict=True)}
     return pd.DataFrame(
         {
             "layer": result.layer, "unit": np.arange(len(result.r)),
             **({} if names is None else {"name": list(names)}), **_places(result.shape), "r": result.r,
             "p": tested.p, "q": tested.q, "r2": result.r2, **(bands if len(bands) > 1 else {}),
-            "ceiling": result.ceiling, "r_over_ceiling": normalised, "alpha": result.alphas, "cv_r2": result.cv_r2,
+            "reliability": result.reliability, "ceiling": result.ceiling,
+            "r_over_ceiling": result.r / result.ceiling, "alpha": result.alphas, "cv_r2": result.cv_r2,
         }
     )  # fmt: skip
 
@@ -73,18 +74,26 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     Returns
     -------
     DataFrame (one row a channel)
-        Mean r by Fisher's z, R² and ceiling over the channel's units, and the part of them whose q is below 0.05.
+        Mean r by Fisher's z with its 95 % interval, R², pattern r (over the channel's units, mean over scans),
+        ceiling, cross-validated R², and the part of the units whose q is below 0.05.
     """
-    channel = next(iter(_places(result.shape).values()))
-    found = np.where(np.isfinite(result.r), chance.of(result.layer).q < SIGNIFICANT_Q, np.nan)
+    tested = chance.of(result.layer)
+    found = np.where(np.isfinite(result.r), tested.q < SIGNIFICANT_Q, np.nan)
+    size = len(result.r) // result.shape[0]
+    nothing = np.full(result.shape[0], np.nan)  # where each unit is a channel
+    low, high = (tested.channel_low, tested.channel_high) if len(result.shape) > 1 else (nothing, nothing)
     rows: list[dict[str, Any]] = []
-    for number in np.unique(channel):
-        own = channel == number
+    for number in range(result.shape[0]):
+        own = slice(number * size, (number + 1) * size)
+        true, predicted = result.zscored_pair(own)
         rows.append(
             {
-                "layer": result.layer, "channel": int(number), "n_units": int(own.sum()),
-                "mean_r": float(fisher_mean(result.r[own])), "mean_r2": _mean(result.r2[own]),
-                "mean_ceiling": _mean(result.ceiling[own]), "significant": _mean(found[own]),
+                "layer": result.layer, "channel": number, "n_units": size,
+                "mean_r": float(fisher_mean(result.r[own])), "mean_r_low": low[number],
+                "mean_r_high": high[number], "mean_r2": _mean(result.r2[own]),
+                "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)),
+                "mean_ceiling": mean_ceiling(result.reliability[own]), "mean_cv_r2": _mean(result.cv_r2[own]),
+                "significant": _mean(found[own]),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -105,13 +114,13 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
     Returns
     -------
     DataFrame (one row a layer)
-        Means over units (r by Fisher's z, R², ceiling) and over scans (pattern r, identification) with their
-        intervals, p over layers, the part of units whose q is below 0.05, n-way identification where features have
-        few distinct patterns, and the origin of the scans.
+        Means over units (r by Fisher's z, R²; the ceiling is the root of the mean reliability) and over scans
+        (pattern r, identification) with their intervals, p over layers, the part of units whose q is below 0.05, n-way
+        identification where features have few distinct patterns, and the origin of the scans.
     """
     rows = []
     for result in results:
-        ceiling, r = _mean(result.ceiling), float(fisher_mean(result.r))
+        ceiling, r = mean_ceiling(result.reliability), float(fisher_mean(result.r))
         tested = chance.of(result.layer)
         defined = np.isfinite(tested.q)
         rows.append(
@@ -122,19 +131,56 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
                 "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
                 "significant": float(np.mean(tested.q[defined] < SIGNIFICANT_Q)) if defined.any() else float("nan"),
                 "mean_r2": _mean(result.r2), "mean_ceiling": ceiling,
-                # A ceiling below r was estimated from too few scans to divide by.
-                "mean_r_over_ceiling": r / ceiling if ceiling >= abs(r) > 0 else float("nan"),
+                # Chance would give most units of a brain without signal no ceiling, whatever their r.
+                "mean_r_over_ceiling": r / ceiling if np.isfinite(result.ceiling).mean() > 0.5 else float("nan"),
                 "mean_pattern_r": _mean(result.pattern_r), "pattern_r_low": tested.pattern_r.low,
                 "pattern_r_high": tested.pattern_r.high, "identification_2way": _mean(result.identification),
                 "identification_2way_low": tested.identification.low,
                 "identification_2way_high": tested.identification.high,
-                "identification_10way": _mean(result.identification_10way), "nway": result.n_patterns,
+                "identification_10way": _mean(result.identification_10way),
+                "identification_10way_low": tested.identification_10way.low,
+                "identification_10way_high": tested.identification_10way.high, "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
                 "mean_cv_r2": _mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
                 "cv_regret_p99": float(result.regret[1]), "form": result.form,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def difference_table(
+    results: Sequence[LayerResult], chance: Chance, baselines: Sequence[str], *, simulated: bool
+) -> pd.DataFrame:
+    """Tabulate by how much every layer is decoded better than each of the features that need no network.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer.
+    chance : Chance
+        Their draws of blocks of time.
+    baselines : sequence of str
+        Which of the layers need no network.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a layer and baseline)
+        Mean r of the layer less that of the baseline, and its 95 % interval from the same draws of blocks for both.
+    """
+    rows = []
+    for result in results:
+        for baseline in baselines:
+            if result.layer not in baselines:
+                difference, interval = chance.difference(result.layer, baseline)
+                rows.append(
+                    {
+                        "layer": result.layer, "data": "simulated" if simulated else "measured", "baseline": baseline,
+                        "difference": difference, "low": interval.low, "high": interval.high,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows, columns=["layer", "data", "baseline", "difference", "low", "high"])
 
 
 def band_table(results: Sequence[LayerResult], *, simulated: bool) -> pd.DataFrame:

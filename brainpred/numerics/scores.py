@@ -10,6 +10,7 @@ from brainpred.numerics.spread import varies
 
 __all__ = [
     "EXCLUDED_S",
+    "explained_parts",
     "identification",
     "nway_identification",
     "pattern_correlation",
@@ -99,8 +100,27 @@ def r2_score(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.floating]:
     return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=varies(true) & (total > 0))
 
 
-def product_measure(true: ArrayLike, parts: ArrayLike, *, centre: bool = True) -> NDArray[np.float64]:
-    r"""Split R² among the parts of a prediction, :math:`\sum_t \hat y_b (2 y - \hat y) / \sum_t y^2`, y centred.
+def explained_parts(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
+    r"""Split the sum of squares that a prediction explains among its parts, :math:`\sum_t \hat y_b (2 y - \hat y)`.
+
+    Parameters
+    ----------
+    true : array_like (n_samples, n_units)
+        Values, centred.
+    parts : array_like (n_parts, n_samples, n_units)
+        What each part adds to the prediction :math:`\hat y`.
+
+    Returns
+    -------
+    ndarray of float64 (n_parts, n_units)
+        They sum to :math:`\sum_t y^2 - (y - \hat y)^2`.
+    """
+    y, y_hat = np.asarray(true, dtype=np.float64), np.asarray(parts, dtype=np.float64)
+    return np.einsum("btu,tu->bu", y_hat, 2 * y - y_hat.sum(axis=0))
+
+
+def product_measure(true: ArrayLike, parts: ArrayLike) -> NDArray[np.float64]:
+    r"""Split R² among the parts of a prediction, :math:`\sum_t \hat y_b (2 y - \hat y) / \sum_t y^2`, all centred.
 
     Parameters
     ----------
@@ -108,13 +128,11 @@ def product_measure(true: ArrayLike, parts: ArrayLike, *, centre: bool = True) -
         Values.
     parts : array_like (n_parts, n_samples, n_units)
         What each part adds to the prediction :math:`\hat y`.
-    centre : bool
-        Whether the parts are centred too, so that a wrong mean of the prediction counts for nothing.
 
     Returns
     -------
     ndarray of float64 (n_parts, n_units)
-        Shares, which sum to the R² of the prediction, centred or as it is; NaN where the truth is constant.
+        Shares, which sum to the R² of the centred prediction; NaN where the truth is constant.
 
     References
     ----------
@@ -124,8 +142,7 @@ def product_measure(true: ArrayLike, parts: ArrayLike, *, centre: bool = True) -
     y, y_hat = np.asarray(true, dtype=np.float64), np.asarray(parts, dtype=np.float64)
     defined = varies(np.asarray(true))
     y = y - y.mean(axis=0)
-    y_hat = y_hat - y_hat.mean(axis=1, keepdims=True) if centre else y_hat
-    shared, power = np.sum(y_hat * (2 * y - y_hat.sum(axis=0)), axis=1), np.sum(y**2, axis=0)
+    shared, power = explained_parts(y, y_hat - y_hat.mean(axis=1, keepdims=True)), np.sum(y**2, axis=0)
     return np.divide(shared, power, out=np.full_like(shared, np.nan), where=defined & (power > 0))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "block_sign_p",
     "decorrelation_length",
     "mean_interval",
+    "ratio_of_means",
     "time_blocks",
 ]
 
@@ -172,6 +173,44 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
         return Interval(float("nan"), float("nan"))
     reach = stdtrit(len(known) - 1, (1 + level) / 2) * known.std(ddof=1) / np.sqrt(len(known))
     return Interval(float(known.mean() - reach), float(known.mean() + reach))
+
+
+def ratio_of_means(part: ArrayLike, whole: ArrayLike, *, level: float = 0.95) -> tuple[float, Interval]:
+    r"""Give the ratio of two means over the same subjects, with its interval.
+
+    .. math:: R = \bar a / \bar b, \qquad R \pm t_{n-1}\, \frac{s(a - R b)}{\sqrt n\, \bar b}
+
+    Parameters
+    ----------
+    part, whole : array_like (n_values,)
+        Values a and b; a pair of which one is NaN is left out.
+    level : float
+        Part of intervals that hold the truth.
+
+    Returns
+    -------
+    ratio : float
+        The ratio; NaN where the mean of ``whole`` is not positive.
+    interval : Interval
+        NaN with fewer than two pairs.
+
+    References
+    ----------
+    W. G. Cochran, "Sampling techniques", 1977, section 6.4.
+
+    Examples
+    --------
+    >>> ratio_of_means([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])[0]
+    0.5
+    """
+    a, b = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
+    if not len(a) or b.mean() <= 0:
+        return float("nan"), Interval(float("nan"), float("nan"))
+    ratio = float(a.mean() / b.mean())
+    low, high = mean_interval((a - ratio * b) / b.mean(), level=level)
+    return ratio, Interval(ratio + low, ratio + high)
 
 
 def block_sign_p(

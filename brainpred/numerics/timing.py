@@ -168,6 +168,29 @@ def lanczos_scans(time_s: float, tr_s: float) -> dict[int, float]:
     return {scan: float(np.sinc(place - scan) * np.sinc((place - scan) / LANCZOS_LOBES)) for scan in scans}
 
 
+def centre_runs(values: NDArray[np.floating], runs: ArrayLike) -> NDArray[np.floating]:
+    """Take the mean of every unit in every run away.
+
+    Parameters
+    ----------
+    values : ndarray (n_samples, n_units)
+        Values; left as they are.
+    runs : array_like (n_samples,)
+        Run of each sample.
+
+    Returns
+    -------
+    ndarray (n_samples, n_units)
+        Values of mean 0 in every run.
+    """
+    runs = np.asarray(runs)
+    centred = np.empty_like(values)
+    for run in np.unique(runs):
+        rows = np.flatnonzero(runs == run)
+        centred[rows] = values[rows] - values[rows].mean(axis=0)
+    return centred
+
+
 def zscore_runs(
     values: NDArray[np.floating], runs: ArrayLike
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:

@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
-from brainpred.numerics.resampling import fisher_mean
+from brainpred.numerics.bootstrap import fisher_mean
+from brainpred.numerics.ceiling import mean_ceiling
 from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
@@ -94,7 +95,7 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
         raise DataError("No unit has a correlation: every unit is constant in the test scans.")
     colours = layer_colours([result.layer for result in results])
     title = "Decoding accuracy"
-    if any(np.isfinite(result.ceiling).any() for result in results):
+    if any(np.isfinite(result.reliability).any() for result in results):
         title += " (dashed: noise ceiling)"
     with page(max(4.8, 1.6 + 2.0 * len(results)), 5.0, title, simulated=simulated) as figure:
         axes = figure.subplots()
@@ -108,8 +109,8 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             note: dict[str, Any] = {"textcoords": "offset points", "path_effects": glow}
             mean = float(fisher_mean(values))
             axes.annotate(_signed(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
-            if np.isfinite(result.ceiling).any():
-                ceiling = float(np.nanmean(result.ceiling))
+            if np.isfinite(result.reliability).any():
+                ceiling = mean_ceiling(result.reliability)
                 axes.hlines(ceiling, x - 0.38, x + 0.40, color=INK, lw=1.8, linestyles=(0, (4, 2)))
                 axes.annotate(f"ceiling {_signed(ceiling)}", (x - 0.38, ceiling), (0, 4), size=10, **note)
         axes.set_xticks(range(len(results)), [f"{result.layer}\n{len(result.r):,} units" for result in results])

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from brainpred.errors import DataError
-from brainpred.numerics.resampling import fisher_mean
-from brainpred.numerics.significance import mean_interval
+from brainpred.numerics.bootstrap import fisher_mean
+from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
@@ -35,6 +35,8 @@ METRICS = {
     "significant": "part of units with q < 0.05",
 }
 BY_FISHER = ("mean_r", "mean_pattern_r")
+# The mean of one by that of the other: leaving out subjects without a ceiling would choose among them.
+RATIO = "mean_r_over_ceiling"
 # Subjects are comparable if they were decoded alike.
 ALIKE = ("bands", "delays_s", "search", "features", "tr_s", "n_permutations")
 
@@ -56,13 +58,15 @@ def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
         for metric in METRICS:
-            values = own[metric].to_numpy(dtype=float)
+            values = (own["mean_r"] / own["mean_ceiling"] if metric == RATIO else own[metric]).to_numpy(dtype=float)
             values = values[np.isfinite(values)]
             if not len(values):
                 continue
             if metric in BY_FISHER:
                 mean = float(fisher_mean(values))
                 low, high = np.tanh(mean_interval(np.arctanh(values)))
+            elif metric == RATIO:
+                mean, (low, high) = ratio_of_means(own["mean_r"], own["mean_ceiling"])
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
             rows.append(

@@ -140,20 +140,32 @@ def read_layers(folder: Path, layers: list[str]) -> list[dict[str, Any]]:
 
 def read_encoding(folder: Path) -> dict[str, Any] | None:
     """Read how voxels were predicted, and how well in each ROI; None where ``brainpred encode`` did not run."""
-    path = folder / "encode.json"
-    if not path.is_file():
+    settings = _encode_settings(folder)
+    if settings is None:
         return None
-    settings = read_json(path)
     columns = (*ENCODING_COLUMNS, *(f"r2_{layer}" for layer in sorted(settings["layers"])))
     table = read_table(folder / "encoding.tsv", columns)
     return {"settings": settings, "bands": sorted(settings["layers"]), "table": table, "rows": table_rows(table)}
 
 
+def _encode_settings(folder: Path) -> dict[str, Any] | None:
+    """Read how voxels were predicted; :class:`DataError` where it was from other data than were decoded."""
+    path = folder / "encode.json"
+    if not path.is_file():
+        return None
+    settings = read_json(path)
+    if settings.get("data_key") != read_settings(folder).get("data_key"):
+        raise DataError(
+            f"{path} tells of other scans, features or cleaning than decode.json. Run brainpred encode again, with the "
+            "settings of brainpred decode."
+        )
+    return settings
+
+
 def read_maps(folder: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """List the files of every map of one number a voxel, those of ``brainpred encode`` too, by the map's name."""
-    path = folder / "encode.json"
     try:
-        encoded = read_json(path).get("maps", {}) if path.is_file() else {}
+        encoded = (_encode_settings(folder) or {}).get("maps", {})
     except DataError:  # what is said of the encoding tells
         encoded = {}
     return {**settings["maps"], **encoded}

@@ -1,9 +1,9 @@
 """Decode a subject: recording and features in, decoded features, scores, maps and a report out."""
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,29 @@ from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import evaluate_layer
-from brainpred.decoding.result import LayerResult, load_result, save_result, saved_key
-from brainpred.decoding.splits import CleanRun, check_groups, clean_recording, split_runs, voxel_explainable_variance
-from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
+from brainpred.decoding.refit import refit_permutations, refit_table
+from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
+from brainpred.decoding.splits import (
+    CleanRun,
+    Split,
+    check_groups,
+    clean_recording,
+    split_runs,
+    voxel_explainable_variance,
+)
+from brainpred.decoding.tables import (
+    band_table,
+    channel_table,
+    difference_table,
+    lag_table,
+    layer_table,
+    roi_table,
+    unit_table,
+)
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.baselines import BASELINES
-from brainpred.features.source import (
-    FeatureSource,
-    check_layers,
-)
+from brainpred.features.source import FeatureSource, check_layers
 from brainpred.models.prednet_weights import read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
@@ -33,14 +46,13 @@ from brainpred.provenance import provenance
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
 from brainpred.storage import fingerprint, output_folder, read_json, write_json, write_table
-from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import forget_map, write_map
+from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import forget_encoding, forget_map, tell_chance, write_map
 from brainpred.studies.quality import write_quality
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
-
-RESULT_VERSION = 5  # raise it when the same scans, features and settings give other results
+RESULT_VERSION = 7  # raise it when the same scans, features and settings give other results
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class DecodeConfig:
         PredNet, by shipped name or file.
     n_permutations : int
         Permutations of blocks of time that tell what chance gives.
+    n_refit_permutations, n_refit_units : int
+        How often to fit again to permuted features, and how many units of every layer; 0: not at all.
     dummy_scans, high_pass_s, confounds, percent_signal_change : int, float, str, bool or None
         How scans are cleaned, where it is not as the manifest says; see
         :meth:`brainpred.recordings.cleaning.Cleaning.of_manifest`.
@@ -95,6 +109,8 @@ class DecodeConfig:
     features: str | None = None
     weights: str = "small"
     n_permutations: int = 1000
+    n_refit_permutations: int = 0
+    n_refit_units: int = 20
     dummy_scans: int | None = None
     high_pass_s: float | None = None
     confounds: str | None = None
@@ -143,6 +159,11 @@ def decode_subject(
         raise ConfigError(f"Unknown search {config.search!r}. Choose one of: {', '.join(SEARCHES)}.")
     if config.n_candidates < 1:
         raise ConfigError(f"At least one set of band weights must be tried, received {config.n_candidates}.")
+    if config.n_refit_permutations < 0 or config.n_refit_units < 1:
+        raise ConfigError(
+            "Fitting again to permuted features needs 0 or more permutations and 1 or more units, received "
+            f"{config.n_refit_permutations} and {config.n_refit_units}."
+        )
     with output_folder(out or default_folder(config.dataset, config.subject)) as folder:
         return _decode_into(folder, config, device, data, reporter)
 
@@ -165,17 +186,24 @@ def _decode_into(
             advance(1)
     _tell_constant_voxels(runs, reporter)
     maps = {"tsnr": write_quality(folder, recording, reporter)}  # of scans that can be cleaned: else nothing is written
-    keys = _layer_keys(config, recording, runs, layers, features_key)
+    data_key = data_fingerprint(config, recording, runs, features_key)
+    keys = _layer_keys(config, data_key, layers)
     _forget_other_results(folder, keys)
-    results = _decode_layers(config, recording, runs, layers, source, keys, folder, reporter)
+    if forget_encoding(folder, data_key):
+        reporter.say("Note: removed what brainpred encode wrote here for other scans, features or cleaning.")
+    splits = split_runs(runs, source, recording.tr_s)
+    results = _decode_layers(config, recording, splits, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
-    _write_tables(folder, recording, results, chance, source.unit_names)
-    maps |= _write_maps(folder, recording, runs, results)
+    if config.n_refit_permutations:
+        _fit_again(folder, config, recording, splits, layers, source, chance.block_length, reporter)
+    baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
+    _write_tables(folder, recording, results, chance, source.unit_names, baselines)
+    maps |= _write_maps(folder, recording, runs, results, baselines)
     write_json(
         folder / "decode.json",
         {
             **asdict(config), "layers": layers,
-            "baselines": [] if config.features else [layer for layer in layers if layer in BASELINES],
+            "baselines": baselines,
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
             "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": cleaning.settings,
@@ -187,10 +215,11 @@ def _decode_into(
                 for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "maps": maps, "keys": keys, "simulation": dict(recording.simulation),
+            "maps": maps, "data_key": data_key, "keys": keys, "simulation": dict(recording.simulation),
             "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
-            "block_scans": chance.block_length, "n_blocks": chance.n_blocks, "provenance": provenance(),
+            "block_scans": chance.block_length, "block_scans_wanted": chance.wanted_length,
+            "n_blocks": chance.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
             "notes": recording.notes,
         },
@@ -218,23 +247,11 @@ def _describe_features(config: DecodeConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scans_fingerprint(recording: Recording, runs: Sequence[CleanRun]) -> str:
-    digest = hashlib.sha256()
-    for run in runs:
-        named = f"{run.run.name} {run.run.role} {run.run.stimulus} {run.group}"
-        digest.update(f"{named} {run.bold.shape} {run.fingerprint}".encode())
-    digest.update("\n".join(recording.rois.tolist()).encode())
-    return digest.hexdigest()[:16]
-
-
-def _layer_keys(
-    config: DecodeConfig, recording: Recording, runs: Sequence[CleanRun], layers: Sequence[str], features_key: str
-) -> dict[str, str]:
+def _layer_keys(config: DecodeConfig, data_key: str, layers: Sequence[str]) -> dict[str, str]:
     """Fingerprint, layer by layer, everything that a result depends on."""
     shared = {
-        "scans": _scans_fingerprint(recording, runs), "tr_s": recording.tr_s, "features": features_key,
-        "cleaning": asdict(find_cleaning(config)),
-        "bands": check_bands(config.bands), "delays_s": list(config.delays_s), "alphas": list(DEFAULT_ALPHAS),
+        "data": data_key, "bands": check_bands(config.bands), "delays_s": list(config.delays_s),
+        "alphas": list(DEFAULT_ALPHAS),
         "search": config.search, "n_candidates": config.n_candidates if config.search != "shared" else None,
         "precision": [str(dtype) for dtype in resolve_precision(config.precision, resolve_device(config.device))],
         "seed": config.seed, "version": RESULT_VERSION,
@@ -247,30 +264,30 @@ def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
     settings = folder / "decode.json"
     before = read_json(settings).get("keys", {}) if settings.is_file() else keys
     if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
-        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html"):
+        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit.tsv"):
             for stale in folder.glob(pattern):
                 stale.unlink()
+
+
+def _decoder_maker(config: DecodeConfig, recording: Recording) -> Callable[[], BrainDecoder]:
+    return partial(
+        BrainDecoder, recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s,
+        search=config.search, n_candidates=config.n_candidates, device=config.device, precision=config.precision,
+        memory_budget=config.memory_budget, random_state=config.seed,
+    )  # fmt: skip
 
 
 def _decode_layers(
     config: DecodeConfig,
     recording: Recording,
-    runs: Sequence[CleanRun],
+    splits: Sequence[Split],
     layers: Sequence[str],
     source: FeatureSource,
     keys: Mapping[str, str],
     folder: Path,
     reporter: Reporter,
 ) -> list[LayerResult]:
-    def make_decoder() -> BrainDecoder:
-        return BrainDecoder(
-            recording.rois, bands=config.bands, delays_s=config.delays_s, tr_s=recording.tr_s, search=config.search,
-            n_candidates=config.n_candidates, device=config.device, precision=config.precision,
-            memory_budget=config.memory_budget, random_state=config.seed,
-        )  # fmt: skip
-
     results = []
-    splits = split_runs(runs, source, recording.tr_s)
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
     with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
         for layer in layers:
@@ -278,11 +295,35 @@ def _decode_layers(
             if saved_key(path) == key:
                 result = load_result(path)
             else:
-                result = evaluate_layer(splits, layer, source, make_decoder, reporter)
+                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter)
                 save_result(result, path, key, simulated=recording.simulated)
             results.append(result)
             advance(n_units[layer])
     return results
+
+
+def _fit_again(
+    folder: Path,
+    config: DecodeConfig,
+    recording: Recording,
+    splits: Sequence[Split],
+    layers: Sequence[str],
+    source: FeatureSource,
+    block_length: int,
+    reporter: Reporter,
+) -> None:
+    """Fit decoders of some units to permuted features, and write what they make of p."""
+    with reporter.task(
+        "Fitting to permuted features", len(layers) * len(splits) * (1 + config.n_refit_permutations)
+    ) as advance:
+        refitted = [
+            refit_permutations(
+                splits, layer, source, _decoder_maker(config, recording), n_permutations=config.n_refit_permutations,
+                n_units=config.n_refit_units, block_length=block_length, seed=config.seed, advance=advance,
+            )
+            for layer in layers
+        ]  # fmt: skip
+    write_table(folder / "refit.tsv", refit_table(refitted, simulated=recording.simulated))
 
 
 def _find_chance(
@@ -290,11 +331,12 @@ def _find_chance(
 ) -> Chance:
     """Permute, unless that was done for the same results."""
     path = folder / "significance.h5"
-    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=1)
+    key = fingerprint(layers=dict(keys), n_permutations=config.n_permutations, seed=config.seed, version=2)
     chance = load_chance(path, key)
     if chance is None:
         chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
         save_chance(chance, path, key)
+    tell_chance(chance.block_length, chance.wanted_length, config.n_permutations, reporter)
     return chance
 
 
@@ -304,6 +346,7 @@ def _write_tables(
     results: Sequence[LayerResult],
     chance: Chance,
     unit_names: Mapping[str, list[str]],
+    baselines: Sequence[str],
 ) -> None:
     simulated = recording.simulated
     write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
@@ -314,13 +357,18 @@ def _write_tables(
         table = pd.concat(tables, ignore_index=True)
         table.insert(1, "data", "simulated" if simulated else "measured")
         write_table(folder / f"{name}.tsv", table)
+    write_table(folder / "differences.tsv", difference_table(results, chance, baselines, simulated=simulated))
     write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
     write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
     write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
 
 
 def _write_maps(
-    folder: Path, recording: Recording, runs: Sequence[CleanRun], results: Sequence[LayerResult]
+    folder: Path,
+    recording: Recording,
+    runs: Sequence[CleanRun],
+    results: Sequence[LayerResult],
+    baselines: Sequence[str],
 ) -> dict[str, list[str]]:
     """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
@@ -331,6 +379,9 @@ def _write_maps(
     for result in results:
         write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
         write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
+    own = [result.contributions for result in results if result.layer not in baselines]
+    if own:
+        write("contribution_any", greatest_contribution(own), "contribution to decoding any layer, in spreads")
     variance = voxel_explainable_variance(runs)
     if variance is None:
         forget_map(folder / "explainable_variance")

@@ -9,16 +9,17 @@ from typing import Any
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
 from brainpred.decoding.splits import check_groups, clean_recording, split_runs
+from brainpred.errors import ConfigError
 from brainpred.features.source import check_layers
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.page import write_report
-from brainpred.storage import output_folder, write_json, write_table
+from brainpred.storage import output_folder, read_json, write_json, write_table
 from brainpred.studies.decode import default_folder
-from brainpred.studies.inputs import check_wanted, find_cleaning, find_features, find_recording
-from brainpred.studies.outputs import write_map
+from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
+from brainpred.studies.outputs import tell_chance, write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
 
@@ -106,15 +107,27 @@ def encode_subject(
         return _encode_into(folder, config, data, reporter)
 
 
+def _check_decoding(folder: Path, data_key: str) -> None:
+    """Refuse a folder whose decoded layers are of other data: the report would show both as one."""
+    settings = folder / "decode.json"
+    if settings.is_file() and read_json(settings).get("data_key") != data_key:
+        raise ConfigError(
+            f"{folder} holds layers decoded from other scans, with other features or other cleaning. Name another "
+            "folder with --out, or run brainpred decode with the same settings first."
+        )
+
+
 def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, reporter: Reporter) -> EncodingResult:
     began = time.monotonic()
     cleaning = find_cleaning(config)
     recording = find_recording(config, data, reporter)
     check_groups(recording)
-    source, _ = find_features(config, recording, reporter)
+    source, features_key = find_features(config, recording, reporter)
     layers = list(config.layers or source.shapes)
     check_layers(layers, source)
     runs = list(clean_recording(recording, cleaning))
+    data_key = data_fingerprint(config, recording, runs, features_key)
+    _check_decoding(folder, data_key)
 
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
@@ -126,6 +139,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         split_runs(runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
         n_permutations=config.n_permutations, seed=config.seed, reporter=reporter,
     )  # fmt: skip
+    tell_chance(result.block_length, result.wanted_length, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
@@ -140,10 +154,11 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         folder / "encode.json",
         {
             **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
-            "n_voxels": recording.n_voxels, "cleaning": cleaning.settings, "maps": maps,
+            "n_voxels": recording.n_voxels, "cleaning": cleaning.settings, "maps": maps, "data_key": data_key,
             "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
-            "block_scans": result.block_length, "n_blocks": result.n_blocks, "provenance": provenance(),
+            "block_scans": result.block_length, "block_scans_wanted": result.wanted_length,
+            "n_blocks": result.n_blocks, "provenance": provenance(),
             "seconds": round(time.monotonic() - began, 1),
             "notes": recording.notes,
         },

@@ -1,9 +1,11 @@
 """Find what a study works on, as its settings ask for it: scans, how they are cleaned, and features."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+from brainpred.decoding.splits import CleanRun
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.baselines import BASELINES, baseline_files
@@ -20,7 +22,15 @@ from brainpred.recordings.recording import Recording
 from brainpred.storage import file_fingerprint, fingerprint
 from brainpred.studies.simulate import simulate_subject
 
-__all__ = ["Wanted", "check_network", "check_wanted", "find_cleaning", "find_features", "find_recording"]
+__all__ = [
+    "Wanted",
+    "check_network",
+    "check_wanted",
+    "data_fingerprint",
+    "find_cleaning",
+    "find_features",
+    "find_recording",
+]
 
 
 class Wanted(Protocol):
@@ -202,3 +212,32 @@ def find_features(config: Wanted, recording: Recording, reporter: Reporter = SIL
         raise DataError(f"{recording.label}: {error}") from error
     sources = [ClipFeatures(dict(zip(clips, own, strict=True))) for own in files]
     return JoinedFeatures(sources), fingerprint(files=[file.path.name for file in files[0]])
+
+
+def data_fingerprint(config: Wanted, recording: Recording, runs: Sequence[CleanRun], features_key: str) -> str:
+    """Fingerprint scans, features and cleaning: what decoding and encoding must share to be shown side by side.
+
+    Parameters
+    ----------
+    config : Wanted
+        How scans are cleaned.
+    recording : Recording
+        The scans.
+    runs : sequence of CleanRun
+        Its runs, cleaned.
+    features_key : str
+        As :func:`find_features` gives it.
+
+    Returns
+    -------
+    str
+        The fingerprint.
+    """
+    scans = [
+        f"{run.run.name} {run.run.role} {run.run.stimulus} {run.group} {run.bold.shape} {run.fingerprint}"
+        for run in runs
+    ]
+    return fingerprint(
+        scans=scans, rois=recording.rois.tolist(), tr_s=recording.tr_s, features=features_key,
+        cleaning=asdict(find_cleaning(config)),
+    )  # fmt: skip

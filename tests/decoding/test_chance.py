@@ -48,6 +48,7 @@ def test_p_by_loops_over_permutations():
 
     permutations = block_permutations(results[0].runs, chance.block_length, 59, np.random.default_rng(3))
     assert permutations.rows.shape[1:] == (chance.n_blocks, chance.block_length)
+    assert chance.wanted_length >= chance.block_length // 1.25
     for result, one in zip(results, chance.layers, strict=True):
         null = permuted_correlations(*result.zscored_pair(), permutations)
         p = (1 + np.sum(null >= result.r - 1e-5, axis=0)) / 60
@@ -58,6 +59,24 @@ def test_p_by_loops_over_permutations():
         np.testing.assert_allclose(one.null_mean_r, np.tanh(np.arctanh(null[:, known]).mean(axis=1)), atol=1e-5)
         np.testing.assert_array_equal(one.null_counts, np.histogram(null[:, known], NULL_EDGES)[0])
         assert one.low < one.mean_r < one.high
+
+
+def test_channels_have_intervals_of_their_own():
+    result = replace(noise("R0", n_units=12, signal=0.4), shape=(3, 4))
+    chance = compare_with_chance([result], n_permutations=9)
+    (one,) = chance.layers
+    assert one.channel_low.shape == one.channel_high.shape == (3,)
+    for number in range(3):
+        mean = np.tanh(np.arctanh(result.r[4 * number : 4 * number + 4]).mean())
+        assert one.channel_low[number] < mean < one.channel_high[number]
+    assert one.drawn_mean_r @ chance.draw_weights / 2000 == pytest.approx(one.mean_r, abs=0.05)
+    assert one.low == pytest.approx(one.mean_r, abs=one.high - one.low)
+
+
+def test_runs_too_short_for_their_blocks_say_so():
+    short, long = (compare_with_chance([noise("R0", n, phi=0.95)], n_permutations=9) for n in (60, 1500))
+    assert short.wanted_length > short.block_length
+    assert long.wanted_length <= long.block_length
 
 
 def test_signal_is_found_and_noise_is_not():
@@ -85,6 +104,9 @@ def test_what_is_saved_comes_back(tmp_path):
     again = load_chance(tmp_path / "s.h5", "key3")
     assert [one.layer for one in again.layers] == ["R1", "R0"], "in order"
     assert again.n_permutations == 19
+    for name in ("block_length", "wanted_length", "n_blocks", "n_drawn_blocks"):
+        assert getattr(again, name) == getattr(chance, name)
+    np.testing.assert_array_equal(again.draw_weights, chance.draw_weights)
     for one, other in zip(chance.layers, again.layers, strict=True):
         for field in fields(LayerChance):
             np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)

@@ -22,7 +22,8 @@ def make_result(layer="R1", shape=SHAPE, n_scans=7, n_voxels=11, seed=0):
     return LayerResult(
         layer=layer, shape=shape, runs=np.array(["test-01"] * 4 + ["c2"] * (n_scans - 4)),
         true=draw(n_scans, n_units), decoded=draw(n_scans, n_units), mean=draw(n_units), std=draw(n_units),
-        r=draw(n_units), r2=draw(n_units), ceiling=np.abs(draw(n_units)), alphas=draw(n_units), cv_r2=draw(n_units),
+        r=draw(n_units), r2=draw(n_units), reliability=draw(n_units),
+        ceiling=np.abs(draw(n_units)), alphas=draw(n_units), cv_r2=draw(n_units),
         regret=np.abs(draw(2)), form="dual", pattern_r=draw(n_scans), identification=draw(n_scans),
         identification_10way=draw(n_scans), folds=np.array([0] * 4 + [1] * (n_scans - 4)),
         fold_mean=draw(2, n_units), fold_std=np.abs(draw(2, n_units)),

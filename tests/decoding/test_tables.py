@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from brainpred.decoding.chance import compare_with_chance
-from brainpred.decoding.tables import band_table, channel_table, lag_table, layer_table, roi_table, unit_table
+from brainpred.decoding.tables import (
+    band_table,
+    channel_table,
+    difference_table,
+    lag_table,
+    layer_table,
+    roi_table,
+    unit_table,
+)
 from tests.decoding.test_result import make_result
 
 
@@ -16,7 +25,7 @@ def chance_of(*results):
 
 def test_units_are_placed_in_c_order():
     result = make_result()
-    result.ceiling[[4, 9]] = [np.nan, 0.0]
+    result.ceiling[4] = np.nan
     table = unit_table(result, chance_of(result))
     assert len(table) == 30
     unit = 0
@@ -33,7 +42,7 @@ def test_units_are_placed_in_c_order():
                     "cv_r2": result.cv_r2,
                 }.items():
                     assert line[name] == values[unit]
-                if unit in (4, 9):
+                if unit == 4:
                     assert np.isnan(line["r_over_ceiling"])
                 else:
                     assert line["r_over_ceiling"] == pytest.approx(result.r[unit] / result.ceiling[unit])
@@ -48,7 +57,7 @@ def test_places_are_named_after_the_shape(shape, names):
     table = unit_table(result, chance_of(result))
     assert list(table.columns[2 : 2 + len(names)]) == names
     assert list(table.columns[2 + len(names) :]) == [
-        "r", "p", "q", "r2", "r2_early visual", "r2_roi×delay+4", "r2_rest", "ceiling", "r_over_ceiling",
+        "r", "p", "q", "r2", "r2_early visual", "r2_roi×delay+4", "r2_rest", "reliability", "ceiling", "r_over_ceiling",
         "alpha", "cv_r2",
     ]  # fmt: skip
     places = table[names].to_numpy()
@@ -59,6 +68,8 @@ def test_layer_table_holds_means():
     first, second = make_result("R0", seed=1), make_result("R1", seed=2)
     for result in (first, second):
         result.r[:] = np.tanh(0.3 * result.r)
+        result.reliability[:] = np.abs(result.reliability) / 4
+        result.reliability[7] *= -1  # counts against the others
     first.r[[2, 5]] = np.nan
     table = layer_table([first, second], chance_of(first, second), simulated=True)
     assert table["layer"].tolist() == ["R0", "R1"]
@@ -69,7 +80,7 @@ def test_layer_table_holds_means():
     assert table["nway"].tolist() == [4, 4]
     for line, result in zip(table.to_dict("records"), (first, second), strict=True):
         kept = [float(r) for r in result.r if not np.isnan(r)]
-        ceiling = sum(map(float, result.ceiling)) / 30
+        ceiling = np.sqrt(sum(map(float, result.reliability)) / 30)
         mean_r = np.tanh(sum(map(np.arctanh, kept)) / len(kept))
         assert line["mean_r"] == pytest.approx(mean_r, abs=1e-6)
         assert line["median_r"] == pytest.approx(np.median(kept), abs=1e-6)
@@ -83,10 +94,44 @@ def test_layer_table_holds_means():
         assert line["identification_nway"] == pytest.approx(sum(map(bool, result.nway_correct)) / 5)
 
 
+def test_ratio_to_the_ceiling_needs_ceilings_and_not_a_low_r():
+    result = make_result()
+    result.r[:], result.reliability[:] = 0.9, 0.25
+    chance = chance_of(result)
+    result.ceiling[:] = np.where(np.arange(30) < 16, 0.5, np.nan)
+    (line,) = layer_table([result], chance, simulated=True).to_dict("records")
+    assert line["mean_r_over_ceiling"] == pytest.approx(1.8, abs=1e-5), "above 1 by chance, and shown"
+    result.ceiling[14:] = np.nan
+    (line,) = layer_table([result], chance, simulated=True).to_dict("records")
+    assert np.isnan(line["mean_r_over_ceiling"])
+    assert line["mean_ceiling"] == 0.5
+
+
+def test_differences_to_what_needs_no_network():
+    results = [make_result(name, seed=seed) for seed, name in enumerate(("R0", "R1", "motion", "pixels"))]
+    for result in results:
+        result.r[:] = np.tanh(0.3 * result.r)
+    chance = chance_of(*results)
+    table = difference_table(results, chance, ["motion", "pixels"], simulated=False)
+    assert table[["layer", "baseline"]].to_numpy().tolist() == [
+        ["R0", "motion"], ["R0", "pixels"], ["R1", "motion"], ["R1", "pixels"],
+    ]  # fmt: skip
+    for line in table.to_dict("records"):
+        one, two = chance.of(line["layer"]), chance.of(line["baseline"])
+        assert line["difference"] == pytest.approx(one.mean_r - two.mean_r)
+        drawn = np.repeat(one.drawn_mean_r - two.drawn_mean_r, chance.draw_weights)
+        n_blocks = chance.n_drawn_blocks
+        reach = stats.t.ppf(0.975, n_blocks - 1) * np.sqrt(n_blocks / (n_blocks - 1)) * drawn.std()
+        assert line["high"] - line["difference"] == pytest.approx(reach)
+        assert line["difference"] - line["low"] == pytest.approx(reach)
+    assert difference_table(results[:2], chance, [], simulated=False).empty
+
+
 def test_layer_without_scores_has_none_in_the_table():
     result = make_result()
     empty = replace(
         result, r=np.full(30, np.nan, np.float32), ceiling=np.full(30, np.nan, np.float32),
+        reliability=np.full(30, np.nan, np.float32),
         nway_correct=np.zeros(0, bool), n_patterns=0,
     )  # fmt: skip
     (line,) = layer_table([empty], chance_of(empty), simulated=False).to_dict("records")
@@ -108,8 +153,25 @@ def test_channels_are_means_over_their_units():
     first = table.iloc[0]
     assert first["mean_r"] == pytest.approx(np.tanh(np.mean([np.arctanh(float(result.r[u])) for u in own])), abs=1e-5)
     assert first["mean_r2"] == pytest.approx(result.r2[:15].mean(), abs=1e-5)
+    assert first["mean_cv_r2"] == pytest.approx(result.cv_r2[:15].mean(), abs=1e-5)
+    assert (first["mean_r_low"], first["mean_r_high"]) == (
+        chance.layers[0].channel_low[0], chance.layers[0].channel_high[0],
+    )  # fmt: skip
+    true, predicted = result.zscored_pair(slice(15, 30))
+    patterns = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, predicted, strict=True)]
+    assert table["mean_pattern_r"][1] == pytest.approx(np.mean(patterns), abs=1e-5)
+    result.reliability[15:] = -0.1
+    assert channel_table(result, chance)["mean_ceiling"][1] == 0
     assert first["significant"] == pytest.approx(5 / 14)
     assert table["significant"][1] == pytest.approx(5 / 15)
+
+
+def test_channels_of_one_unit_have_no_interval():
+    result = make_result(shape=(13,))
+    table = channel_table(result, chance_of(result))
+    assert len(table) == 13
+    assert table["mean_r_low"].isna().all()
+    assert table["mean_pattern_r"].isna().all()
 
 
 def test_bands_regions_and_delays():

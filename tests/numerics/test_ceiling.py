@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.numerics.ceiling import explainable_variance, reliability_of_mean
+from brainpred.numerics.ceiling import (
+    RepeatMoments,
+    explainable_variance,
+    mean_ceiling,
+    pooled_reliability,
+    repeat_moments,
+)
 
 
 def simulate(n_repeats, n_samples, signal_variance, seed=0):
@@ -78,27 +84,77 @@ def test_too_few_repeats_or_samples_are_refused(shape):
         explainable_variance(np.ones(shape))
 
 
-@pytest.mark.parametrize("n_repeats", [2, 5, 10])
-def test_reliability_of_the_mean_is_what_simulation_finds(n_repeats):
-    single = np.array([0.1, 0.3, 0.7])
-    signal, repeats = simulate(n_repeats, 20_011, single)
-    mean = repeats.mean(axis=0)
-    highest = [np.corrcoef(signal[:, unit], mean[:, unit])[0, 1] for unit in range(3)]
-    np.testing.assert_allclose(np.sqrt(reliability_of_mean(single, n_repeats)), highest, rtol=0, atol=0.015)
-    np.testing.assert_allclose(
-        reliability_of_mean(explainable_variance(repeats), n_repeats), np.square(highest), rtol=0, atol=0.03
-    )
+def test_moments_by_definition():
+    _, repeats = simulate(4, 31, [0.1, 0.6, 0.3])
+    n_repeats, n_samples, of_mean, of_noise = repeat_moments(repeats)
+    assert (n_repeats, n_samples) == (4, 31)
+    for unit in range(3):
+        values = repeats[:, :, unit] - repeats[:, :, unit].mean(axis=1, keepdims=True)
+        mean = values.mean(axis=0)
+        assert of_mean[unit] == pytest.approx(sum(mean**2) / 30)
+        assert of_noise[unit] == pytest.approx(np.sum((values - mean) ** 2) / (30 * 3))
+    alone = repeat_moments(repeats[:1])
+    np.testing.assert_allclose(alone.of_mean, repeats[0].var(axis=0, ddof=1))
+    assert np.isnan(alone.of_noise).all()
+    with pytest.raises(DataError, match="A noise ceiling needs"):
+        repeat_moments(repeats[:, :1])
 
 
-def test_reliability_stays_between_0_and_1():
-    assert reliability_of_mean([-0.3, 0.0, 1.0, 1.2], 3).tolist() == [0.0, 0.0, 1.0, 1.0]
-    np.testing.assert_allclose(reliability_of_mean([0.25, 0.6], 1), [0.25, 0.6])
+@pytest.mark.parametrize("n_repeats", [(2, 2), (5,), (10, 3, 4), (10, 1, 1, 1)])
+def test_ceiling_is_what_a_perfect_model_reaches(n_repeats):
+    """Over clips of unequal repeats, shown once too: what anything noise-free correlates with all averages."""
+    single, clips, signals, means = np.array([0.1, 0.3, 0.7]), [], [], []
+    for number, n in enumerate(n_repeats):
+        signal, repeats = simulate(max(n, 2), 9_001 + 7 * number, single, seed=number)
+        clips.append(repeat_moments(repeats[:n]))
+        signals.append(signal)
+        means.append(repeats[:n].mean(axis=0))
+    highest = [np.corrcoef(a, b)[0, 1] for a, b in zip(np.vstack(signals).T, np.vstack(means).T, strict=True)]
+    np.testing.assert_allclose(pooled_reliability(clips).ceiling, highest, rtol=0, atol=0.035)
+
+
+def test_reliability_is_unbiased_and_known_where_there_is_signal():
+    """In short recordings the mean is right however weak the signal; chance has a ceiling one time in twenty."""
+    for single in (0.0, 0.02, 0.05, 0.2):
+        _, repeats = simulate(5, 97, np.full(3000, single))
+        found = pooled_reliability([repeat_moments(repeats)])
+        true = 5 * single / (1 + 4 * single)
+        assert found.reliability.mean() == pytest.approx(true, abs=0.008)
+        assert mean_ceiling(found.reliability) == pytest.approx(np.sqrt(true), abs=0.02 if single else 0.08)
+        if single == 0:
+            assert np.isfinite(found.ceiling).mean() == pytest.approx(0.05, abs=0.015)
+        if single == 0.2:
+            assert np.isfinite(found.ceiling).mean() > 0.99
+    known = np.isfinite(found.ceiling)
+    np.testing.assert_allclose(found.ceiling[known], np.sqrt(found.reliability[known]))
+
+
+def test_autocorrelated_noise_needs_more_reliability():
+    rng, phi = np.random.default_rng(3), 0.8
+    noise = rng.standard_normal((5, 150, 2000))
+    for t in range(1, 150):
+        noise[:, t] = phi * noise[:, t - 1] + np.sqrt(1 - phi**2) * noise[:, t]
+    moments = [repeat_moments(noise[:, 53:])]
+    assert (pooled_reliability(moments).p < 0.05).mean() > 0.12
+    length = (1 + phi**2) / (1 - phi**2)
+    assert (pooled_reliability(moments, length).p < 0.05).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_what_was_not_repeated_or_does_not_vary_has_no_ceiling():
+    _, repeats = simulate(3, 41, [0.5, 0.5])
+    repeats[:, :, 1] = 2.5
+    found = pooled_reliability([repeat_moments(repeats)])
+    assert np.isnan(found.ceiling).tolist() == [False, True]
+    assert np.isnan(found.reliability).tolist() == [False, True]
+    assert np.isnan(pooled_reliability([repeat_moments(repeats[:1])]).ceiling).all()
+    exact = pooled_reliability([RepeatMoments(3, 41, np.array([2.0]), np.array([0.0]))])
+    assert exact.ceiling.tolist() == [1.0]
+    assert np.isnan(mean_ceiling([np.nan]))
+    assert mean_ceiling([-0.3, 0.1]) == 0
 
 
 def test_inputs_stay_as_they_are():
     _, repeats = simulate(3, 13, [0.5, 0.2])
     repeats.setflags(write=False)
     explainable_variance(repeats)
-    single = np.array([-0.5, 0.5])
-    single.setflags(write=False)
-    reliability_of_mean(single, 3)
+    pooled_reliability([repeat_moments(repeats)])

@@ -1,19 +1,20 @@
-"""Permutation null, intervals and adjusted p: against loops, and calibrated on autocorrelated noise."""
+"""Permutation null and adjusted p: against loops, and calibrated on autocorrelated noise."""
 
 import numpy as np
 import pytest
 
 from brainpred.errors import DataError
 from brainpred.numerics import resampling
+from brainpred.numerics.autocorrelation import resampling_block_length
 from brainpred.numerics.resampling import (
     block_permutations,
-    bootstrap_fisher_mean,
     exceedances,
     false_discovery_rates,
-    fisher_mean,
     max_statistic_p,
     null_correlations,
-    resampling_block_length,
+    p_of_exceedances,
+    permuted_p,
+    permuted_samples,
 )
 from tests.reference.resampling_reference import adjusted_p, correlate, permuted_correlations
 
@@ -60,32 +61,34 @@ def test_blocks_stay_within_runs_and_what_is_left_over_stays():
         block_permutations(RUNS[:5], 4, 3, np.random.default_rng(1))
 
 
-def test_block_length_is_four_times_the_decorrelation_of_both():
-    rng = np.random.default_rng(2)
-    phi = 0.8  # shared: 0.64, with a decorrelation length of (1 + 0.64) / (1 - 0.64) = 4.6
-    true, predicted = (autocorrelated(rng, 3000, phi, 40) for _ in range(2))
-    assert resampling_block_length(true, predicted, np.zeros(3000)) == pytest.approx(4 * 4.6, rel=0.12)
-    white = rng.standard_normal((3000, 40))
-    assert resampling_block_length(true, white, np.zeros(3000)) == 4
-    assert resampling_block_length(true[:40], predicted[:40], np.zeros(40)) == 8, "five blocks at least"
-    assert resampling_block_length(np.ones((40, 3)), np.ones((40, 3)), np.zeros(40)) == 4
-    assert resampling_block_length(true[:56], predicted[:56], np.arange(56) // 8) <= 8, "runs of 8"
-    # Cut into runs of 3, nothing is known of later lags.
-    assert resampling_block_length(true, predicted, np.arange(3000) // 3) < 15
-
-
 @pytest.mark.parametrize(("phi", "n_samples"), [(0.0, 97), (0.8, 97), (0.6, 200), (0.8, 300), (0.9, 540)])
 def test_false_positive_rate_on_autocorrelated_noise(phi, n_samples):
     rng = np.random.default_rng(int(100 * phi))
     true, predicted = (autocorrelated(rng, n_samples, phi, 2500) for _ in range(2))
     runs = np.repeat([0, 1], [n_samples - n_samples // 2, n_samples // 2])
     length = resampling_block_length(true, predicted, runs)
-    permutations = block_permutations(runs, length, 500, rng)
+    permutations = block_permutations(runs, length.samples, 500, rng)
     null = joined(true, predicted, permutations)
     observed = np.array([correlate(y, y_hat) for y, y_hat in zip(true.T, predicted.T, strict=True)])
     p = (1 + exceedances(observed, null)) / 501
     assert 0.03 <= np.mean(p <= 0.05) <= 0.07
     assert (false_discovery_rates(p) < 0.05).mean() < 0.002
+
+
+@pytest.mark.parametrize(("n_samples", "slow"), [(97, 0.9), (540, 0.95)])
+def test_a_few_slow_units_among_fast_ones_are_not_found(n_samples, slow):
+    """Blocks as long as the average unit needs find such units in 12 and 16 % of tests."""
+    rng = np.random.default_rng(11)
+    phi = np.repeat([0.0, 0.5, slow], [1400, 400, 200])
+    true, predicted = autocorrelated(rng, n_samples, phi, 2000), autocorrelated(rng, n_samples, slow, 2000)
+    runs = np.zeros(n_samples)
+    length = resampling_block_length(true, predicted, runs)
+    null = joined(true, predicted, block_permutations(runs, length.samples, 300, rng))
+    observed = np.array([correlate(y, y_hat) for y, y_hat in zip(true.T, predicted.T, strict=True)])
+    p = p_of_exceedances(observed, null)
+    assert 0.03 <= np.mean(p <= 0.05) <= 0.07
+    assert np.mean(p[phi == slow] <= 0.05) <= 0.09
+    assert np.mean(p[phi == 0] <= 0.05) <= 0.07
 
 
 def test_scans_shuffled_one_by_one_would_find_what_is_not_there():
@@ -96,10 +99,33 @@ def test_scans_shuffled_one_by_one_would_find_what_is_not_there():
     assert np.mean((1 + exceedances(observed, null)) / 301 <= 0.05) > 0.15
 
 
+def test_samples_of_a_permutation_are_those_that_the_null_is_of():
+    rng = np.random.default_rng(16)
+    true, predicted = rng.standard_normal((2, 54, 3))
+    permutations = block_permutations(RUNS, 6, 11, rng)
+    null = joined(true, predicted, permutations)
+    for samples, expected in zip(permuted_samples(permutations), null, strict=True):
+        assert sorted(samples) == list(range(54))
+        r = [correlate(y, y_hat) for y, y_hat in zip(true.T, predicted[samples].T, strict=True)]
+        np.testing.assert_allclose(r, expected, atol=1e-5)
+
+
 def test_what_was_found_counts_as_a_draw_up_to_rounding():
     observed = np.array([0.5, 0.1])
     null = np.array([[0.5 - 1e-8, 0.2], [0.3, 0.1], [0.9, 0.0]])
     assert exceedances(observed, null).tolist() == [2, 2]
+
+
+def test_p_of_units_is_that_of_their_draws():
+    rng = np.random.default_rng(12)
+    true, predicted = rng.standard_normal((2, 54, 5))
+    predicted[:, 3] = 1.0
+    permutations = block_permutations(RUNS, 4, 39, rng)
+    observed = np.array([correlate(y, y_hat) for y, y_hat in zip(true.T, predicted.T, strict=True)])
+    null = permuted_correlations(true, predicted, permutations)
+    expected = (1 + (null >= observed - 1e-5).sum(axis=0)) / 40
+    expected[3] = np.nan
+    np.testing.assert_allclose(permuted_p(observed, true, predicted, permutations), expected, rtol=1e-6)
 
 
 def test_adjusted_p_by_definition():
@@ -121,52 +147,3 @@ def test_greatest_of_several_statistics():
     assert np.isnan(max_statistic_p(observed, null)[2])
     false = [(max_statistic_p(draws[0], draws[1:]) <= 0.05).any() for draws in rng.standard_normal((400, 100, 4))]
     assert 0.02 < np.mean(false) < 0.09, "one family in twenty"
-
-
-def test_fisher_mean_leaves_out_what_is_undefined():
-    r = np.array([[0.3, np.nan, 1.0], [-0.2, np.nan, 0.5]])
-    np.testing.assert_allclose(fisher_mean(r, axis=0)[0], np.tanh((np.arctanh(0.3) + np.arctanh(-0.2)) / 2))
-    assert np.isnan(fisher_mean(r, axis=0)[1])
-    assert fisher_mean(r, axis=0)[2] < 1
-    assert np.isnan(fisher_mean([np.nan]))
-
-
-def test_bootstrap_draws_against_a_loop():
-    rng = np.random.default_rng(6)
-    true = rng.standard_normal((54, 5)) + 3
-    predicted = true + 2 * rng.standard_normal((54, 5))
-    predicted[:, 3] = 0.1
-    found = bootstrap_fisher_mean(
-        [(true[:, :2], predicted[:, :2]), (true[:, 2:], predicted[:, 2:])],
-        RUNS,
-        5,
-        np.random.default_rng(7),
-        n_draws=40,
-    )
-    blocks = [list(range(0, 5)), list(range(5, 10)), list(range(10, 15)), list(range(15, 23))]
-    blocks += [list(range(first, first + 5)) for first in (23, 28, 33, 38, 43)] + [list(range(48, 54))]
-    assert len(blocks) == 10
-    counts = np.random.default_rng(7).multinomial(10, np.full(10, 0.1), size=40)
-    means = []
-    for draw in counts:
-        rows = [row for block, n in zip(blocks, draw, strict=True) for row in block * n]
-        z = [np.arctanh(correlate(true[rows, unit], predicted[rows, unit])) for unit in (0, 1, 2, 4)]
-        means.append(np.mean(z))
-    reach = 2.262157 * np.sqrt(10 / 9) * np.std(means)
-    z = np.mean([np.arctanh(correlate(true[:, unit], predicted[:, unit])) for unit in (0, 1, 2, 4)])
-    assert found.mean == pytest.approx(np.tanh(z), abs=1e-5)
-    assert found.interval == pytest.approx((np.tanh(z - reach), np.tanh(z + reach)), abs=1e-4)
-    alone = bootstrap_fisher_mean([(true[:6], predicted[:6])], np.zeros(6), 4, rng)
-    assert np.isnan(alone.interval).all()
-
-
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    rng, held = np.random.default_rng(8), []
-    for _ in range(150):
-        shared = autocorrelated(rng, 240, 0.7, 3)
-        true = shared + autocorrelated(rng, 240, 0.7, 3)
-        predicted = shared + autocorrelated(rng, 240, 0.7, 3)
-        length = resampling_block_length(true, predicted, np.zeros(240))
-        low, high = bootstrap_fisher_mean([(true, predicted)], np.zeros(240), length, rng, n_draws=200).interval
-        held.append(low < 0.5 < high)
-    assert 0.88 <= np.mean(held) <= 0.99

@@ -29,6 +29,7 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "true": rng.standard_normal((n_scans, n_units)).astype(np.float32),
         "decoded": rng.standard_normal((n_scans, n_units)).astype(np.float32),
         "r": rng.uniform(-0.2, 0.7, n_units).astype(np.float32),
+        "reliability": rng.uniform(0.5, 0.8, n_units).astype(np.float32),
         "ceiling": rng.uniform(0.7, 0.9, n_units).astype(np.float32),
         "pattern_r": np.zeros(n_scans, np.float32), "identification": np.ones(n_scans, np.float32),
         "identification_10way": np.full(n_scans, 0.5, np.float32), "folds": np.zeros(n_scans, np.int64),
@@ -117,14 +118,16 @@ def test_layer_figure_shows_mean_and_ceiling():
     for x, result in enumerate(results):
         mean = np.tanh(np.nanmean(np.arctanh(result.r)))
         assert f"{mean:.2f}" in texts(figure)
-        assert f"ceiling {result.ceiling.mean():.2f}" in texts(figure)
+        assert f"ceiling {np.sqrt(result.reliability.mean()):.2f}" in texts(figure)
         assert f"{result.layer}\n{len(result.r)} units" in texts(figure)
         lines = [line for line in figure.axes[0].findobj(LineCollection) if line.get_segments()[0][0][0] == x - 0.38]
-        np.testing.assert_allclose([line.get_segments()[0][0][1] for line in lines], [result.ceiling.mean()], rtol=1e-6)
+        np.testing.assert_allclose(
+            [line.get_segments()[0][0][1] for line in lines], [np.sqrt(result.reliability.mean())], rtol=1e-6
+        )
 
 
 def test_layer_figure_shows_every_unit_of_a_small_layer():
-    result = make_result("features", (8,), ceiling=np.full(8, np.nan, np.float32))
+    result = make_result("features", (8,), reliability=np.full(8, np.nan, np.float32))
     figure = layer_figure([result], simulated=False)
     dots = [dots for dots in figure.axes[0].findobj(PathCollection) if len(dots.get_offsets()) == 8]
     np.testing.assert_allclose(np.sort(dots[0].get_offsets()[:, 1]), np.sort(result.r), rtol=1e-6)

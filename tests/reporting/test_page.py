@@ -142,7 +142,7 @@ def fabricate_encoding(folder):
 
 def features_result():
     rng = np.random.default_rng(8)
-    result = make_result("features", (8,), 33, ceiling=np.full(8, np.nan, np.float32), n_patterns=8,
+    result = make_result("features", (8,), 33, reliability=np.full(8, np.nan, np.float32), n_patterns=8,
                          nway_correct=rng.random(50) < 0.66)  # fmt: skip
     result.runs[:] = np.repeat(["one", "two", "three"], 11).astype(result.runs.dtype)
     return result

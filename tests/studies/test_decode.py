@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from brainpred.decoding.result import load_result
-from brainpred.numerics.resampling import fisher_mean
+from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.decode import DecodeConfig, decode_subject
@@ -29,7 +29,13 @@ def test_everything_promised_is_written_and_called_simulated(decoded):
     assert channels.groupby("layer")["n_units"].sum().to_dict() == layers.set_index("layer")["n_units"].to_dict()
     bands = pd.read_csv(decoded / "bands.tsv", sep="\t")
     np.testing.assert_allclose(
-        bands.groupby("layer")["r2"].sum(), layers.set_index("layer")["mean_r2"].sort_index(), atol=2e-3
+        bands.groupby("layer")["r2"].sum(), layers.set_index("layer")["mean_r2"].sort_index(), atol=1e-5
+    )
+    differences = pd.read_csv(decoded / "differences.tsv", sep="\t")
+    assert len(differences) == 4 * 2
+    r = layers.set_index("layer")["mean_r"]
+    np.testing.assert_allclose(
+        differences["difference"], [r[row.layer] - r[row.baseline] for row in differences.itertuples()], atol=1e-4
     )
     lags = pd.read_csv(decoded / "lags.tsv", sep="\t")
     assert sorted(set(lags["delay_s"])) == [3, 4, 5, 6]
@@ -37,11 +43,35 @@ def test_everything_promised_is_written_and_called_simulated(decoded):
     settings = json.loads((decoded / "decode.json").read_text())
     assert settings["simulated"] is True
     assert settings["provenance"]["versions"]["torch"]
-    for name in ("contribution_R2.nii.gz", "pattern_pixels.nii.gz", "explainable_variance.nii.gz"):
+    for name in (
+        "contribution_R2.nii.gz",
+        "contribution_any.nii.gz",
+        "pattern_pixels.nii.gz",
+        "explainable_variance.nii.gz",
+    ):
         image = nib.load(decoded / name)
         assert np.count_nonzero(image.get_fdata()) <= 419
         assert b"simulated" in image.header["descrip"].item()
     assert not list(decoded.rglob(".part-*"))
+
+
+def test_some_units_are_fitted_again_to_permuted_features(run, tiny_data, tmp_path):
+    code, out, err = run(
+        "decode", "--subject", "sim01", "--data", tiny_data, "--out", tmp_path, "--layers", "R3", "pixels",
+        "--permutations", "19", "--refit-permutations", "3", "--refit-units", "5",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "with 19 permutations no p is below 0.05" in out + err
+    table = pd.read_csv(tmp_path / "refit.tsv", sep="\t")
+    assert table["layer"].tolist() == ["R3"] * 5 + ["pixels"] * 5
+    assert table["unit"].tolist()[:5] == [0, 960, 1920, 2879, 3839]
+    assert set((4 * table["p"].dropna()).round(6)) <= {1, 2, 3, 4}
+    settings = json.loads((tmp_path / "decode.json").read_text())
+    assert settings["n_refit_permutations"] == 3
+    assert settings["block_scans_wanted"] >= 1
+    code, _, err = run("decode", "--subject", "sim01", "--out", tmp_path, "--refit-units", "0")
+    assert code == 2
+    assert "1 or more units" in err
 
 
 def test_tables_agree_with_the_predictions_on_disk(decoded):

@@ -83,3 +83,45 @@ def test_unusable_options_exit_2(run, tmp_path):
         assert code == 2
         assert word in err
     assert not (tmp_path / "none").exists()
+
+
+def encoded_files(folder):
+    return sorted(path.name for path in folder.rglob("*") if "encod" in path.name)
+
+
+def test_encoding_goes_when_other_scans_are_decoded_in_its_folder(run, tiny_data, tmp_path):
+    arguments = (
+        "--subject", "sim01", "--data", tiny_data, "--out", tmp_path, "--layers", "R3", "--permutations", "19",
+    )  # fmt: skip
+    for command in ("decode", "encode"):
+        assert run(command, *arguments, "--quiet")[0] == 0
+    assert "encoding_r.nii.gz" in encoded_files(tmp_path)
+    assert "encoding.png" in encoded_files(tmp_path)
+    # Other bands are another decoder of the same data: the encoding still belongs to them.
+    assert run("decode", *arguments, "--bands", "none", "--quiet")[0] == 0
+    assert "encoding_r.nii.gz" in encoded_files(tmp_path)
+    assert "encoding_r.nii.gz" in (tmp_path / "report.html").read_text()
+
+    code, _, err = run("encode", *arguments, "--percent-signal-change", "--quiet")
+    assert code == 2
+    assert "other cleaning" in err
+    code, out, err = run("decode", *arguments, "--percent-signal-change")
+    assert code == 0
+    assert "removed what brainpred encode wrote here" in out + err
+    assert encoded_files(tmp_path) == []
+    assert run("encode", *arguments, "--percent-signal-change", "--quiet")[0] == 0
+
+
+def test_page_does_not_show_an_encoding_of_other_data(run, tiny_data, tmp_path):
+    arguments = (
+        "--subject", "sim01", "--data", tiny_data, "--out", tmp_path, "--layers", "R3", "--permutations", "19",
+        "--quiet",
+    )  # fmt: skip
+    for command in ("decode", "encode"):
+        assert run(command, *arguments)[0] == 0
+    settings = json.loads((tmp_path / "encode.json").read_text())
+    (tmp_path / "encode.json").write_text(json.dumps(settings | {"data_key": "of other scans"}))
+    assert run("report", "--subject", "sim01", "--out", tmp_path, "--quiet")[0] == 0
+    report = (tmp_path / "report.html").read_text()
+    assert "tells of other scans, features or cleaning" in report
+    assert "encoding_r.nii.gz" not in report

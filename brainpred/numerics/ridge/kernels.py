@@ -1,6 +1,7 @@
 """Linear kernels of bands of voxels with delays, without ever copying a delayed voxel."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from brainpred.errors import DataError
 from brainpred.numerics.ridge.delays import delayed_rows
 from brainpred.numerics.spread import varies
 
-__all__ = ["BandKernels", "band_names", "column_chunks", "cross_grams", "mirror", "read_columns", "voxel_bands"]
+__all__ = [
+    "BandKernels",
+    "average_rows",
+    "band_names",
+    "column_chunks",
+    "cross_grams",
+    "mirror",
+    "read_columns",
+    "voxel_bands",
+]
 
 CHUNK_BYTES = 256 * 2**20
 ROWS_A_BLOCK = 2048
@@ -74,6 +84,30 @@ def read_columns(X: Any, columns: slice) -> NDArray[np.floating]:
             f"{columns.start + values.shape[1] - 1}, the first in column {first}. Leave such features out."
         )
     return values
+
+
+def average_rows(matrix: Tensor, repeats: Sequence[tuple[int, int]]) -> Tensor:
+    """Average rows that belong to the same sample.
+
+    Parameters
+    ----------
+    matrix : Tensor (n_rows, n_columns)
+        Rows, the repeats of every group one below another.
+    repeats : sequence of (int, int)
+        Repeats and samples of each group, in order; rows beyond the last are left out.
+
+    Returns
+    -------
+    Tensor (n_averaged, n_columns)
+        The means.
+    """
+    begins = np.cumsum([0, *(n_repeats * n for n_repeats, n in repeats)])
+    return torch.cat(
+        [
+            matrix[begin : begin + n_repeats * n].unflatten(0, (n_repeats, n)).mean(dim=0)
+            for begin, (n_repeats, n) in zip(begins.tolist(), repeats, strict=False)
+        ]
+    )
 
 
 class BandKernels:
@@ -191,6 +225,27 @@ class BandKernels:
             mirror(gram)
         runs = np.asarray(runs)
         return cls(grams, runs, runs, delays, per_delay=per_delay), means
+
+    def averaged(self, repeats: Sequence[tuple[int, int]], runs: NDArray[Any]) -> "BandKernels":
+        """Give the kernels of the means of samples that were measured repeatedly: kernels are linear in them.
+
+        Parameters
+        ----------
+        repeats : sequence of (int, int)
+            Repeats and samples of each group of rows, the repeats one below another; rows beyond the last are left out.
+        runs : ndarray (n_averaged,)
+            Run of each averaged sample.
+
+        Returns
+        -------
+        BandKernels (n_averaged, n_right)
+            The kernels.
+        """
+        mean = copy(self)
+        mean._grams = [average_rows(gram, repeats) for gram in self._grams]
+        mean._left = [_Shift(runs, shift.delay) for shift in self._left]
+        mean.shape = (len(runs), self.shape[1])
+        return mean
 
     def combine(self, weights: ArrayLike) -> Tensor:
         r"""Give the sum of the kernels, each with its weight.

@@ -96,14 +96,19 @@ class Predictor:
         """
         n_bands, n_others = self._kernels.n_bands, cross.shape[0]
         for group in self._groups(n_bands * n_others):
-            weights = {
-                pair: torch.stack([prediction_weights(inverse, cross.combine(row)) for row in np.diag(gamma)])
+            weights = {  # a band without weight adds nothing, exactly
+                pair: [
+                    (band, prediction_weights(inverse, cross.combine(row)))
+                    for band, row in enumerate(np.diag(gamma))
+                    if gamma[band]
+                ]
                 for pair, gamma, inverse in self._inverses(group)
             }
             for columns, block in self._blocks(group):
-                parts = block.new_empty((n_bands, n_others, block.shape[1]))
+                parts = block.new_zeros((n_bands, n_others, block.shape[1]))
                 for pair, here in _columns_of_pairs(self._pairs[columns], block.device):
-                    parts[:, :, here] = weights[pair] @ block[:, here]
+                    for band, of_band in weights[pair]:
+                        parts[band][:, here] = of_band @ block[:, here]
                 yield columns, parts
 
     def intercepts(self) -> NDArray[np.floating]:
@@ -227,12 +232,22 @@ def feature_contributions(
     contributions = np.zeros((len(delays), len(means)))
     each = len(delays) if per_delay else 1  # matrices of a band
     of_band = [list(matrices[first : first + each]) for first in range(0, len(matrices), each)]
-    shifted = [_shifted(own if per_delay else own * len(delays), left_runs, right_runs, delays) for own in of_band]
+    # A band that is given no weight adds nothing, exactly.
+    used = [any(matrix.any() for matrix in own) for own in of_band]
+    shifted = [
+        _shifted(own if per_delay else own * len(delays), left_runs, right_runs, delays) if any_used else None
+        for own, any_used in zip(of_band, used, strict=True)
+    ]
     for columns in column_chunks(len(left_runs) + len(right_runs), len(means), dtype):
+        wanted = [band for band in np.unique(bands[columns]) if used[band]]
+        if not wanted:
+            continue
         x_left, x_right = (_centred(X, columns, means, device, dtype) for X in (left, right))
-        for band in np.unique(bands[columns]):
+        for band in wanted:
+            matrix = shifted[band]
+            assert matrix is not None
             members = torch.as_tensor(np.flatnonzero(bands[columns] == band), device=device)
-            shared = (shifted[band] @ x_right[:, members]).unflatten(0, (len(delays), -1))
+            shared = (matrix @ x_right[:, members]).unflatten(0, (len(delays), -1))
             parts = (x_left[:, members] * shared).sum(dim=1)  # (n_delays, n_members)
             contributions[:, np.arange(columns.start, columns.stop)[members.cpu().numpy()]] = parts.cpu().numpy()
     return contributions

@@ -179,3 +179,35 @@ def test_pairs_that_cannot_be_held_at_once_are_predicted_in_turn(n_held):
     np.testing.assert_allclose(ridge.feature_contributions(test_X, test_Y, test_runs), shared, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ridge.split_predict(test_X, test_runs), parts, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ridge.split_score(test_X, test_Y, test_runs), scores, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["dual", "primal"])
+@pytest.mark.parametrize("per_delay", [False, True])
+def test_mean_of_prepared_repeats_is_what_the_mean_of_repeats_prepares(per_delay, form):
+    settings = {**SETTINGS, "form": form, "per_delay": per_delay}
+    ridge = BandedRidgeCV(LABELS, **settings).fit(X, Y, RUNS)
+    rng = np.random.default_rng(7)
+    clips = [rng.standard_normal((n_repeats, n, X.shape[1])) for n_repeats, n in ((3, 13), (1, 9), (2, 11))]
+    stacked = np.concatenate([*(repeat for clip in clips for repeat in clip), rng.standard_normal((5, X.shape[1]))])
+    lengths = [n for clip in clips for n in [clip.shape[1]] * len(clip)]
+    prepared = ridge.prepare(stacked, np.repeat(np.arange(7), [*lengths, 5]))
+    names = np.repeat(["a", "b", "c"], [13, 9, 11])
+    averaged = ridge.average_prepared(prepared, [clip.shape[:2] for clip in clips], names)
+    again = ridge.prepare(np.concatenate([clip.mean(axis=0) for clip in clips]), names)
+    for by_band in (False, True):
+        for (_, one), (_, other) in zip(
+            ridge.predict_blocks(averaged, by_band=by_band), ridge.predict_blocks(again, by_band=by_band), strict=True
+        ):
+            np.testing.assert_allclose(one.cpu().numpy(), other.cpu().numpy(), rtol=0, atol=1e-9)
+
+
+def test_bands_without_weight_contribute_exactly_nothing_and_change_no_other():
+    ridge = fitted("shared")[0]
+    ridge.gammas_ = np.array([[0.7, 0.0, 0.3]])
+    ridge.gamma_index_ = np.zeros_like(ridge.gamma_index_)
+    contributions = ridge.feature_contributions(TEST_X, TEST_Y, TEST_RUNS)
+    unused = np.asarray(LABELS) == ridge.band_names_[1]
+    assert (contributions[unused] == 0).all()
+    assert (contributions[~unused] != 0).all()
+    ridge.gammas_ = np.array([[0.7, 1e-12, 0.3]])
+    np.testing.assert_allclose(ridge.feature_contributions(TEST_X, TEST_Y, TEST_RUNS), contributions, atol=1e-9)
