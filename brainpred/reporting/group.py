@@ -15,8 +15,8 @@ from brainpred.numerics.significance import mean_interval
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.gallery import Pictures
 from brainpred.reporting.page import PAGE_FILTERS
+from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
 from brainpred.storage import atomic_path, make_directory, write_table

@@ -61,6 +61,7 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     folder = Path(folder)
     settings = read_settings(folder)
     rows = read_layers(folder, settings["layers"])
+    maps = read_maps(folder, settings)
     with reporter.task("Writing the report", len(settings["layers"]) + 1) as advance:
         pictures = draw_pictures(folder, settings, advance)
     environment = Environment(
@@ -77,11 +78,13 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         design=_design(settings),
         pictures=pictures,
         whole_brain=is_drawn_on_glass(folder, settings),
-        maps=read_maps(folder, settings),
+        maps=maps,
+        surfaces=[f"surface_{name}" for name in maps],
         top_roi=_top_roi(folder, settings),
         percentile=TIMELINE_PERCENTILE,
         reconstruction=read_reconstruction(folder),
-        network_layers=[layer for layer in settings["layers"] if layer not in settings["baselines"]],
+        network_layers=[layer for layer in settings["layers"] if layer not in settings["baselines"]]
+        or settings["layers"],
         baseline_words=[BASELINE_WORDS.get(name, name) for name in settings["baselines"]],
         quality=_quality(folder),
         encoding=_encoding(folder),
@@ -115,7 +118,7 @@ def _probability(value: float) -> str:
 
 
 def _thousands(value: float) -> str:
-    return f"{int(value):,}"
+    return f"{int(value):,}" if math.isfinite(value) else "n/a"
 
 
 def _joined(words: list[Any]) -> str:
@@ -124,8 +127,13 @@ def _joined(words: list[Any]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 PAGE_FILTERS: dict[str, Any] = {
     "number": _number, "signed": _signed, "probability": _probability, "thousands": _thousands, "joined": _joined,
+    "capitalised": _capitalised,
 }  # fmt: skip
 
 

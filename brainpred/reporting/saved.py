@@ -80,15 +80,26 @@ class Picture:
         The picture as a data URI.
     problem : str or None
         Why it could not be drawn.
+    note : str or None
+        Why there is nothing to be drawn, where that is no fault.
     """
 
     name: str
     uri: str | None = None
     problem: str | None = None
+    note: str | None = None
 
 
-def _remedy(folder: Path) -> str:
-    return f"Run: brainpred decode --subject SUBJECT --out {folder}"
+def _remedy(folder: Path, file: str = "") -> str:
+    """Say which command writes a file of the results."""
+    try:
+        settings = read_json(folder / "decode.json")
+    except DataError:
+        settings = {}
+    data_set = settings.get("dataset", "simulated")
+    named = f" --dataset {data_set}" if data_set != "simulated" else ""
+    command = "encode" if file.startswith("encod") else "decode"
+    return f"Run: brainpred {command} --subject {settings.get('subject', 'SUBJECT')}{named} --out {folder}"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a table, with names as they are written: "NA" may be a ROI."""
     if not path.is_file():
-        raise DataError(f"{path} is missing. {_remedy(path.parent)}")
+        raise DataError(f"{path} is missing. {_remedy(path.parent, path.name)}")
     numbers = [name for name in columns if name not in TEXT_COLUMNS]
     try:
         table = pd.read_csv(
@@ -115,12 +126,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         )  # fmt: skip
         missing = [name for name in columns if name not in table]
         if missing or table.empty:
-            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
+            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent, path.name)}")
         table[numbers] = table[numbers].apply(pd.to_numeric)
     except DataError:
         raise
     except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
+        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent, path.name)}") from error
     return table
 
 

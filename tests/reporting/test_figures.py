@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
-from brainpred.reporting.brain import brain_figure, is_whole_brain
+from brainpred.reporting.brain import brain_figure, is_whole_brain, slices_figure
 from brainpred.reporting.figures import (
     contribution_figure,
     layer_colours,
@@ -19,6 +19,7 @@ from brainpred.reporting.figures import (
     timeline_figure,
     visual_field_figure,
 )
+from brainpred.reporting.thresholds import Shown, everything
 
 
 def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
@@ -67,6 +68,11 @@ def slab_image(shape=(7, 5, 1), affine=None, scale=1.0):
     return nib.Nifti1Image(values, np.eye(4) if affine is None else affine)
 
 
+def all_of(image, *, signed=False):
+    """Let all voxels of an image be drawn."""
+    return Shown(np.asarray(image.dataobj) != 0, "voxels that were chosen", signed=signed)
+
+
 def texts(figure):
     return [text.get_text() for text in figure.findobj(Text)]
 
@@ -79,8 +85,8 @@ def settings_without_backend():
 ALL_FIGURES = {
     "layers": lambda simulated: layer_figure([make_result(), make_result("R1", (5, 3, 5))], simulated=simulated),
     "field": lambda simulated: visual_field_figure(make_result(), simulated=simulated),
-    "slices": lambda simulated: brain_figure(slab_image(), "title", "label", simulated=simulated),
-    "glass": lambda simulated: brain_figure(head_image(), "title", "label", simulated=simulated),
+    "slices": lambda simulated: brain_figure(slab_image(), all_of(slab_image()), "title", "label", simulated=simulated),
+    "glass": lambda simulated: brain_figure(head_image(), all_of(head_image()), "title", "label", simulated=simulated),
     "timeline": lambda simulated: timeline_figure(make_result(), 1.5, simulated=simulated),
     "rois": lambda simulated: contribution_figure(make_rois(), simulated=simulated),
 }
@@ -176,17 +182,41 @@ def test_whole_brains_are_told_from_others(image, whole):
     assert is_whole_brain(image) is whole
 
 
-def test_glass_brain_states_its_threshold():
-    figure = brain_figure(head_image(scale=3e-6), "R0", "contribution", simulated=False, percentile=90)
-    assert "voxels from the 90th percentile of |value| upwards" in texts(figure)
+def test_glass_brain_shows_what_is_chosen_and_by_what_rule():
+    image = head_image(scale=3e-6)
+    values = np.asarray(image.dataobj)
+    figure = brain_figure(image, Shown(values > 4e-6, "the left half"), "R0", "contribution", simulated=False)
+    assert "the left half" in texts(figure)
     assert "contribution (×10⁻⁶)" in texts(figure)
     assert {"L", "R"} <= set(texts(figure))
+    front = next(axes for axes in figure.axes if {"L", "R"} <= {text.get_text() for text in axes.texts})
+    drawn = np.ma.masked_invalid(front.get_images()[0].get_array())
+    left, right = np.array_split(drawn, 2, axis=1)
+    assert np.ma.filled(left, 0).any()
+    assert not np.ma.filled(right, 0).any()
+
+
+def test_glass_brain_without_voxels_is_refused():
+    image = head_image()
+    with pytest.raises(DataError, match="No voxel"):
+        brain_figure(image, Shown(np.zeros(image.shape, bool), "none"), "R0", "r", simulated=False)
+
+
+def test_whole_brains_as_slices_have_the_colours_of_their_own_range():
+    image = head_image()
+    values = np.asarray(image.dataobj) * 10 + 90.0 * (np.asarray(image.dataobj) > 0)
+    image = nib.Nifti1Image(values.astype(np.float32), image.affine)
+    figure = slices_figure(image, everything(values), "title", "tSNR", simulated=False)
+    panel = figure.axes[0].get_images()[1]
+    assert panel.get_clim() == pytest.approx((100, 110))  # where the values lie, far from 0
+    n_across, n_up = (len(np.flatnonzero(values.any(axis=others))) for others in ((1, 2), (0, 2)))
+    assert panel.get_array().shape == (n_up, n_across)  # seen from above
 
 
 def test_slices_show_every_voxel_with_left_on_the_left():
     mirrored = np.diag([-2.0, 3.0, 4.0, 1.0])  # the first axis runs from right to left
     image = slab_image((7, 5, 1), mirrored)
-    figure = brain_figure(image, "title", "label", simulated=False)
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = figure.axes[0].get_images()[1].get_array()
     np.testing.assert_allclose(shown, image.get_fdata()[::-1, :, 0].T, rtol=1e-6)
     assert figure.axes[0].get_images()[1].origin == "lower"
@@ -196,7 +226,8 @@ def test_slices_show_every_voxel_with_left_on_the_left():
 def test_slices_are_cut_to_what_is_not_zero_across_the_shortest_axis():
     values = np.zeros((7, 3, 11), np.float32)
     values[2:5, 1:, 4:10] = np.random.default_rng(0).uniform(0.1, 1, (3, 2, 6))
-    figure = brain_figure(nib.Nifti1Image(values, np.eye(4)), "title", "label", simulated=False)
+    image = nib.Nifti1Image(values, np.eye(4))
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = [axes.get_images()[1].get_array() for axes in figure.axes[:2]]
     for number, array in enumerate(shown):
         np.testing.assert_allclose(array, values[2:5, 1 + number, 4:10].T)
@@ -206,7 +237,8 @@ def test_slices_are_cut_to_what_is_not_zero_across_the_shortest_axis():
 
 def test_unsigned_values_below_zero_are_left_out():
     values = np.array([[[-5.0], [1.0], [2.0]]], dtype=np.float32)
-    figure = brain_figure(nib.Nifti1Image(values, np.eye(4)), "title", "label", simulated=False, signed=False)
+    image = nib.Nifti1Image(values, np.eye(4))
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = figure.axes[0].get_images()[1]
     assert shown.get_clim()[0] == 0
     assert shown.get_array().compressed().tolist() == [1.0, 2.0]
@@ -214,8 +246,9 @@ def test_unsigned_values_below_zero_are_left_out():
 
 @pytest.mark.parametrize("values", [np.zeros((4, 3, 2)), np.full((4, 3, 2), np.nan), np.ones((4, 3, 2, 5))])
 def test_images_without_numbers_are_refused(values):
+    image = nib.Nifti1Image(values.astype(np.float32), np.eye(4))
     with pytest.raises(DataError, match="three dimensions"):
-        brain_figure(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), "title", "label", simulated=False)
+        brain_figure(image, all_of(image), "title", "label", simulated=False)
 
 
 def test_timeline_shows_the_units_nearest_to_the_99th_percentile():

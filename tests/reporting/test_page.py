@@ -94,7 +94,8 @@ def fabricate(folder, results, more_maps=(), **changes):
     (folder / "decode.json").write_text(json.dumps(settings))
     for result in results:
         save_result(result, folder / f"decoded_{result.layer}.h5", "key", simulated=settings["simulated"])
-        nib.save(slab_image(), folder / f"contribution_{result.layer}.nii.gz")
+        for kind in ("contribution", "pattern"):
+            nib.save(slab_image(), folder / f"{kind}_{result.layer}.nii.gz")
     chance = compare_with_chance(results, n_permutations=settings["n_permutations"])
     save_chance(chance, folder / "significance.h5", "key")
     write_tsv(layer_table(results, chance, simulated=settings["simulated"]), folder / "layers.tsv")
