@@ -192,6 +192,8 @@ def slices_figure(image: SpatialImage, shown: Shown, title: str, label: str, *, 
     stack, (across, up) = np.moveaxis(data, axis, 0), np.delete(zooms, axis)  # (n_slices, across, up), mm
     occupied, columns, lines = (np.flatnonzero((stack != 0).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     stack = stack[:, columns[0] : columns[-1] + 1, lines[0] : lines[-1] + 1]
+    counts = np.count_nonzero(stack[occupied], axis=(1, 2))
+    occupied = occupied[counts >= counts.max() / 10]  # the last voxels of a brain tell little
     chosen = occupied[np.linspace(0, len(occupied) - 1, min(MAX_SLICES, len(occupied))).round().astype(int)]
     ratio = stack.shape[2] * up / (stack.shape[1] * across)
     n_columns = min(6 if ratio > 1 else 4, len(chosen))  # upright slices are narrow

@@ -20,14 +20,18 @@ from brainpred.reporting.evidence import (
     encoding_figure,
     lag_figure,
     null_figure,
+    null_means,
+    null_numbers,
     quality_figure,
 )
 from brainpred.reporting.figures import (
     contribution_figure,
     layer_colours,
     layer_figure,
+    time_courses,
     timeline_figure,
     visual_field_figure,
+    visual_field_numbers,
 )
 from brainpred.reporting.map_pictures import draw_map
 from brainpred.reporting.pictures import Pictures
@@ -73,12 +77,22 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
         advance(1)
     if scores:
         pictures.draw("layers", lambda: layer_figure(scores, simulated=simulated))
-        pictures.draw("null", lambda: null_figure(scores, _chance(folder), simulated=simulated))
+        pictures.draw(
+            "null",
+            lambda: null_figure(scores, _chance(folder), simulated=simulated),
+            {"null": lambda: null_numbers(scores, _chance(folder)), "null_means": lambda: null_means(_chance(folder))},
+        )
+        if any(len(result.shape) == 3 for result in scores):
+            pictures.draw(
+                "visual_field",
+                lambda: visual_field_figure(scores, simulated=simulated),
+                {"visual_field": lambda: visual_field_numbers(scores)},
+            )
     else:
         for name in ("layers", "null"):
             pictures.fail(name, DataError("no decoded_<layer>.h5 can be read."))
     _draw_tables(pictures, folder, settings)
-    for kind in ("explainable_variance", "tsnr", "encoding_r"):
+    for kind in ("contribution_any", "explainable_variance", "tsnr", "encoding_r"):
         draw_map(pictures, folder, maps, kind, simulated=simulated)
     pictures.forget_others()
     advance(1)
@@ -139,12 +153,12 @@ def _draw_layer(
         pictures.fail(f"time_course_{layer}", error)
         return None
     if not compared:
+        name, tr_s = f"time_course_{layer}", settings["tr_s"]
         pictures.draw(
-            f"time_course_{layer}",
-            lambda: timeline_figure(result, settings["tr_s"], simulated=simulated, colour=colour),
+            name,
+            lambda: timeline_figure(time_courses(result, tr_s), simulated=simulated, colour=colour),
+            {name: lambda: time_courses(result, tr_s)},
         )
-    if len(result.shape) == 3:
-        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated))
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
 
@@ -153,7 +167,7 @@ def is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Tell whether brain images of this folder are drawn on a glass brain, for the captions."""
     for layer in settings["layers"]:
         try:
-            return is_whole_brain(nib.load(folder / f"contribution_{layer}.nii.gz"))
+            return is_whole_brain(nib.load(folder / f"pattern_{layer}.nii.gz"))
         except Exception:  # the figure itself tells what is wrong
             continue
     return False

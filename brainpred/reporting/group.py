@@ -15,7 +15,7 @@ from brainpred.numerics.significance import mean_interval
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.page import PAGE_FILTERS
+from brainpred.reporting.numbers import FILTERS
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
@@ -34,9 +34,21 @@ METRICS = {
     "identification_10way": "10-way identification",
     "significant": "part of units with q < 0.05",
 }
+PARTS = ("identification_2way", "identification_10way", "significant")
 BY_FISHER = ("mean_r", "mean_pattern_r")
 # Subjects are comparable if they were decoded alike.
-ALIKE = ("bands", "delays_s", "search", "features", "tr_s", "n_permutations")
+ALIKE = {
+    "layers": "layers (p is of the best of them)",
+    "bands": "bands",
+    "delays_s": "delays",
+    "search": "search for band weights",
+    "n_candidates": "candidates of band weights",
+    "features": "features",
+    "weights": "weights of PredNet",
+    "cleaning": "cleaning",
+    "tr_s": "repetition time",
+    "n_permutations": "number of permutations",
+}
 
 
 def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +63,7 @@ def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame (one row a layer and metric)
         Mean over subjects, its 95 % interval (Student's t over subjects; by Fisher's z for correlations), spread,
-        number of subjects, and in how many of them p of the layer is below 0.05.
+        number of subjects, and, for mean r, in how many of them p of the layer is below 0.05.
     """
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
@@ -65,11 +77,13 @@ def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
                 low, high = np.tanh(mean_interval(np.arctanh(values)))
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
+                if metric in PARTS:  # Student's t knows no bounds
+                    low, high = max(low, 0.0), min(high, 1.0)
             rows.append(
                 {
                     "layer": layer, "metric": metric, "n_subjects": len(values), "mean": mean, "low": float(low),
                     "high": float(high), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-                    "n_significant": int((own["p"] < 0.05).sum()),
+                    "n_significant": int((own["p"] < 0.05).sum()) if metric == "mean_r" else float("nan"),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -111,6 +125,7 @@ def group_figure(subjects: pd.DataFrame, group: pd.DataFrame, *, simulated: bool
             axes.plot(x + 0.32, mean["mean"], "D", ms=7, color=INK)
         axes.set_xticks(range(len(layers)), layers)
         axes.tick_params(axis="x", length=0)
+        axes.set(xlabel=f"each layer: {names[0]} to {names[-1]} from left to right, mean in black")
         axes.set(ylabel="mean r (held-out), 95 % interval", xlim=(-0.6, len(layers) - 0.4))
     return figure
 
@@ -159,12 +174,13 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(PAGE_FILTERS)
+    environment.filters.update(FILTERS)
     text = environment.get_template("group.html.j2").render(
         names=list(folders), dataset=next(iter(settings.values()))["dataset"], simulated=kinds == {True},
         subjects=table_rows(subjects), group=table_rows(group), metrics=METRICS, picture=pictures.drawn["group"],
         layers=list(dict.fromkeys(subjects["layer"])), colours=layer_colours(list(dict.fromkeys(subjects["layer"]))),
-        unlike=_unlike(list(settings.values())), provenance=provenance(),
+        unlike=_unlike(list(settings.values())), same_clips=_same_clips(list(settings.values())),
+        provenance=provenance(),
     )  # fmt: skip
     path = out / "group.html"
     with atomic_path(path) as temporary:
@@ -174,4 +190,10 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
 
 def _unlike(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the settings that differ between subjects."""
-    return [name for name in ALIKE if any(one[name] != settings[0][name] for one in settings)]
+    return [words for name, words in ALIKE.items() if any(one.get(name) != settings[0].get(name) for one in settings)]
+
+
+def _same_clips(settings: Sequence[Mapping[str, Any]]) -> int:
+    """Count the test clips if all subjects saw the same ones, else give 0."""
+    clips = [{run["stimulus"] for run in one["runs"] if run["role"] == "test" and run["stimulus"]} for one in settings]
+    return len(clips[0]) if all(own == clips[0] for own in clips) else 0

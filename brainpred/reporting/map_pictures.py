@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +45,7 @@ class MapKind:
 MAP_KINDS = {
     "pattern": MapKind("{}: forward pattern", "correlation, RMS"),
     "contribution": MapKind("{}: contribution of each voxel", "contribution", on_surface=False),
+    "contribution_any": MapKind("Largest contribution to any layer", "contribution, spreads", on_surface=False),
     "explainable_variance": MapKind("Explainable variance of each voxel", "explainable variance"),
     "encoding_r": MapKind("r of each voxel, predicted from the features", "r (held-out)"),
     "tsnr": MapKind("Temporal signal-to-noise ratio of each voxel", "tSNR", on_surface=False),
@@ -99,7 +101,13 @@ def _draw_volume(
     elif is_whole_brain(brain.volume) and not shown.places.any():
         pictures.tell(name, f"No voxel is drawn: none is among {shown.rule}.")
     else:
-        pictures.draw(name, partial(brain_figure, brain.volume, shown, **words))
+        highest = np.unravel_index(np.argmax(np.where(shown.places, values, -np.inf)), values.shape)
+        where = ", ".join(f"{place:.0f}" for place in nib.affines.apply_affine(brain.volume.affine, highest))
+        n = int(shown.places.sum())
+        finding = (
+            f"{n:,} voxels are drawn, the highest at x, y, z of {where} mm" if is_whole_brain(brain.volume) else ""
+        )
+        pictures.draw(name, partial(brain_figure, brain.volume, shown, **words), finding=finding)
 
 
 def _draw_cortex(
@@ -119,7 +127,9 @@ def _draw_cortex(
     q_joined = q_found and np.concatenate([q_found[0][side] for side in SIDES])
     shown = _choose(kind, joined, q_joined, joined_labels(mesh), "vertices")
     if shown.places.any():
-        pictures.draw(name, partial(surface_figure, values, mesh, shown, **words))
+        left, right = (int(part.sum()) for part in np.split(shown.places, [mesh.n_vertices[0]]))
+        finding = f"Of the left hemisphere {left:,} vertices are drawn, of the right {right:,}, on {mesh.name}"
+        pictures.draw(name, partial(surface_figure, values, mesh, shown, **words), finding=finding)
     else:
         pictures.tell(name, f"No place of the inflated cortex is drawn: none is among {shown.rule}.")
 

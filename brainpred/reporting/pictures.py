@@ -1,7 +1,7 @@
 """Collect the figures of a page: as files beside it, with their numbers, and as what the page holds."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,20 +26,30 @@ class Pictures:
     drawn: dict[str, Picture] = field(default_factory=dict)
     written: set[Path] = field(default_factory=set)
 
-    def draw(self, name: str, make: Callable[[], Figure], numbers: Callable[[], pd.DataFrame] | None = None) -> None:
-        """Draw a figure, and write it as PNG and SVG, and its numbers, where no other table holds them, as TSV."""
-        png, svg, tsv = (self.folder / f"{_file_name(name)}{ending}" for ending in ENDINGS)
+    def draw(
+        self,
+        name: str,
+        make: Callable[[], Figure],
+        numbers: Mapping[str, Callable[[], pd.DataFrame]] | None = None,
+        *,
+        finding: str = "",
+    ) -> None:
+        """Draw a figure, and write it as PNG and SVG, and what numbers of it no other table holds as TSV, by name.
+
+        What can be seen in it is told to those who cannot.
+        """
+        stem = _file_name(name)
+        files = {self.folder / f"{stem}.png", self.folder / f"{stem}.svg"}
         try:
             figure = make()
-            save_figure(figure, png)
-            save_figure(figure, svg)
-            self.written |= {png, svg}
-            if numbers is not None:
-                write_table(tsv, numbers())
-                self.written.add(tsv)
-            self.drawn[name] = Picture(name, data_uri(png, "image/png"))
+            for path in sorted(files):
+                save_figure(figure, path)
+            for table, tabulate in (numbers or {}).items():
+                files.add(self.folder / f"{_file_name(table)}.tsv")
+                write_table(self.folder / f"{_file_name(table)}.tsv", tabulate())
+            self.drawn[name] = Picture(name, data_uri(self.folder / f"{stem}.png", "image/png"), finding=finding)
+            self.written |= files
         except Exception as error:  # whatever is wrong with one figure must not lose the page
-            self.written -= {png, svg, tsv}
             self.fail(name, error)
 
     def fail(self, name: str, error: Exception) -> None:

@@ -11,11 +11,12 @@ import pandas as pd
 
 from brainpred.errors import DataError
 from brainpred.reconstruction.frames import SETTINGS, reconstruction_name
-from brainpred.reconstruction.tables import KEYS, read_scores
+from brainpred.reconstruction.tables import KEYS, METRIC_NAMES, read_scores
 from brainpred.storage import read_json
 
 __all__ = [
     "BAND_COLUMNS",
+    "DIFFERENCE_COLUMNS",
     "ENCODING_COLUMNS",
     "LAG_COLUMNS",
     "LAYER_COLUMNS",
@@ -49,6 +50,7 @@ LAYER_COLUMNS = (
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
 BAND_COLUMNS = ("layer", "band", "weight", "r2")
+DIFFERENCE_COLUMNS = ("layer", "baseline", "difference", "low", "high")
 LAG_COLUMNS = ("layer", "roi", "delay_s", "contribution")
 QUALITY_RUN_COLUMNS = (
     "run", "role", "n_scans", "median_tsnr", "median_dvars", "n_spikes", "largest_shift_mm", "n_constant_voxels",
@@ -56,15 +58,7 @@ QUALITY_RUN_COLUMNS = (
 QUALITY_SCAN_COLUMNS = ("run", "scan", "dvars", "spike", "shift_mm")
 QUALITY_ROI_COLUMNS = ("roi", "n_voxels", "n_constant_voxels", "median_tsnr")
 ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
-METRIC_NAMES = {
-    "pixel_r": "Pixel r",
-    "ssim": "SSIM",
-    "psnr": "PSNR (dB)",
-    "motion_r": "Motion r",
-    "identification_2way": "2-way id.",
-    "identification_10way": "10-way id.",
-}
-TEXT_COLUMNS = ("layer", "roi", "data", "band", "run", "role")
+TEXT_COLUMNS = ("layer", "baseline", "roi", "data", "band", "run", "role")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -82,12 +76,15 @@ class Picture:
         Why it could not be drawn.
     note : str or None
         Why there is nothing to be drawn, where that is no fault.
+    finding : str
+        What can be seen in it, for those who cannot.
     """
 
     name: str
     uri: str | None = None
     problem: str | None = None
     note: str | None = None
+    finding: str = ""
 
 
 def _remedy(folder: Path, file: str = "") -> str:

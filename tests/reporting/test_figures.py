@@ -16,8 +16,10 @@ from brainpred.reporting.figures import (
     contribution_figure,
     layer_colours,
     layer_figure,
+    time_courses,
     timeline_figure,
     visual_field_figure,
+    visual_field_numbers,
 )
 from brainpred.reporting.thresholds import Shown, everything
 
@@ -84,10 +86,10 @@ def settings_without_backend():
 
 ALL_FIGURES = {
     "layers": lambda simulated: layer_figure([make_result(), make_result("R1", (5, 3, 5))], simulated=simulated),
-    "field": lambda simulated: visual_field_figure(make_result(), simulated=simulated),
+    "field": lambda simulated: visual_field_figure([make_result()], simulated=simulated),
     "slices": lambda simulated: brain_figure(slab_image(), all_of(slab_image()), "title", "label", simulated=simulated),
     "glass": lambda simulated: brain_figure(head_image(), all_of(head_image()), "title", "label", simulated=simulated),
-    "timeline": lambda simulated: timeline_figure(make_result(), 1.5, simulated=simulated),
+    "timeline": lambda simulated: timeline_figure(time_courses(make_result(), 1.5), simulated=simulated),
     "rois": lambda simulated: contribution_figure(make_rois(), simulated=simulated),
 }
 
@@ -146,24 +148,28 @@ def test_visual_field_is_the_mean_over_channels_at_each_place():
     result = make_result()
     result.r[0] = np.nan  # channel 0 of the place at the upper left
     result.r[[7, 67, 127]] = np.nan  # every channel of row 0, column 7
-    figure = visual_field_figure(result, simulated=False)
-    image = figure.axes[0].get_images()[0]
     expected = np.full((6, 10), np.nan)
     for row in range(6):
         for column in range(10):
             values = [result.r[np.ravel_multi_index((c, row, column), (3, 6, 10))] for c in range(3)]
             known = [value for value in values if np.isfinite(value)]
             expected[row, column] = np.mean(known) if known else np.nan
+    small = make_result("R1", (5, 3, 5), seed=1)
+    small.r[:] /= 4
+    figure = visual_field_figure([result, make_result("table", (8,)), small], simulated=False)
+    image, other = (axes.get_images()[0] for axes in figure.axes[:2])
     np.testing.assert_allclose(np.ma.filled(image.get_array(), np.nan), expected, rtol=1e-5)
     assert image.get_extent() == [0, 10, 6, 0]  # row 0 at the top
-    low, high = image.get_clim()
-    assert low == -high
-    assert "r (held-out)" in texts(figure)
+    assert image.get_clim() == other.get_clim() == (0, pytest.approx(np.nanpercentile(expected, 99.5), rel=1e-4))
+    assert {"R0, 3 channels", "R1, 5 channels"} <= set(texts(figure))
+    numbers = visual_field_numbers([result, small]).set_index(["layer", "row", "column"])["mean_r"]
+    assert numbers[("R0", 4, 7)] == pytest.approx(expected[4, 7])
+    assert len(numbers) == 60 + 15
 
 
 def test_layer_that_is_not_spatial_has_no_visual_field():
     with pytest.raises(DataError, match=r"received \(8,\)"):
-        visual_field_figure(make_result("features", (8,)), simulated=False)
+        visual_field_figure([make_result("features", (8,))], simulated=False)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +261,7 @@ def test_timeline_shows_the_units_nearest_to_the_99th_percentile():
     rng = np.random.default_rng(6)
     r = rng.permutation(np.linspace(-0.3, 0.9, 1000)).astype(np.float32)
     r[rng.choice(1000, 13, replace=False)] = np.nan
-    figure = timeline_figure(make_result(shape=(4, 25, 10), r=r), 2.0, simulated=False)
+    figure = timeline_figure(time_courses(make_result(shape=(4, 25, 10), r=r), 2.0), simulated=False)
     known = sorted((value, unit) for unit, value in enumerate(r) if np.isfinite(value))
     target = np.percentile([value for value, _ in known], 99)
     nearest = sorted(known, key=lambda pair: abs(pair[0] - target))[:3]
@@ -271,7 +277,7 @@ def test_timeline_draws_the_first_run_standardised_in_seconds():
     n_scans = 500
     runs = np.array(["one"] * 300 + ["two"] * 200)
     result = make_result("features", (2,), n_scans, runs=runs, r=np.array([0.1, np.nan], np.float32))
-    figure = timeline_figure(result, 2.5, simulated=False, colour="#123456")
+    figure = timeline_figure(time_courses(result, 2.5), simulated=False, colour="#123456")
     _, true, decoded = figure.axes[0].get_lines()
     for line, values in ((true, result.true), (decoded, result.decoded)):
         shown = values[:240, 0]
@@ -285,7 +291,7 @@ def test_timeline_draws_the_first_run_standardised_in_seconds():
 
 def test_constant_units_have_no_timeline():
     with pytest.raises(DataError, match="R0: every unit is constant"):
-        timeline_figure(make_result(r=np.full(180, np.nan, np.float32)), 1.0, simulated=False)
+        time_courses(make_result(r=np.full(180, np.nan, np.float32)), 1.0)
 
 
 def test_bars_are_the_contributions():
@@ -297,8 +303,7 @@ def test_bars_are_the_contributions():
         values = table[table["layer"] == layer].set_index("roi")["contribution"]
         np.testing.assert_allclose([bar.get_width() for bar in bars], values[rois])
     assert "V1\n7 voxels" in texts(figure)
-    largest = table.groupby("roi")["contribution"].max().idxmax()
-    assert rois[0] == largest
+    assert rois == list(dict.fromkeys(table["roi"]))  # as in the table
 
 
 def test_only_the_twelve_largest_rois_are_shown():
