@@ -51,13 +51,15 @@ ALIKE = {
 }
 
 
-def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
+def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.DataFrame:
     """Average the scores of each layer over subjects.
 
     Parameters
     ----------
     subjects : DataFrame (one row a subject and layer)
         Columns ``subject``, ``layer``, ``p`` and the scores.
+    baselines : sequence of str
+        Layers that need no network: every other layer is compared with them within subjects.
 
     Returns
     -------
@@ -86,7 +88,27 @@ def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
                     "n_significant": int((own["p"] < 0.05).sum()) if metric == "mean_r" else float("nan"),
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows + _differences(subjects, baselines))
+
+
+def _differences(subjects: pd.DataFrame, baselines: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare mean r of each layer with that of the baselines, within subjects."""
+    r = subjects.pivot_table(index="subject", columns="layer", values="mean_r", sort=False)
+    rows = []
+    for layer in dict.fromkeys(subjects["layer"]):
+        for baseline in baselines:
+            if layer not in baselines and baseline in r:
+                values = (r[layer] - r[baseline]).dropna().to_numpy()
+                low, high = mean_interval(values)
+                rows.append(
+                    {
+                        "layer": layer, "metric": f"mean_r_less_{baseline}", "n_subjects": len(values),
+                        "mean": float(values.mean()), "low": low, "high": high,
+                        "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+                        "n_significant": float("nan"),
+                    }
+                )  # fmt: skip
+    return rows
 
 
 def group_figure(subjects: pd.DataFrame, group: pd.DataFrame, *, simulated: bool) -> Figure:
@@ -164,7 +186,8 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
         table.insert(0, "subject", subject)
         tables.append(table[table["layer"].isin(settings[subject]["layers"])])
     subjects = pd.concat(tables, ignore_index=True)
-    group = group_table(subjects)
+    baselines = list(dict.fromkeys(name for one in settings.values() for name in one["baselines"]))
+    group = group_table(subjects, baselines)
     for name, table in (("group_subjects", subjects), ("group_layers", group)):
         write_table(out / f"{name}.tsv", table)
     pictures = Pictures(make_directory(out / "figures"))
@@ -177,7 +200,9 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     environment.filters.update(FILTERS)
     text = environment.get_template("group.html.j2").render(
         names=list(folders), dataset=next(iter(settings.values()))["dataset"], simulated=kinds == {True},
-        subjects=table_rows(subjects), group=table_rows(group), metrics=METRICS, picture=pictures.drawn["group"],
+        subjects=table_rows(subjects), group=table_rows(group),
+        metrics=METRICS | {f"mean_r_less_{name}": f"mean r less that of {name}" for name in baselines},
+        picture=pictures.drawn["group"],
         layers=list(dict.fromkeys(subjects["layer"])), colours=layer_colours(list(dict.fromkeys(subjects["layer"]))),
         unlike=_unlike(list(settings.values())), same_clips=_same_clips(list(settings.values())),
         provenance=provenance(),

@@ -96,6 +96,21 @@ def test_parts_stay_between_0_and_1():
     assert np.isnan(group.loc["significant", "n_significant"])
 
 
+def test_layers_are_compared_with_baselines_within_subjects():
+    scores = ("p", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
+              "identification_10way", "significant")  # fmt: skip
+    r = {"a": (0.5, 0.4), "b": (0.3, 0.25), "c": (0.7, 0.4)}
+    rows = [{"subject": subject, "layer": layer, "mean_r": value, **dict.fromkeys(scores, 0.01)}
+            for subject, both in r.items() for layer, value in zip(("R0", "pixels"), both, strict=True)]  # fmt: skip
+    group = group_table(pd.DataFrame(rows), ["pixels"]).set_index(["layer", "metric"])
+    row = group.loc[("R0", "mean_r_less_pixels")]
+    differences = [0.1, 0.05, 0.3]
+    assert row["mean"] == pytest.approx(0.15)
+    ends = stats.t.interval(0.95, 2, 0.15, stats.sem(differences))
+    assert (row["low"], row["high"]) == pytest.approx(ends, rel=1e-6)
+    assert not [layer for layer, metric in group.index if layer == "pixels" and "less" in metric]
+
+
 def test_layer_that_a_subject_lacks_is_averaged_over_the_others():
     rows = [
         {"subject": subject, "layer": layer, "p": p, **dict.fromkeys(("mean_r_low", "mean_r_high"), r), "mean_r": r,

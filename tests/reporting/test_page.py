@@ -329,11 +329,14 @@ def test_player_knows_when_each_frame_is_shown(full, small):
 def test_methods_say_what_was_done(full, measured):
     text = Page(full / "report.html").text
     assert "2 training runs and 2 test runs" in text
-    assert "all voxels 3 and 4.5 s later by banded ridge regression (Nunez-Elizalde et al., 2019)" in text
+    assert "all voxels 3 and 4.5 s later by banded ridge regression (Nunez-Elizalde et al., 2019; Dupré la Tour" in text
     assert "each region of interest has a regularisation of its own" in text
     assert "PredNet (Lotter et al., 2017; weights “small”; 6 × 10 pixels), R0 and R1, averaged" in text
-    assert "with himalaya 0.4.9 (Dupré la Tour et al., 2022). The decoder was then fitted to all training runs" in text
+    assert "with himalaya 0.4.9. The decoder was then fitted to all training runs" in text
     assert "repeated presentations of a clip were averaged" in text
+    assert "scans at least 4 s away" in text
+    assert "decoded units took the place of PredNet’s own (R0 swapped, closed-loop)" in text
+    assert "Power, J. D." in text
     assert "Nishimoto" in text
     text = Page(measured / "report.html").text
     assert "ridge regression with a single band" in text
