@@ -63,6 +63,7 @@ class Volume:
         volume[inside] = values
         image = nib.Nifti1Image(volume, self.mask.affine)
         image.header["descrip"] = description.encode()[:79]
+        image.header.set_xyzt_units("mm")
         return {".nii.gz": image}
 
     def places(self) -> Mapping[str, NDArray[Any]]:

@@ -35,6 +35,7 @@ __all__ = [
 
 TIMELINE_PERCENTILE = 99.0
 MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROWS = 400, 30, 240, 12
+SHORTEST_BAR = 0.01  # of the longest
 
 
 def layer_colours(layers: Sequence[str]) -> dict[str, str]:
@@ -345,10 +346,14 @@ def bars_figure(table: pd.DataFrame, title: str, label: str, *, simulated: bool)
     Returns
     -------
     Figure
-        The 12 rows with the largest bars, in the order of the table.
+        The 12 rows with the largest bars, in the order of the table, but for rows of nothing but the shortest bars.
     """
     layers = [str(name) for name in table.columns]
-    largest = table.abs().max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_ROWS]
+    longest = table.abs().max(axis=1).sort_values(ascending=False, kind="stable")[:MAX_ROWS]
+    largest = longest[longest >= SHORTEST_BAR * longest.max()].index
+    if len(largest) < len(table):
+        label += f"\n{len(table) - len(largest)} not drawn: "
+        label += f"below {SHORTEST_BAR:.0%} of the longest bar, or beyond the first {MAX_ROWS}"
     wide = table.loc[[name for name in table.index if name in largest]]
     colours, thickness = layer_colours(layers), min(0.8 / len(layers), 0.5)
     size = (8.0, 1.4 + len(wide) * max(0.5, 0.15 * len(layers)))

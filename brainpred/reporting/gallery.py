@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -34,6 +33,7 @@ from brainpred.reporting.figures import (
     visual_field_numbers,
 )
 from brainpred.reporting.map_pictures import draw_map
+from brainpred.reporting.maps import read_map
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import (
     BAND_COLUMNS,
@@ -164,10 +164,11 @@ def _draw_layer(
 
 
 def is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether brain images of this folder are drawn on a glass brain, for the captions."""
+    """Tell whether what of the maps of this folder lies in a volume is drawn on a glass brain, for the captions."""
     for layer in settings["layers"]:
         try:
-            return is_whole_brain(nib.load(folder / f"pattern_{layer}.nii.gz"))
-        except Exception:  # the figure itself tells what is wrong
+            volume = read_map(folder, settings["maps"][f"pattern_{layer}"]).volume
+        except (DataError, KeyError):  # the figure itself tells what is wrong
             continue
+        return volume is not None and is_whole_brain(volume)
     return False

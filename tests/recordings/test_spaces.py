@@ -52,6 +52,7 @@ def test_volume_carries_what_it_shows(tmp_path):
     image = nib.load(path)
     assert bytes(image.header["descrip"]).rstrip(b"\0") == b"simulated: contribution"
     np.testing.assert_array_equal(image.affine, mask.affine)
+    assert image.header.get_xyzt_units()[0] == "mm"
 
 
 def test_voxels_of_unknown_place_become_a_table(tmp_path):

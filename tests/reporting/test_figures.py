@@ -13,6 +13,7 @@ from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
 from brainpred.reporting.brain import brain_figure, is_whole_brain, slices_figure
 from brainpred.reporting.figures import (
+    bars_figure,
     contribution_figure,
     layer_colours,
     layer_figure,
@@ -312,6 +313,13 @@ def test_only_the_twelve_largest_rois_are_shown():
     shown = {label.get_text().split("\n")[0] for label in axes.get_yticklabels()}
     largest = table.assign(size=table["contribution"].abs()).nlargest(12, "size")
     assert shown == set(largest["roi"])
+
+
+def test_rows_of_the_shortest_bars_are_left_out_and_counted():
+    table = pd.DataFrame({"R0": [0.0, 0.5, -0.004, 0.006], "R1": [0.001, 0.1, 0.0, -0.002]}, index=list("abcd"))
+    axes = bars_figure(table, "title", "part", simulated=False).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "d"]
+    assert axes.get_xlabel().startswith("part\n2 not drawn: below 1% of the longest bar")
 
 
 def test_empty_table_is_refused():
