@@ -59,16 +59,6 @@ VOXEL_COLUMNS = {
     "significant": "q < 0.05",
     "mean_r2": "R²",
 }
-PICTURE_COLUMNS = {
-    "layers": "swapped",
-    "picture": "picture",
-    "ssim": "SSIM",
-    "pixel_r": "pixel r",
-    "psnr": "PSNR",
-    "motion_r": "motion r",
-    "identification_2way": "2-way",
-    "identification_10way": "10-way",
-}
 GAIN_COLUMNS = {
     "layers": "swapped",
     "metric": "metric",
@@ -191,7 +181,10 @@ def encode(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Predict every voxel from the features, the reverse of decode: scores, brain maps, tables by region."""
+    """Predict every voxel from the features, the reverse of decode: scores, brain maps, tables by region.
+
+    Decoding need not come first; where it did, the report gains a section.
+    """
     from brainpred.decoding.decoder import DEFAULT_DELAYS_S
     from brainpred.reporting.saved import ENCODING_COLUMNS, read_table
     from brainpred.studies.decode import default_folder
@@ -207,6 +200,8 @@ def encode(
     table = read_table(folder / "encoding.tsv", ENCODING_COLUMNS)
     _print_table(f"{Path(dataset).stem}/{subject}, voxels predicted", table, VOXEL_COLUMNS)
     typer.echo(f"Maps and scores of every voxel: {folder}")
+    if (folder / "decode.json").is_file():
+        typer.echo(f"Report, with a section on encoding: {folder / 'report.html'}")
 
 
 @app.command()
@@ -238,7 +233,7 @@ def reconstruct(
     quiet: Quiet = False,
 ) -> None:
     """Swap decoded representations into PredNet: movie, film strip, and scores beside controls."""
-    from brainpred.reconstruction.tables import gain_table, picture_table
+    from brainpred.reconstruction.tables import METRIC_NAMES, gain_table, picture_table
     from brainpred.studies.decode import default_folder
     from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
 
@@ -248,8 +243,8 @@ def reconstruct(
     scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
     title = f"{Path(dataset).stem}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
-    _print_table(title, picture_table(scores), PICTURE_COLUMNS)
-    gains = gain_table(scores).replace({"metric": PICTURE_COLUMNS})
+    _print_table(title, picture_table(scores), {"layers": "swapped", "picture": "picture", **METRIC_NAMES})
+    gains = gain_table(scores).replace({"metric": METRIC_NAMES})
     _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
     n_blocks = int(gains["n_blocks"].min())
     typer.echo(
@@ -322,18 +317,31 @@ def report(
             help="Folder of the results (default: results/<dataset>/<subject>); with --subjects, the one above."
         ),
     ] = None,
+    surfaces: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --subject: inflated cortex that maps of vertices are drawn on, LEFT.surf.gii RIGHT.surf.gii "
+            "(default: fsaverage5, where it fits). Kept with the results."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Build report pages from saved results: of a subject, or of a group."""
+    """Build report pages from saved results: report.html of a subject, or group.html and group_*.tsv of a group."""
     from brainpred.errors import ConfigError
     from brainpred.reporting.group import write_group_report
+    from brainpred.reporting.meshes import keep_surfaces
     from brainpred.reporting.page import write_report
     from brainpred.studies.decode import default_folder
 
     if bool(subject) == bool(subjects):
         raise ConfigError("Name one subject with --subject S, or a group with --subjects S1 S2 ... (not both).")
+    if surfaces and (subjects or len(surfaces) != 2):
+        raise ConfigError("--surfaces takes two files, the left and the right hemisphere, with --subject S.")
     if subject:
-        page = write_report(out or default_folder(dataset, subject), reporter(quiet))
+        folder = out or default_folder(dataset, subject)
+        if surfaces:
+            keep_surfaces(folder, *surfaces)
+        page = write_report(folder, reporter(quiet))
     else:
         names = list(dict.fromkeys(subjects or ()))
         folders = {name: out / name if out else default_folder(dataset, name) for name in names}

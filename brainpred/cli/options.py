@@ -28,7 +28,7 @@ __all__ = [
 
 LIST_OPTIONS = (
     "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
-    "--more-pairs", "--settings",
+    "--more-pairs", "--settings", "--surfaces",
 )  # fmt: skip
 
 Data = Annotated[
@@ -58,7 +58,10 @@ PercentSignalChange = Annotated[
         help="Scale voxels to percent of their mean, or to variance 1 (default: as the manifest says).",
     ),
 ]
-Layers = Annotated[list[str] | None, typer.Option(help="Layers, such as: --layers R0 R1.")]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(help="Layers, such as: --layers R0 R1 (default: R0 to R3, pixels, motion; or those of --features)."),
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for results (default: results/<dataset>/<subject>).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]

@@ -13,10 +13,19 @@ from brainpred.reconstruction.metrics import FRAME_METRICS
 from brainpred.reconstruction.scoring import METRICS, ClipScores
 from brainpred.storage import atomic_path, write_table
 
-__all__ = ["KEYS", "gain_table", "merge_scores", "picture_table", "read_scores", "write_frame_scores"]
+__all__ = ["KEYS", "METRIC_NAMES", "gain_table", "merge_scores", "picture_table", "read_scores", "write_frame_scores"]
 
 # Settings that a row of the table belongs to, besides the picture and the metric.
 KEYS = ("layers", *SETTINGS)
+# What readers call the scores, in the order of tables.
+METRIC_NAMES = {
+    "ssim": "SSIM",
+    "pixel_r": "pixel r",
+    "psnr": "PSNR",
+    "motion_r": "motion r",
+    "identification_2way": "2-way",
+    "identification_10way": "10-way",
+}
 NUMBERS = (
     "score",
     "low",

@@ -32,6 +32,10 @@ class Space(Protocol):
         """Put one number a voxel back: image by the ending of its file name; 0 where nothing was read."""
         ...
 
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give columns of a table that say where each voxel lies; none where nobody says."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -106,7 +110,17 @@ class Volume:
         volume[inside] = values
         image = _in_space_of(self.mask, volume)
         image.header["descrip"] = description.encode()[:79]
+        image.header.set_xyzt_units("mm")
         return {".nii.gz": image}
+
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give the indices i, j, k of each voxel, counted from 0, and its coordinates in mm by the affine."""
+        return _places_in_volume(np.argwhere(self.inside), self.mask.affine)
+
+
+def _places_in_volume(indices: NDArray[np.integer], affine: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+    places_mm = nib.affines.apply_affine(affine, indices)
+    return dict(zip("ijk", indices.T, strict=True)) | {f"{axis}_mm": places_mm[:, n] for n, axis in enumerate("xyz")}
 
 
 def _in_space_of(reference: Any, values: NDArray[Any]) -> nib.Nifti1Image:
@@ -148,6 +162,11 @@ class Surfaces:
             images[f"_hemi-{hemi}.func.gii"] = nib.GiftiImage(meta=meta, darrays=[array])
         return images
 
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give the hemisphere, L or R, and the vertex, counted from 0."""
+        vertices = [np.flatnonzero(inside) for inside in (self.left, self.right)]
+        return {"hemisphere": np.repeat(["L", "R"], [len(part) for part in vertices]), "vertex": np.hstack(vertices)}
+
 
 @dataclass(frozen=True, eq=False)
 class Grayordinates:
@@ -177,6 +196,16 @@ class Grayordinates:
         image.update_headers()
         return {".dscalar.nii": image}
 
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give the structure; the vertex, -1 below the cortex; i, j, k and mm, -1 and NaN on it."""
+        axis = self.axis[self.inside]
+        below = ~axis.surface_mask
+        columns: dict[str, NDArray[Any]] = {"structure": axis.name, "vertex": np.where(below, -1, axis.vertex)}
+        if axis.affine is not None:
+            for name, values in _places_in_volume(axis.voxel, axis.affine).items():
+                columns[name] = np.where(below, values, -1 if name in "ijk" else np.nan)
+        return columns
+
 
 @dataclass(frozen=True, eq=False)
 class NoSpace:
@@ -196,6 +225,10 @@ class NoSpace:
             "These scans do not say where their voxels lie, so there is no image of them. State a "
             "mask in the manifest, or take the values as a table."
         )
+
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give nothing."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,3 +252,7 @@ class MappedSurfaces:
         """Map one number a voxel onto the vertices, a GIFTI file a hemisphere."""
         half = np.ones(self.matrix.shape[0] // 2, dtype=bool)
         return Surfaces(half, half).images((self.matrix @ values).astype(np.float32), description)
+
+    def places(self) -> Mapping[str, NDArray[Any]]:
+        """Give nothing: a voxel goes to several vertices."""
+        return {}

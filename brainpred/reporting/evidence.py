@@ -10,12 +10,22 @@ from matplotlib.ticker import MaxNLocator
 from brainpred.decoding.chance import NULL_EDGES, Chance
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
-from brainpred.reporting.figures import layer_colours
+from brainpred.reporting.figures import bars_figure, layer_colours
+from brainpred.reporting.numbers import probability
 from brainpred.reporting.style import ALERT, FAINT, INK, MUTED, PALETTE, page
 
-__all__ = ["band_figure", "comparison_figure", "encoding_figure", "lag_figure", "null_figure", "quality_figure"]
+__all__ = [
+    "band_figure",
+    "comparison_figure",
+    "encoding_figure",
+    "lag_figure",
+    "null_figure",
+    "null_means",
+    "null_numbers",
+    "quality_figure",
+]
 
-MAX_BANDS, MAX_RUNS = 12, 40
+MAX_RUNS = 40
 
 
 def null_figure(results: Sequence[LayerResult], chance: Chance, *, simulated: bool) -> Figure:
@@ -61,7 +71,7 @@ def null_figure(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
             top = 1.08 * max(float(found.max()), float(null.max()))
             axes.plot([tested.low, tested.high], [top, top], color=INK, lw=1.5, clip_on=False)
             axes.plot(tested.mean_r, top, "o", ms=5, color=INK, clip_on=False)
-            axes.set_title(f"{result.layer}   p = {_p(tested.mean_p)}", size=10.5)
+            axes.set_title(f"{result.layer}   p = {probability(tested.mean_p)}", size=10.5)
             axes.set(yticks=[], ylim=(0, 1.15 * top), xlim=(min(low, -0.3) - 0.02, max(high, 0.3) + 0.02))
             axes.spines["left"].set_visible(False)
             axes.axvline(0, color=FAINT, lw=1, zorder=0)
@@ -70,11 +80,62 @@ def null_figure(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
         handles = panels[0].get_legend_handles_labels()
         figure.legend(*handles, loc="upper right", ncols=2, fontsize=10)
         figure.supxlabel("r over time of each unit (held-out)", size=11)
+        figure.supylabel("density of units", size=11)
     return figure
 
 
-def _p(value: float) -> str:
-    return "n/a" if not np.isfinite(value) else f"{value:.4f}" if value < 0.01 else f"{value:.2f}"
+def null_numbers(results: Sequence[LayerResult], chance: Chance) -> pd.DataFrame:
+    """Tabulate what :func:`null_figure` draws.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        One a layer; only ``layer`` and ``r`` are used.
+    chance : Chance
+        The permutations.
+
+    Returns
+    -------
+    DataFrame (one row a layer and bin)
+        Between what r a bin lies, and the part of all units in it as found and under the permutations.
+    """
+    tables = []
+    for result in results:
+        null = chance.of(result.layer).null_counts
+        found = np.histogram(result.r[np.isfinite(result.r)], NULL_EDGES)[0]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "layer": result.layer, "r_from": NULL_EDGES[:-1], "r_to": NULL_EDGES[1:],
+                    "found": found / max(found.sum(), 1), "chance": null / max(null.sum(), 1),
+                }
+            )
+        )  # fmt: skip
+    return pd.concat(tables)
+
+
+def null_means(chance: Chance) -> pd.DataFrame:
+    """Tabulate the mean r of every layer under every permutation, with what was permuted.
+
+    Parameters
+    ----------
+    chance : Chance
+        The permutations.
+
+    Returns
+    -------
+    DataFrame (one row a layer and permutation)
+        Layer, number of the permutation, mean r under it; scans of a block and number of blocks.
+    """
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "layer": one.layer, "permutation": np.arange(len(one.null_mean_r)), "mean_r": one.null_mean_r,
+                "block_scans": chance.block_length, "n_blocks": chance.n_blocks,
+            }
+        )
+        for one in chance.layers
+    )  # fmt: skip
 
 
 def comparison_figure(layers: pd.DataFrame, baselines: Sequence[str], *, simulated: bool) -> Figure:
@@ -128,7 +189,7 @@ def band_figure(bands: pd.DataFrame, *, simulated: bool) -> Figure:
     Returns
     -------
     Figure
-        Bars by band and layer, the largest bands' (at most 12) first.
+        Bars by band and layer; see :func:`brainpred.reporting.figures.bars_figure`.
 
     Raises
     ------
@@ -137,24 +198,9 @@ def band_figure(bands: pd.DataFrame, *, simulated: bool) -> Figure:
     """
     if bands.empty:
         raise DataError("The table of bands is empty.")
-    names = list(dict.fromkeys(bands["layer"]))
     wide = bands.pivot_table(index="band", columns="layer", values="r2", sort=False, dropna=False)
-    order = wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_BANDS]
-    colours, thickness = layer_colours(names), min(0.8 / len(names), 0.5)
-    size = (8.0, 1.4 + len(order) * max(0.45, 0.15 * len(names)))
-    with page(*size, "Part of each band in R²", simulated=simulated) as figure:
-        axes = figure.subplots()
-        axes.axvline(0, color=MUTED, lw=1)
-        for number, layer in enumerate(names):
-            y = np.arange(len(order)) + (number - (len(names) - 1) / 2) * thickness
-            axes.barh(y, wide.loc[order, layer], thickness * 0.9, color=colours[layer], label=layer)
-        axes.set_yticks(range(len(order)), list(order))
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("part in R² (product measure), mean over units; the parts of a layer sum to its R²")
-        axes.legend(loc="best").set_visible(len(names) > 1)
-    return figure
+    label = "part in R² (product measure), mean over units; the parts of a layer sum to its R²"
+    return bars_figure(wide, "Part of each band in R²", label, simulated=simulated)
 
 
 def lag_figure(lags: pd.DataFrame, *, simulated: bool) -> Figure:
@@ -207,26 +253,12 @@ def encoding_figure(regions: pd.DataFrame, bands: Sequence[str], *, simulated: b
     Returns
     -------
     Figure
-        Bars by ROI and layer, the largest ROIs' (at most 12) first.
+        Bars by ROI and layer; see :func:`brainpred.reporting.figures.bars_figure`.
     """
-    values = regions.set_index("roi")[[f"r2_{band}" for band in bands]]
-    order = values.clip(lower=0).sum(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_BANDS]
-    voxels, colours = regions.set_index("roi")["n_voxels"], layer_colours(list(bands))
-    thickness = min(0.8 / len(bands), 0.5)
-    size = (8.0, 1.4 + len(order) * max(0.5, 0.15 * len(bands)))
-    with page(*size, "Voxels predicted from the features", simulated=simulated) as figure:
-        axes = figure.subplots()
-        axes.axvline(0, color=MUTED, lw=1)
-        for number, band in enumerate(bands):
-            y = np.arange(len(order)) + (number - (len(bands) - 1) / 2) * thickness
-            axes.barh(y, values.loc[order, f"r2_{band}"], thickness * 0.9, color=colours[band], label=band)
-        axes.set_yticks(range(len(order)), [f"{roi}\n{voxels[roi]:,} voxels" for roi in order])
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("part in R² (product measure), mean over the ROI’s voxels")
-        axes.legend(loc="best").set_visible(len(bands) > 1)
-    return figure
+    wide = regions[[f"r2_{band}" for band in bands]].set_axis(list(bands), axis="columns")
+    wide.index = [f"{row.roi}\n{row.n_voxels:,} voxels" for row in regions.itertuples()]
+    label = "part in R² (product measure), mean over the ROI’s voxels"
+    return bars_figure(wide, "Voxels predicted from the features", label, simulated=simulated)
 
 
 def quality_figure(scans: pd.DataFrame, *, simulated: bool) -> Figure:
@@ -264,7 +296,7 @@ def quality_figure(scans: pd.DataFrame, *, simulated: bool) -> Figure:
             for begin in begins:
                 axes.axvline(begin, color=FAINT, lw=1)
             axes.plot(place, values, color=PALETTE[0], lw=1)
-            axes.plot(place[spikes], values[spikes], "o", ms=3.5, color=ALERT, label="spike")
+            axes.plot(place[spikes], values[spikes], "o", ms=3.5, color=ALERT, label="spike of DVARS")
             axes.set_ylabel(labels[name])
             axes.margins(x=0.005)
             axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -277,6 +309,7 @@ def quality_figure(scans: pd.DataFrame, *, simulated: bool) -> Figure:
                 middles, runs, rotation=30 if len(runs) > 4 else 0, ha="right" if len(runs) > 4 else "center", size=8.5
             )
             panels[-1].tick_params(axis="x", length=0)
+            panels[-1].set_xlabel("scans, run after run")
         else:
-            panels[-1].set_xlabel(f"scan ({len(runs)} runs)")
+            panels[-1].set_xlabel(f"scans of {len(runs)} runs, one after another")
     return figure

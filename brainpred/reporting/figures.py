@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
@@ -16,19 +18,25 @@ from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
 from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.ceiling import mean_ceiling
+from brainpred.reporting.numbers import number
 from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
     "TIMELINE_PERCENTILE",
+    "bars_figure",
     "contribution_figure",
     "layer_colours",
     "layer_figure",
+    "time_courses",
     "timeline_figure",
+    "visual_field",
     "visual_field_figure",
+    "visual_field_numbers",
 ]
 
 TIMELINE_PERCENTILE = 99.0
-MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROIS = 400, 30, 240, 12
+MAX_DOTS, FEW_UNITS, MAX_SCANS, MAX_ROWS = 400, 30, 240, 12
+SHORTEST_BAR = 0.01  # of the longest
 
 
 def layer_colours(layers: Sequence[str]) -> dict[str, str]:
@@ -48,10 +56,6 @@ def layer_colours(layers: Sequence[str]) -> dict[str, str]:
     free = [colour for name, colour in fixed.items() if name not in layers] + list(PALETTE[4:])
     others = [layer for layer in layers if layer not in fixed]
     return {layer: fixed.get(layer) or free[others.index(layer) % len(free)] for layer in layers}
-
-
-def _signed(value: float) -> str:
-    return f"{value:z.2f}".replace("-", "−")
 
 
 def _raincloud(axes: Axes, x: float, values: NDArray[np.floating], colour: str) -> None:
@@ -108,57 +112,104 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             glow = [withStroke(linewidth=3, foreground="white")]
             note: dict[str, Any] = {"textcoords": "offset points", "path_effects": glow}
             mean = float(fisher_mean(values))
-            axes.annotate(_signed(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
+            axes.annotate(number(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
             if np.isfinite(result.reliability).any():
                 ceiling = mean_ceiling(result.reliability)
                 axes.hlines(ceiling, x - 0.38, x + 0.40, color=INK, lw=1.8, linestyles=(0, (4, 2)))
-                axes.annotate(f"ceiling {_signed(ceiling)}", (x - 0.38, ceiling), (0, 4), size=10, **note)
+                axes.annotate(f"ceiling {number(ceiling)}", (x - 0.38, ceiling), (0, 4), size=10, **note)
         axes.set_xticks(range(len(results)), [f"{result.layer}\n{len(result.r):,} units" for result in results])
         axes.tick_params(axis="x", length=0)
         axes.set(ymargin=0.09, xlim=(-0.55, len(results) - 0.45), ylabel="r over time of each unit (held-out)")
     return figure
 
 
-def visual_field_figure(result: LayerResult, *, simulated: bool) -> Figure:
-    """Draw where in the visual field the units of a layer are decoded.
+def visual_field(result: LayerResult) -> NDArray[np.float64]:
+    """Average r over the channels of a layer at each place of the visual field.
 
     Parameters
     ----------
     result : LayerResult
         Layer of shape (channels, height, width); only ``r`` is used.
+
+    Returns
+    -------
+    ndarray of float64 (height, width)
+        Mean r; NaN where no channel varies.
+    """
+    per_unit = result.r.reshape(result.shape)
+    counts = np.isfinite(per_unit).sum(axis=0)
+    return np.divide(np.nansum(per_unit, axis=0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+
+
+def visual_field_numbers(results: Sequence[LayerResult]) -> pd.DataFrame:
+    """Tabulate what :func:`visual_field_figure` draws.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        Layers; those that are not spatial are left out.
+
+    Returns
+    -------
+    DataFrame (one row a layer and place)
+        Layer, row (from the top), column (from the left), mean r over channels.
+    """
+    tables = []
+    for result in results:
+        if len(result.shape) == 3:
+            field = visual_field(result)
+            row, column = np.indices(field.shape).reshape(2, -1)
+            tables.append(pd.DataFrame({"layer": result.layer, "row": row, "column": column, "mean_r": field.ravel()}))
+    return pd.concat(tables)
+
+
+def visual_field_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
+    """Draw where in the visual field the units of each layer are decoded, all layers in the same colours.
+
+    Parameters
+    ----------
+    results : sequence of LayerResult
+        Layers of shape (channels, height, width); only ``r`` is used.
     simulated : bool
         Whether the scans were simulated.
 
     Returns
     -------
     Figure
-        Mean r over channels at each place, with a cross at the middle of the picture.
+        A panel a layer: mean r over channels at each place (below 0 as 0), with a cross at the middle of the picture.
 
     Raises
     ------
     DataError
-        If the layer is not spatial or none of its units varies.
+        If no layer is spatial and varies.
     """
-    if len(result.shape) != 3 or not np.isfinite(result.r).any():
-        raise DataError(f"Expected varying units of shape (channels, height, width), received {result.shape}.")
-    per_unit = result.r.reshape(result.shape)
-    counts = np.isfinite(per_unit).sum(axis=0)
-    field = np.divide(np.nansum(per_unit, axis=0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-    limit = max(0.1, float(np.nanpercentile(np.abs(field), 99.5)))
-    height, width = field.shape
-    size = (3.36 * np.clip(width / height, 0.6, 2.0) + 1.3, 4.4)
-    with page(*size, f"{result.layer}: accuracy over the visual field", simulated=simulated) as figure:
-        axes = figure.subplots()
-        extent = (0.0, float(width), float(height), 0.0)
-        picture = axes.imshow(
-            field, "RdBu_r", vmin=-limit, vmax=limit, extent=extent, interpolation="nearest", aspect="equal"
+    shown = [result for result in results if len(result.shape) == 3 and np.isfinite(result.r).any()]
+    if not shown:
+        received = ", ".join(str(result.shape) for result in results)
+        raise DataError(f"Expected varying units of shape (channels, height, width), received {received}.")
+    fields = [visual_field(result) for result in shown]
+    norm = Normalize(0.0, max(0.1, *(float(np.nanpercentile(field, 99.5)) for field in fields)))
+    n_columns = min(len(shown), 3)
+    n_rows = -(-len(shown) // n_columns)
+    tall = n_rows * 2.9 * np.clip(fields[0].shape[0] / fields[0].shape[1], 0.5, 1.6)
+    size = (3.0 * n_columns + 1.2, 1.0 + 0.3 * n_rows + tall)
+    with page(*size, "Accuracy over the visual field", simulated=simulated) as figure:
+        panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for axes, result, field in zip(panels, shown, fields, strict=False):
+            height, width = field.shape
+            extent = (0.0, float(width), float(height), 0.0)
+            axes.imshow(field, "viridis", norm=norm, extent=extent, interpolation="nearest", aspect="equal")
+            axes.set_title(f"{result.layer}, {result.shape[0]} channels", size=10.5)
+            for colour, stroke in (("white", 4.5), ("black", 2.2)):
+                axes.plot(width / 2, height / 2, "+", ms=13, mew=stroke, color=colour)
+        for axes in panels:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        colours = ScalarMappable(norm, "viridis")
+        bar = figure.colorbar(
+            colours, ax=list(panels), label="r (held-out), mean over channels", shrink=0.85, aspect=18
         )
-        axes.set_title(f"r, mean over {result.shape[0]} channels")
-        for colour, stroke in (("white", 4.5), ("black", 2.2)):
-            axes.plot(width / 2, height / 2, "+", ms=15, mew=stroke, color=colour)
-        axes.set(xticks=[], yticks=[], xlabel="left   ←   visual field   →   right")
-        axes.spines[:].set_visible(False)
-        figure.colorbar(picture, ax=axes, label="r (held-out)", shrink=0.85, aspect=18).outline.set_visible(False)
+        bar.outline.set_visible(False)
     return figure
 
 
@@ -181,8 +232,8 @@ def _place(unit: int, shape: tuple[int, ...]) -> str:
     return "channel {}, row {}, column {}".format(*place) if len(shape) == 3 else f"unit {', '.join(map(str, place))}"
 
 
-def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour: str = PALETTE[0]) -> Figure:
-    """Draw the true and the decoded time course of the three units whose r is nearest to the 99th percentile.
+def time_courses(result: LayerResult, tr_s: float) -> pd.DataFrame:
+    """Give the true and the decoded courses of the three units whose r is nearest to the 99th percentile.
 
     Parameters
     ----------
@@ -190,15 +241,12 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour
         One layer.
     tr_s : float
         Repetition time in seconds.
-    simulated : bool
-        Whether the scans were simulated.
-    colour : str
-        Colour of the decoded course, such as the layer's of :func:`layer_colours`.
 
     Returns
     -------
-    Figure
-        A row a unit, both courses z-scored; the first held-out run, at most its first 240 scans.
+    DataFrame
+        Columns ``layer``, ``unit``, ``place``, ``r``, ``run``, ``time_s``, ``true`` and ``decoded`` (z-scored): the
+        first held-out run, at most its first 240 scans; the unit of the highest r first.
 
     Raises
     ------
@@ -209,18 +257,47 @@ def timeline_figure(result: LayerResult, tr_s: float, *, simulated: bool, colour
     if not len(units):
         raise DataError(f"{result.layer}: every unit is constant in the test scans.")
     rows = np.flatnonzero(result.runs == result.runs[0])[:MAX_SCANS]
-    times_s = np.arange(len(rows)) * tr_s
-    with page(8.0, 1.1 + 1.45 * len(units), f"{result.layer}: true and decoded", simulated=simulated) as figure:
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "layer": result.layer, "unit": unit, "place": _place(unit, result.shape), "r": result.r[unit],
+                "run": str(result.runs[0]), "time_s": np.arange(len(rows)) * tr_s,
+                "true": _zscore(result.true[rows, unit]), "decoded": _zscore(result.decoded[rows, unit]),
+            }
+        )
+        for unit in units
+    )  # fmt: skip
+
+
+def timeline_figure(courses: pd.DataFrame, *, simulated: bool, colour: str = PALETTE[0]) -> Figure:
+    """Draw the true and the decoded time course of some units of a layer.
+
+    Parameters
+    ----------
+    courses : DataFrame
+        Of :func:`time_courses`.
+    simulated : bool
+        Whether the scans were simulated.
+    colour : str
+        Colour of the decoded course, such as the layer's of :func:`layer_colours`.
+
+    Returns
+    -------
+    Figure
+        A row a unit, both courses z-scored.
+    """
+    units, first = list(courses.groupby("unit", sort=False)), courses.iloc[0]
+    with page(8.0, 1.1 + 1.45 * len(units), f"{first['layer']}: true and decoded", simulated=simulated) as figure:
         panels = figure.subplots(len(units), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for axes, unit in zip(panels, units, strict=True):
+        for axes, (_, own) in zip(panels, units, strict=True):
             axes.axhline(0, color=FAINT, lw=1)
-            axes.plot(times_s, _zscore(result.true[rows, unit]), color="#8A9299", lw=2.4, label="true")
-            axes.plot(times_s, _zscore(result.decoded[rows, unit]), color=colour, lw=1.8, label="decoded")
-            axes.set_title(f"{_place(unit, result.shape)}   r = {_signed(result.r[unit])}", size=10.5)
+            axes.plot(own["time_s"], own["true"], color="#8A9299", lw=2.4, label="true")
+            axes.plot(own["time_s"], own["decoded"], color=colour, lw=1.8, label="decoded")
+            axes.set_title(f"{own['place'].iloc[0]}   r = {number(own['r'].iloc[0])}", size=10.5)
             axes.margins(x=0.01)
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=2, borderaxespad=0)
-        panels[-1].set_xlabel(f"time in {result.runs[0]} (s)")
+        panels[-1].set_xlabel(f"time in {first['run']} (s)")
         figure.supylabel("z-score", size=11)
     return figure
 
@@ -238,7 +315,7 @@ def contribution_figure(roi_table: pd.DataFrame, *, simulated: bool) -> Figure:
     Returns
     -------
     Figure
-        Bars by ROI and layer, the largest ROIs' (at most 12) first.
+        Bars by ROI and layer; see :func:`bars_figure`.
 
     Raises
     ------
@@ -247,22 +324,50 @@ def contribution_figure(roi_table: pd.DataFrame, *, simulated: bool) -> Figure:
     """
     if roi_table.empty:
         raise DataError("The table of ROI contributions is empty.")
-    layers = list(dict.fromkeys(roi_table["layer"]))
     wide = roi_table.pivot_table(index="roi", columns="layer", values="contribution", sort=False)
-    order = wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_ROIS]
-    voxels, colours = roi_table.groupby("roi")["n_voxels"].first(), layer_colours(layers)
-    thickness = min(0.8 / len(layers), 0.5)
-    size = (8.0, 1.5 + len(order) * max(0.5, 0.2 * len(layers)))
-    with page(*size, "Contribution of each ROI", simulated=simulated) as figure:
+    voxels = roi_table.groupby("roi")["n_voxels"].first()
+    wide.index = [f"{roi}\n{voxels[roi]:,} voxels" for roi in wide.index]
+    return bars_figure(
+        wide, "Contribution of each ROI", "contribution to decoding, Σ y ŷ / Σ y² (held-out)", simulated=simulated
+    )
+
+
+def bars_figure(table: pd.DataFrame, title: str, label: str, *, simulated: bool) -> Figure:
+    """Draw bars by region or band, and layer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a region or band, a column a layer.
+    title, label : str
+        Title, and what the length of a bar is.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    Figure
+        The 12 rows with the largest bars, in the order of the table, but for rows of nothing but the shortest bars.
+    """
+    layers = [str(name) for name in table.columns]
+    longest = table.abs().max(axis=1).sort_values(ascending=False, kind="stable")[:MAX_ROWS]
+    largest = longest[longest >= SHORTEST_BAR * longest.max()].index
+    if len(largest) < len(table):
+        label += f"\n{len(table) - len(largest)} not drawn: "
+        label += f"below {SHORTEST_BAR:.0%} of the longest bar, or beyond the first {MAX_ROWS}"
+    wide = table.loc[[name for name in table.index if name in largest]]
+    colours, thickness = layer_colours(layers), min(0.8 / len(layers), 0.5)
+    size = (8.0, 1.4 + len(wide) * max(0.5, 0.15 * len(layers)))
+    with page(*size, title, simulated=simulated) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, lw=1)
         for number, layer in enumerate(layers):
-            y = np.arange(len(order)) + (number - (len(layers) - 1) / 2) * thickness
-            axes.barh(y, wide.loc[order, layer], thickness * 0.9, color=colours[layer], label=layer)
-        axes.set_yticks(range(len(order)), [f"{roi}\n{voxels[roi]:,} voxels" for roi in order])
+            y = np.arange(len(wide)) + (number - (len(layers) - 1) / 2) * thickness
+            axes.barh(y, wide.iloc[:, number], thickness * 0.9, color=colours[layer], label=layer)
+        axes.set_yticks(range(len(wide)), list(wide.index))
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("contribution to decoding, Σ y ŷ / Σ y² (held-out)")
-        axes.legend(loc="best").set_visible(len(layers) > 1)
+        axes.set_xlabel(label)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0)).set_visible(len(layers) > 1)
     return figure

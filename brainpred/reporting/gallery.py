@@ -1,12 +1,10 @@
 """Draw every figure that the saved results of a subject allow; one that fails leaves its reason in its place."""
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,22 +12,29 @@ from matplotlib.figure import Figure
 from brainpred.decoding.chance import Chance, load_chance
 from brainpred.decoding.result import LayerResult, load_result
 from brainpred.errors import DataError
-from brainpred.reporting.brain import brain_figure, is_whole_brain
+from brainpred.reporting.brain import is_whole_brain
 from brainpred.reporting.evidence import (
     band_figure,
     comparison_figure,
     encoding_figure,
     lag_figure,
     null_figure,
+    null_means,
+    null_numbers,
     quality_figure,
 )
 from brainpred.reporting.figures import (
     contribution_figure,
     layer_colours,
     layer_figure,
+    time_courses,
     timeline_figure,
     visual_field_figure,
+    visual_field_numbers,
 )
+from brainpred.reporting.map_pictures import draw_map
+from brainpred.reporting.maps import read_map
+from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import (
     BAND_COLUMNS,
     LAG_COLUMNS,
@@ -37,42 +42,13 @@ from brainpred.reporting.saved import (
     QUALITY_SCAN_COLUMNS,
     ROI_COLUMNS,
     Picture,
-    data_uri,
     read_encoding,
     read_maps,
     read_table,
 )
-from brainpred.reporting.style import save_figure
-from brainpred.reporting.surface import surface_figure
 from brainpred.storage import make_directory
 
-__all__ = ["Pictures", "draw_pictures", "is_drawn_on_glass"]
-
-
-@dataclass
-class Pictures:
-    """Collect the figures of a page as they are drawn; a figure that fails leaves its reason."""
-
-    folder: Path
-    drawn: dict[str, Picture] = field(default_factory=dict)
-
-    def draw(self, name: str, make: Callable[[], Figure], *, svg: bool = True) -> None:
-        """Draw a figure and write it as PNG and, unless it is made of pixels, as SVG."""
-        path = self.folder / f"{_file_name(name)}.png"
-        try:
-            figure = make()
-            save_figure(figure, path)
-            if svg:
-                save_figure(figure, path.with_suffix(".svg"))
-            self.drawn[name] = Picture(name, data_uri(path, "image/png"))
-        except Exception as error:  # whatever is wrong with one figure must not lose the page
-            for stale in (path, path.with_suffix(".svg")):
-                stale.unlink(missing_ok=True)
-            self.fail(name, error)
-
-    def fail(self, name: str, error: Exception) -> None:
-        """Put the reason in the place of a figure."""
-        self.drawn[name] = Picture(name, problem=f"{type(error).__name__}: {error}")
+__all__ = ["draw_pictures", "is_drawn_on_glass"]
 
 
 def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[int], None]) -> dict[str, Picture]:
@@ -101,17 +77,24 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
         advance(1)
     if scores:
         pictures.draw("layers", lambda: layer_figure(scores, simulated=simulated))
-        pictures.draw("null", lambda: null_figure(scores, _chance(folder), simulated=simulated))
+        pictures.draw(
+            "null",
+            lambda: null_figure(scores, _chance(folder), simulated=simulated),
+            {"null": lambda: null_numbers(scores, _chance(folder)), "null_means": lambda: null_means(_chance(folder))},
+        )
+        if any(len(result.shape) == 3 for result in scores):
+            pictures.draw(
+                "visual_field",
+                lambda: visual_field_figure(scores, simulated=simulated),
+                {"visual_field": lambda: visual_field_numbers(scores)},
+            )
     else:
         for name in ("layers", "null"):
             pictures.fail(name, DataError("no decoded_<layer>.h5 can be read."))
     _draw_tables(pictures, folder, settings)
-    for name, title, label in (
-        ("explainable_variance", "Explainable variance of each voxel", "explainable variance"),
-        ("tsnr", "Temporal signal-to-noise ratio of each voxel", "tSNR"),
-        ("encoding_r", "r of each voxel, predicted from the features", "r (held-out)"),
-    ):
-        _draw_map(pictures, folder, maps, name, title, label, simulated=simulated, signed=name == "encoding_r")
+    for kind in ("contribution_any", "explainable_variance", "tsnr", "encoding_r"):
+        draw_map(pictures, folder, maps, kind, simulated=simulated)
+    pictures.forget_others()
     advance(1)
     return pictures.drawn
 
@@ -154,32 +137,6 @@ def _encoding(folder: Path, *, simulated: bool) -> Figure:
     return encoding_figure(encoding["table"], encoding["bands"], simulated=simulated)
 
 
-def _draw_map(
-    pictures: Pictures,
-    folder: Path,
-    maps: Mapping[str, list[str]],
-    name: str,
-    title: str,
-    label: str,
-    *,
-    simulated: bool,
-    signed: bool = True,
-) -> None:
-    """Draw a map that is a volume: on a glass brain or as slices and, of a whole brain, on the inflated surface."""
-    path = folder / f"{name}.nii.gz"
-    if path.name not in maps.get(name, []):
-        return
-    pictures.draw(
-        name, lambda: brain_figure(nib.load(path), title, label, simulated=simulated, signed=signed), svg=False
-    )
-    if name != "tsnr" and pictures.drawn[name].uri and is_whole_brain(nib.load(path)):
-        pictures.draw(
-            f"surface_{name}",
-            lambda: surface_figure(nib.load(path), title, label, simulated=simulated, signed=signed),
-            svg=False,
-        )
-
-
 def _draw_layer(
     pictures: Pictures, folder: Path, layer: str, settings: Mapping[str, Any], maps: Mapping[str, list[str]]
 ) -> LayerResult | None:
@@ -188,33 +145,30 @@ def _draw_layer(
     colour = layer_colours(settings["layers"])[layer]
     compared = layer in settings["baselines"] and len(settings["layers"]) > len(settings["baselines"])
     if not compared:
-        title = f"{layer}: contribution of each voxel"
-        _draw_map(pictures, folder, maps, f"contribution_{layer}", title, "contribution", simulated=simulated)
+        for kind in ("pattern", "contribution"):
+            draw_map(pictures, folder, maps, kind, simulated=simulated, layer=layer)
     try:
         result = load_result(folder / f"decoded_{layer}.h5")
     except Exception as error:  # as for a figure
         pictures.fail(f"time_course_{layer}", error)
         return None
     if not compared:
+        name, tr_s = f"time_course_{layer}", settings["tr_s"]
         pictures.draw(
-            f"time_course_{layer}",
-            lambda: timeline_figure(result, settings["tr_s"], simulated=simulated, colour=colour),
+            name,
+            lambda: timeline_figure(time_courses(result, tr_s), simulated=simulated, colour=colour),
+            {name: lambda: time_courses(result, tr_s)},
         )
-    if len(result.shape) == 3:
-        pictures.draw(f"visual_field_{layer}", lambda: visual_field_figure(result, simulated=simulated), svg=False)
     nothing = np.empty((0, 0), dtype=np.float32)
     return replace(result, true=nothing, decoded=nothing, train_true=nothing, train_decoded=nothing)
 
 
 def is_drawn_on_glass(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether brain images of this folder are drawn on a glass brain, for the captions."""
+    """Tell whether what of the maps of this folder lies in a volume is drawn on a glass brain, for the captions."""
     for layer in settings["layers"]:
         try:
-            return is_whole_brain(nib.load(folder / f"contribution_{layer}.nii.gz"))
-        except Exception:  # the figure itself tells what is wrong
+            volume = read_map(folder, settings["maps"][f"pattern_{layer}"]).volume
+        except (DataError, KeyError):  # the figure itself tells what is wrong
             continue
+        return volume is not None and is_whole_brain(volume)
     return False
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.+-]", "_", name)

@@ -15,8 +15,8 @@ from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.gallery import Pictures
-from brainpred.reporting.page import PAGE_FILTERS
+from brainpred.reporting.numbers import FILTERS
+from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
 from brainpred.storage import atomic_path, make_directory, write_table
@@ -34,26 +34,40 @@ METRICS = {
     "identification_10way": "10-way identification",
     "significant": "part of units with q < 0.05",
 }
+PARTS = ("identification_2way", "identification_10way", "significant")
 BY_FISHER = ("mean_r", "mean_pattern_r")
 # The mean of one by that of the other: leaving out subjects without a ceiling would choose among them.
 RATIO = "mean_r_over_ceiling"
 # Subjects are comparable if they were decoded alike.
-ALIKE = ("bands", "delays_s", "search", "features", "tr_s", "n_permutations")
+ALIKE = {
+    "layers": "layers (p is of the best of them)",
+    "bands": "bands",
+    "delays_s": "delays",
+    "search": "search for band weights",
+    "n_candidates": "candidates of band weights",
+    "features": "features",
+    "weights": "weights of PredNet",
+    "cleaning": "cleaning",
+    "tr_s": "repetition time",
+    "n_permutations": "number of permutations",
+}
 
 
-def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
+def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.DataFrame:
     """Average the scores of each layer over subjects.
 
     Parameters
     ----------
     subjects : DataFrame (one row a subject and layer)
         Columns ``subject``, ``layer``, ``p`` and the scores.
+    baselines : sequence of str
+        Layers that need no network: every other layer is compared with them within subjects.
 
     Returns
     -------
     DataFrame (one row a layer and metric)
         Mean over subjects, its 95 % interval (Student's t over subjects; by Fisher's z for correlations), spread,
-        number of subjects, and in how many of them p of the layer is below 0.05.
+        number of subjects, and, for mean r, in how many of them p of the layer is below 0.05.
     """
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
@@ -69,14 +83,36 @@ def group_table(subjects: pd.DataFrame) -> pd.DataFrame:
                 mean, (low, high) = ratio_of_means(own["mean_r"], own["mean_ceiling"])
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
+                if metric in PARTS:  # Student's t knows no bounds
+                    low, high = max(low, 0.0), min(high, 1.0)
             rows.append(
                 {
                     "layer": layer, "metric": metric, "n_subjects": len(values), "mean": mean, "low": float(low),
                     "high": float(high), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-                    "n_significant": int((own["p"] < 0.05).sum()),
+                    "n_significant": int((own["p"] < 0.05).sum()) if metric == "mean_r" else float("nan"),
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows + _differences(subjects, baselines))
+
+
+def _differences(subjects: pd.DataFrame, baselines: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare mean r of each layer with that of the baselines, within subjects."""
+    r = subjects.pivot_table(index="subject", columns="layer", values="mean_r", sort=False)
+    rows = []
+    for layer in dict.fromkeys(subjects["layer"]):
+        for baseline in baselines:
+            if layer not in baselines and baseline in r:
+                values = (r[layer] - r[baseline]).dropna().to_numpy()
+                low, high = mean_interval(values)
+                rows.append(
+                    {
+                        "layer": layer, "metric": f"mean_r_less_{baseline}", "n_subjects": len(values),
+                        "mean": float(values.mean()), "low": low, "high": high,
+                        "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+                        "n_significant": float("nan"),
+                    }
+                )  # fmt: skip
+    return rows
 
 
 def group_figure(subjects: pd.DataFrame, group: pd.DataFrame, *, simulated: bool) -> Figure:
@@ -115,6 +151,7 @@ def group_figure(subjects: pd.DataFrame, group: pd.DataFrame, *, simulated: bool
             axes.plot(x + 0.32, mean["mean"], "D", ms=7, color=INK)
         axes.set_xticks(range(len(layers)), layers)
         axes.tick_params(axis="x", length=0)
+        axes.set(xlabel=f"each layer: {names[0]} to {names[-1]} from left to right, mean in black")
         axes.set(ylabel="mean r (held-out), 95 % interval", xlim=(-0.6, len(layers) - 0.4))
     return figure
 
@@ -153,7 +190,8 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
         table.insert(0, "subject", subject)
         tables.append(table[table["layer"].isin(settings[subject]["layers"])])
     subjects = pd.concat(tables, ignore_index=True)
-    group = group_table(subjects)
+    baselines = list(dict.fromkeys(name for one in settings.values() for name in one["baselines"]))
+    group = group_table(subjects, baselines)
     for name, table in (("group_subjects", subjects), ("group_layers", group)):
         write_table(out / f"{name}.tsv", table)
     pictures = Pictures(make_directory(out / "figures"))
@@ -163,12 +201,15 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(PAGE_FILTERS)
+    environment.filters.update(FILTERS)
     text = environment.get_template("group.html.j2").render(
         names=list(folders), dataset=next(iter(settings.values()))["dataset"], simulated=kinds == {True},
-        subjects=table_rows(subjects), group=table_rows(group), metrics=METRICS, picture=pictures.drawn["group"],
+        subjects=table_rows(subjects), group=table_rows(group),
+        metrics=METRICS | {f"mean_r_less_{name}": f"mean r less that of {name}" for name in baselines},
+        picture=pictures.drawn["group"],
         layers=list(dict.fromkeys(subjects["layer"])), colours=layer_colours(list(dict.fromkeys(subjects["layer"]))),
-        unlike=_unlike(list(settings.values())), provenance=provenance(),
+        unlike=_unlike(list(settings.values())), same_clips=_same_clips(list(settings.values())),
+        provenance=provenance(),
     )  # fmt: skip
     path = out / "group.html"
     with atomic_path(path) as temporary:
@@ -178,4 +219,10 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
 
 def _unlike(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the settings that differ between subjects."""
-    return [name for name in ALIKE if any(one[name] != settings[0][name] for one in settings)]
+    return [words for name, words in ALIKE.items() if any(one.get(name) != settings[0].get(name) for one in settings)]
+
+
+def _same_clips(settings: Sequence[Mapping[str, Any]]) -> int:
+    """Count the test clips if all subjects saw the same ones, else give 0."""
+    clips = [{run["stimulus"] for run in one["runs"] if run["role"] == "test" and run["stimulus"]} for one in settings]
+    return len(clips[0]) if all(own == clips[0] for own in clips) else 0

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from brainpred.decoding.bands import check_bands
 from brainpred.errors import DataError
 from brainpred.progress import SILENT, Reporter
+from brainpred.reconstruction.controls import EXPLANATIONS
 from brainpred.reporting.figures import TIMELINE_PERCENTILE, layer_colours
 from brainpred.reporting.gallery import draw_pictures, is_drawn_on_glass
+from brainpred.reporting.numbers import FILTERS, joined, number, probability, signed
 from brainpred.reporting.saved import (
+    DIFFERENCE_COLUMNS,
+    LAG_COLUMNS,
     QUALITY_ROI_COLUMNS,
     QUALITY_RUN_COLUMNS,
     ROI_COLUMNS,
@@ -26,9 +30,10 @@ from brainpred.reporting.saved import (
     read_table,
     table_rows,
 )
+from brainpred.reporting.viewer import viewer_data
 from brainpred.storage import atomic_path
 
-__all__ = ["PAGE_FILTERS", "write_report"]
+__all__ = ["write_report"]
 
 BASELINE_WORDS = {
     "pixels": "the picture blurred to 16 × 20 pixels",
@@ -61,29 +66,39 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
     folder = Path(folder)
     settings = read_settings(folder)
     rows = read_layers(folder, settings["layers"])
+    maps, differences = read_maps(folder, settings), _differences(folder)
+    network_layers = [layer for layer in settings["layers"] if layer not in settings["baselines"]] or settings["layers"]
     with reporter.task("Writing the report", len(settings["layers"]) + 1) as advance:
         pictures = draw_pictures(folder, settings, advance)
+    failed = [picture.name for picture in pictures.values() if picture.problem]
+    if failed:
+        reporter.say(f"Note: the report tells why these figures could not be drawn: {', '.join(failed)}.")
     environment = Environment(
         loader=PackageLoader("brainpred.reporting"), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
-    environment.filters.update(PAGE_FILTERS)
+    environment.filters.update(FILTERS)
     page = environment.get_template("report.html.j2").render(
         settings=settings,
         delays_used_s=_delays_used_s(settings),
         settings_text=json.dumps(settings, indent=2, ensure_ascii=False),
-        summary=_summary(settings, rows),
+        summary=_summary(settings, rows, differences),
         layers=rows,
         colours=layer_colours([row["layer"] for row in rows]),
         design=_design(settings),
         pictures=pictures,
         whole_brain=is_drawn_on_glass(folder, settings),
-        maps=read_maps(folder, settings),
+        maps=maps,
+        surfaces=[f"surface_{name}" for name in maps],
+        viewer=viewer_data(folder, maps, network_layers),
         top_roi=_top_roi(folder, settings),
         percentile=TIMELINE_PERCENTILE,
         reconstruction=read_reconstruction(folder),
-        network_layers=[layer for layer in settings["layers"] if layer not in settings["baselines"]],
+        controls=EXPLANATIONS,
+        network_layers=network_layers,
         baseline_words=[BASELINE_WORDS.get(name, name) for name in settings["baselines"]],
         quality=_quality(folder),
+        late_lags=_late_lags(folder),
+        differences=differences,
         encoding=_encoding(folder),
     )
     path = folder / "report.html"
@@ -97,53 +112,18 @@ def _delays_used_s(settings: Mapping[str, Any]) -> list[float]:
     return [scans * settings["tr_s"] for scans in settings["delays_scans"]]
 
 
-def _number(value: float, digits: int = 2) -> str:
-    """Write a number for readers, with a true minus sign; no number is n/a."""
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    return f"{value:z.{digits}f}".replace("-", "−")
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    """Write a difference, with its sign."""
-    return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + _number(value, digits)
-
-
-def _probability(value: float) -> str:
-    """Write p with one digit that counts, or two from 0.01 on."""
-    return _number(value, 2 if value >= 0.01 else 4)
-
-
-def _thousands(value: float) -> str:
-    return f"{int(value):,}"
-
-
-def _joined(words: list[Any]) -> str:
-    """Join as in prose: "3, 4 and 5"."""
-    texts = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
-PAGE_FILTERS: dict[str, Any] = {
-    "number": _number, "signed": _signed, "probability": _probability, "thousands": _thousands, "joined": _joined,
-}  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ words
-
-
-def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
+def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:
     """Say in a few sentences what was found."""
 
     def accuracy(row: Mapping[str, Any]) -> str:
         facts = []
         if math.isfinite(row["mean_r_low"]):
-            facts.append(f"95 % interval {_number(row['mean_r_low'])} to {_number(row['mean_r_high'])}")
+            facts.append(f"95 % interval {number(row['mean_r_low'])} to {number(row['mean_r_high'])}")
         if math.isfinite(row["p"]):
-            facts.append(f"p = {_probability(row['p'])}")
+            facts.append(f"p = {probability(row['p'])}")
         if math.isfinite(row["mean_ceiling"]):
-            facts.append(f"noise ceiling {_number(row['mean_ceiling'])}")
-        return _number(row["mean_r"]) + (f" ({', '.join(facts)})" if facts else "")
+            facts.append(f"noise ceiling {number(row['mean_ceiling'])}")
+        return number(row["mean_r"]) + (f" ({', '.join(facts)})" if facts else "")
 
     own = [row for row in rows if row["layer"] not in settings["baselines"]] or rows
     first, *others = own
@@ -153,20 +133,41 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
     text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
     plain = [row for row in rows if row not in own]
     if plain:
-        named = _joined([f"{row['layer']} {_number(row['mean_r'])}" for row in plain])
+        named = joined([f"{row['layer']} {number(row['mean_r'])}" for row in plain])
         text += f" Features that need no network reach: {named}."
+        text += _against(own, plain, differences)
     for nway in dict.fromkeys(int(row["nway"]) for row in own if row["nway"] > 0):
         scores = [
-            _number(row["identification_nway"]) + (f" ({row['layer']})" if others else "")
+            number(row["identification_nway"]) + (f" ({row['layer']})" if others else "")
             for row in own
             if row["nway"] == nway
         ]
-        text += f" {nway}-way identification {', '.join(scores)} (chance {_number(1 / nway, 3)})."
+        text += f" {nway}-way identification {', '.join(scores)} (chance {number(1 / nway, 3)})."
     if not any(row["nway"] > 0 for row in own):
         best = max(own, key=lambda row: np.nan_to_num(row["identification_2way"]))
         text += f" A scan is told apart from another by its decoded {best['layer']} in"
-        text += f" {_number(100 * best['identification_2way'], 0)} % of pairs (chance 50 %)."
+        text += f" {number(100 * best['identification_2way'], 0)} % of pairs (chance 50 %"
+        if math.isfinite(best["identification_2way_low"]):
+            low, high = (number(100 * best[f"identification_2way_{end}"], 0) for end in ("low", "high"))
+            text += f"; 95 % interval {low} to {high} %"
+        text += ")."
     return text
+
+
+def _against(
+    own: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
+) -> str:
+    """Say which layers are decoded better than all features that need no network."""
+    best = max(plain, key=lambda row: np.nan_to_num(row["mean_r"]))
+    better = [str(row["layer"]) for row in own if row["mean_r"] > best["mean_r"]]
+    text = f" {joined(better) if better else 'No layer'} {'are' if len(better) > 1 else 'is'}"
+    text += f" decoded better than {best['layer']}"
+    first = max(own, key=lambda row: np.nan_to_num(row["mean_r"]))
+    for row in differences:
+        if (row["layer"], row["baseline"]) == (first["layer"], best["layer"]):
+            ends = f"{signed(row['low'])} to {signed(row['high'])}"
+            text += f" ({row['layer']} less {row['baseline']}: {signed(row['difference'])}, 95 % interval {ends})"
+    return text + "."
 
 
 def _design(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,6 +197,25 @@ def _quality(folder: Path) -> dict[str, Any]:
         return {"runs": [], "rois": [], "problem": str(error)}
 
 
+def _late_lags(folder: Path) -> list[str]:
+    """Name the layers whose contribution is largest at the last delay: information may come later still."""
+    try:
+        table = read_table(folder / "lags.tsv", LAG_COLUMNS)
+    except DataError:
+        return []
+    summed = table.pivot_table(index="layer", columns="delay_s", values="contribution", aggfunc="sum", sort=False)
+    late = (summed.idxmax(axis=1) == summed.columns.max()) & (summed.max(axis=1) > 0) & (summed.shape[1] > 1)
+    return [str(layer) for layer in summed.index[late]]
+
+
+def _differences(folder: Path) -> list[dict[str, Any]]:
+    """Read by how much layers are decoded better than features that need no network, where that was compared."""
+    try:
+        return table_rows(read_table(folder / "differences.tsv", DIFFERENCE_COLUMNS))
+    except DataError:
+        return []
+
+
 def _encoding(folder: Path) -> dict[str, Any] | None:
     """Read how well voxels are predicted; what is wrong with the table where it cannot be read."""
     try:
@@ -211,6 +231,11 @@ def _top_roi(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None
         table = read_table(folder / "roi_contributions.tsv", ROI_COLUMNS)
     except DataError:
         return None
+    table = (
+        table[~table["layer"].isin(settings["baselines"])]
+        if len(settings["layers"]) > len(settings["baselines"])
+        else table
+    )
     totals = table.groupby("layer", sort=False)["contribution"].sum()
     if len(settings["roi_sizes"]) < 2 or not totals.max() > 0:
         return None

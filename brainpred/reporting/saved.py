@@ -11,11 +11,12 @@ import pandas as pd
 
 from brainpred.errors import DataError
 from brainpred.reconstruction.frames import SETTINGS, reconstruction_name
-from brainpred.reconstruction.tables import KEYS, read_scores
+from brainpred.reconstruction.tables import KEYS, METRIC_NAMES, read_scores
 from brainpred.storage import read_json
 
 __all__ = [
     "BAND_COLUMNS",
+    "DIFFERENCE_COLUMNS",
     "ENCODING_COLUMNS",
     "LAG_COLUMNS",
     "LAYER_COLUMNS",
@@ -49,6 +50,7 @@ LAYER_COLUMNS = (
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
 BAND_COLUMNS = ("layer", "band", "weight", "r2")
+DIFFERENCE_COLUMNS = ("layer", "baseline", "difference", "low", "high")
 LAG_COLUMNS = ("layer", "roi", "delay_s", "contribution")
 QUALITY_RUN_COLUMNS = (
     "run", "role", "n_scans", "median_tsnr", "median_dvars", "n_spikes", "largest_shift_mm", "n_constant_voxels",
@@ -56,15 +58,7 @@ QUALITY_RUN_COLUMNS = (
 QUALITY_SCAN_COLUMNS = ("run", "scan", "dvars", "spike", "shift_mm")
 QUALITY_ROI_COLUMNS = ("roi", "n_voxels", "n_constant_voxels", "median_tsnr")
 ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
-METRIC_NAMES = {
-    "pixel_r": "Pixel r",
-    "ssim": "SSIM",
-    "psnr": "PSNR (dB)",
-    "motion_r": "Motion r",
-    "identification_2way": "2-way id.",
-    "identification_10way": "10-way id.",
-}
-TEXT_COLUMNS = ("layer", "roi", "data", "band", "run", "role")
+TEXT_COLUMNS = ("layer", "baseline", "roi", "data", "band", "run", "role")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -80,15 +74,29 @@ class Picture:
         The picture as a data URI.
     problem : str or None
         Why it could not be drawn.
+    note : str or None
+        Why there is nothing to be drawn, where that is no fault.
+    finding : str
+        What can be seen in it, for those who cannot.
     """
 
     name: str
     uri: str | None = None
     problem: str | None = None
+    note: str | None = None
+    finding: str = ""
 
 
-def _remedy(folder: Path) -> str:
-    return f"Run: brainpred decode --subject SUBJECT --out {folder}"
+def _remedy(folder: Path, file: str = "") -> str:
+    """Say which command writes a file of the results."""
+    try:
+        settings = read_json(folder / "decode.json")
+    except DataError:
+        settings = {}
+    data_set = settings.get("dataset", "simulated")
+    named = f" --dataset {data_set}" if data_set != "simulated" else ""
+    command = "encode" if file.startswith("encod") else "decode"
+    return f"Run: brainpred {command} --subject {settings.get('subject', 'SUBJECT')}{named} --out {folder}"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a table, with names as they are written: "NA" may be a ROI."""
     if not path.is_file():
-        raise DataError(f"{path} is missing. {_remedy(path.parent)}")
+        raise DataError(f"{path} is missing. {_remedy(path.parent, path.name)}")
     numbers = [name for name in columns if name not in TEXT_COLUMNS]
     try:
         table = pd.read_csv(
@@ -115,12 +123,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         )  # fmt: skip
         missing = [name for name in columns if name not in table]
         if missing or table.empty:
-            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent)}")
+            raise DataError(f"{path} lacks {', '.join(missing) or 'rows'}. {_remedy(path.parent, path.name)}")
         table[numbers] = table[numbers].apply(pd.to_numeric)
     except DataError:
         raise
     except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent)}") from error
+        raise DataError(f"Cannot read {path}: {error}. {_remedy(path.parent, path.name)}") from error
     return table
 
 

@@ -28,11 +28,17 @@ MARGIN = 0.12  # inches of white around every figure
 
 
 @contextmanager
-def page(width: float, height: float, title: str, *, simulated: bool, tight: bool = False) -> Iterator[Figure]:
-    """Give an empty figure in the house style; mark it as simulated and lay it out when the block ends."""
+def page(
+    width: float, height: float, title: str, *, simulated: bool, tight: bool = False, foot: bool = False
+) -> Iterator[Figure]:
+    """Give an empty figure in the house style; mark it as simulated and lay it out when the block ends.
+
+    With ``foot`` a line at the bottom is left free.
+    """
     with matplotlib.rc_context(STYLE):
-        across, up, head, foot = MARGIN / width, MARGIN / height, 0.3 / height, 0.22 / height if simulated else 0.0
-        inside = (across, up + foot, 1 - 2 * across, 1 - 2 * up - foot - head)
+        across, up, head = MARGIN / width, MARGIN / height, 0.3 / height
+        line = 0.22 / height if simulated or foot else 0.0
+        inside = (across, up + line, 1 - 2 * across, 1 - 2 * up - line - head)
         spacing: dict[str, Any] = {"w_pad": 0.02, "h_pad": 0.02, "wspace": 0.0, "hspace": 0.0} if tight else {}
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=inside, **spacing))
         figure.suptitle(title, x=across, y=1 - up, ha="left", va="top", weight="bold", size=13)
@@ -40,6 +46,7 @@ def page(width: float, height: float, title: str, *, simulated: bool, tight: boo
         if simulated:
             figure.text(1 - across, up, "simulated data", ha="right", va="bottom", color=ALERT, weight="bold", size=10)
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: each format would do so again
 
 
 def save_figure(figure: Figure, path: Path) -> None:

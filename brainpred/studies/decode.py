@@ -49,6 +49,7 @@ from brainpred.storage import fingerprint, output_folder, read_json, write_json,
 from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
 from brainpred.studies.outputs import forget_encoding, forget_map, tell_chance, write_map
 from brainpred.studies.quality import write_quality
+from brainpred.studies.voxels import voxel_table
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
@@ -372,9 +373,11 @@ def _write_maps(
 ) -> dict[str, list[str]]:
     """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
+    columns: dict[str, NDArray[np.floating]] = {}
 
     def write(name: str, values: NDArray[np.floating], what: str) -> None:
         maps[name] = write_map(folder / name, recording, values, what)
+        columns[name] = values
 
     for result in results:
         write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
@@ -387,4 +390,5 @@ def _write_maps(
         forget_map(folder / "explainable_variance")
     else:
         write("explainable_variance", variance, "explainable variance of one scan")
+    write_table(folder / "voxels.tsv", voxel_table(recording, columns))
     return maps

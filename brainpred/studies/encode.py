@@ -143,7 +143,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
-    values: Mapping[str, Any] = {"r": result.r, "r2": result.r2} | {
+    values: Mapping[str, Any] = {"r": result.r, "q": result.q, "r2": result.r2} | {
         f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)
     }
     maps = {

@@ -14,6 +14,7 @@ from brainpred.recordings.recording import Recording
 from brainpred.recordings.spaces import Volume
 from brainpred.storage import write_table
 from brainpred.studies.outputs import write_map
+from brainpred.studies.voxels import voxel_table
 
 __all__ = ["voxel_places_mm", "write_quality"]
 
@@ -62,6 +63,7 @@ def write_quality(folder: Path, recording: Recording, reporter: Reporter = SILEN
     write_table(folder / "quality_runs.tsv", pd.DataFrame(runs))
     write_table(folder / "quality_scans.tsv", pd.concat(scans))
     write_table(folder / "quality_rois.tsv", pd.DataFrame(rois))
+    write_table(folder / "quality_voxels.tsv", voxel_table(recording, {"tsnr": tsnr}))
     return write_map(folder / "tsnr", recording, tsnr, "temporal signal-to-noise ratio")
 
 

@@ -47,10 +47,10 @@ LABELS = {
     "prediction": "PredNet's prediction",
     "true": "true {}",
     "decoded": "decoded {}",
-    "shifted": "{} of another time",
+    "shifted": "decoded {}, other time",
     "mean": "mean {}",
     "leak": "mean {}, stimulus drives",
-    "wrong": "{} of another movie",
+    "wrong": "true {}, other movie",
 }
 QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits into the report
 PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")

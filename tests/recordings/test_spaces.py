@@ -52,6 +52,7 @@ def test_volume_carries_what_it_shows(tmp_path):
     image = nib.load(path)
     assert bytes(image.header["descrip"]).rstrip(b"\0") == b"simulated: contribution"
     np.testing.assert_array_equal(image.affine, mask.affine)
+    assert image.header.get_xyzt_units()[0] == "mm"
 
 
 TILTED = np.array([[-2.0, 0.3, 0, 9], [0.2, 2.9, 0.4, -4], [0, -0.3, 1.5, 7], [0, 0, 0, 1]])
@@ -91,3 +92,30 @@ def test_voxels_of_unknown_place_become_a_table(tmp_path):
     with pytest.raises(DataError, match="do not say where their voxels lie"):
         recording.to_image(np.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == ["map.tsv"]
+
+
+def test_places_lie_where_images_put_the_voxels(tmp_path):
+    inside = np.random.default_rng(1).random((3, 5, 2)) < 0.4
+    affine = np.array([[-2.0, 0, 0, 10], [0, 3, 0, -20], [0, 0, 4, 7], [0, 0, 0, 1]])
+    space = Volume(nib.Nifti1Image(inside.astype(np.uint8), affine))
+    values = np.arange(1, space.n_voxels + 1, dtype=np.float32)
+    volume, places = space.images(values)[".nii.gz"].get_fdata(), space.places()
+    assert volume[places["i"], places["j"], places["k"]].tolist() == values.tolist()
+    np.testing.assert_allclose(places["x_mm"], 10 - 2 * places["i"])
+    np.testing.assert_allclose(places["z_mm"], 7 + 4 * places["k"])
+
+    left, right = np.array([True, False, True, True]), np.array([False, True, False, False, True])
+    places = Surfaces(left, right).places()
+    assert places["hemisphere"].tolist() == list("LLLRR")
+    assert places["vertex"].tolist() == [0, 2, 3, 1, 4]
+
+    places = Grayordinates(grayordinate_axis(), np.array([True, False, True, True, True, False, True])).places()
+    assert places["structure"][[0, 2, 4]].tolist() == [
+        "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT", "CIFTI_STRUCTURE_THALAMUS_LEFT"
+    ]  # fmt: skip
+    assert places["vertex"].tolist() == [0, 3, 1, 4, -1]
+    assert [places[name][4] for name in "ijk"] == [1, 2, 0]
+    assert places["i"][0] == -1
+    assert np.isnan(places["x_mm"][0])
+    assert places["y_mm"][4] == 4
+    assert NoSpace(3).places() == {}

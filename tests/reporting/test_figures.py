@@ -11,14 +11,18 @@ from matplotlib.text import Text
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import DataError
-from brainpred.reporting.brain import brain_figure, is_whole_brain
+from brainpred.reporting.brain import brain_figure, is_whole_brain, slices_figure
 from brainpred.reporting.figures import (
+    bars_figure,
     contribution_figure,
     layer_colours,
     layer_figure,
+    time_courses,
     timeline_figure,
     visual_field_figure,
+    visual_field_numbers,
 )
+from brainpred.reporting.thresholds import Shown, everything
 
 
 def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
@@ -68,6 +72,11 @@ def slab_image(shape=(7, 5, 1), affine=None, scale=1.0):
     return nib.Nifti1Image(values, np.eye(4) if affine is None else affine)
 
 
+def all_of(image, *, signed=False):
+    """Let all voxels of an image be drawn."""
+    return Shown(np.asarray(image.dataobj) != 0, "voxels that were chosen", signed=signed)
+
+
 def texts(figure):
     return [text.get_text() for text in figure.findobj(Text)]
 
@@ -79,10 +88,10 @@ def settings_without_backend():
 
 ALL_FIGURES = {
     "layers": lambda simulated: layer_figure([make_result(), make_result("R1", (5, 3, 5))], simulated=simulated),
-    "field": lambda simulated: visual_field_figure(make_result(), simulated=simulated),
-    "slices": lambda simulated: brain_figure(slab_image(), "title", "label", simulated=simulated),
-    "glass": lambda simulated: brain_figure(head_image(), "title", "label", simulated=simulated),
-    "timeline": lambda simulated: timeline_figure(make_result(), 1.5, simulated=simulated),
+    "field": lambda simulated: visual_field_figure([make_result()], simulated=simulated),
+    "slices": lambda simulated: brain_figure(slab_image(), all_of(slab_image()), "title", "label", simulated=simulated),
+    "glass": lambda simulated: brain_figure(head_image(), all_of(head_image()), "title", "label", simulated=simulated),
+    "timeline": lambda simulated: timeline_figure(time_courses(make_result(), 1.5), simulated=simulated),
     "rois": lambda simulated: contribution_figure(make_rois(), simulated=simulated),
 }
 
@@ -143,24 +152,28 @@ def test_visual_field_is_the_mean_over_channels_at_each_place():
     result = make_result()
     result.r[0] = np.nan  # channel 0 of the place at the upper left
     result.r[[7, 67, 127]] = np.nan  # every channel of row 0, column 7
-    figure = visual_field_figure(result, simulated=False)
-    image = figure.axes[0].get_images()[0]
     expected = np.full((6, 10), np.nan)
     for row in range(6):
         for column in range(10):
             values = [result.r[np.ravel_multi_index((c, row, column), (3, 6, 10))] for c in range(3)]
             known = [value for value in values if np.isfinite(value)]
             expected[row, column] = np.mean(known) if known else np.nan
+    small = make_result("R1", (5, 3, 5), seed=1)
+    small.r[:] /= 4
+    figure = visual_field_figure([result, make_result("table", (8,)), small], simulated=False)
+    image, other = (axes.get_images()[0] for axes in figure.axes[:2])
     np.testing.assert_allclose(np.ma.filled(image.get_array(), np.nan), expected, rtol=1e-5)
     assert image.get_extent() == [0, 10, 6, 0]  # row 0 at the top
-    low, high = image.get_clim()
-    assert low == -high
-    assert "r (held-out)" in texts(figure)
+    assert image.get_clim() == other.get_clim() == (0, pytest.approx(np.nanpercentile(expected, 99.5), rel=1e-4))
+    assert {"R0, 3 channels", "R1, 5 channels"} <= set(texts(figure))
+    numbers = visual_field_numbers([result, small]).set_index(["layer", "row", "column"])["mean_r"]
+    assert numbers[("R0", 4, 7)] == pytest.approx(expected[4, 7])
+    assert len(numbers) == 60 + 15
 
 
 def test_layer_that_is_not_spatial_has_no_visual_field():
     with pytest.raises(DataError, match=r"received \(8,\)"):
-        visual_field_figure(make_result("features", (8,)), simulated=False)
+        visual_field_figure([make_result("features", (8,))], simulated=False)
 
 
 @pytest.mark.parametrize(
@@ -179,17 +192,41 @@ def test_whole_brains_are_told_from_others(image, whole):
     assert is_whole_brain(image) is whole
 
 
-def test_glass_brain_states_its_threshold():
-    figure = brain_figure(head_image(scale=3e-6), "R0", "contribution", simulated=False, percentile=90)
-    assert "voxels from the 90th percentile of |value| upwards" in texts(figure)
+def test_glass_brain_shows_what_is_chosen_and_by_what_rule():
+    image = head_image(scale=3e-6)
+    values = np.asarray(image.dataobj)
+    figure = brain_figure(image, Shown(values > 4e-6, "the left half"), "R0", "contribution", simulated=False)
+    assert "the left half" in texts(figure)
     assert "contribution (×10⁻⁶)" in texts(figure)
     assert {"L", "R"} <= set(texts(figure))
+    front = next(axes for axes in figure.axes if {"L", "R"} <= {text.get_text() for text in axes.texts})
+    drawn = np.ma.masked_invalid(front.get_images()[0].get_array())
+    left, right = np.array_split(drawn, 2, axis=1)
+    assert np.ma.filled(left, 0).any()
+    assert not np.ma.filled(right, 0).any()
+
+
+def test_glass_brain_without_voxels_is_refused():
+    image = head_image()
+    with pytest.raises(DataError, match="No voxel"):
+        brain_figure(image, Shown(np.zeros(image.shape, bool), "none"), "R0", "r", simulated=False)
+
+
+def test_whole_brains_as_slices_have_the_colours_of_their_own_range():
+    image = head_image()
+    values = np.asarray(image.dataobj) * 10 + 90.0 * (np.asarray(image.dataobj) > 0)
+    image = nib.Nifti1Image(values.astype(np.float32), image.affine)
+    figure = slices_figure(image, everything(values), "title", "tSNR", simulated=False)
+    panel = figure.axes[0].get_images()[1]
+    assert panel.get_clim() == pytest.approx((100, 110))  # where the values lie, far from 0
+    n_across, n_up = (len(np.flatnonzero(values.any(axis=others))) for others in ((1, 2), (0, 2)))
+    assert panel.get_array().shape == (n_up, n_across)  # seen from above
 
 
 def test_slices_show_every_voxel_with_left_on_the_left():
     mirrored = np.diag([-2.0, 3.0, 4.0, 1.0])  # the first axis runs from right to left
     image = slab_image((7, 5, 1), mirrored)
-    figure = brain_figure(image, "title", "label", simulated=False)
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = figure.axes[0].get_images()[1].get_array()
     np.testing.assert_allclose(shown, image.get_fdata()[::-1, :, 0].T, rtol=1e-6)
     assert figure.axes[0].get_images()[1].origin == "lower"
@@ -199,7 +236,8 @@ def test_slices_show_every_voxel_with_left_on_the_left():
 def test_slices_are_cut_to_what_is_not_zero_across_the_shortest_axis():
     values = np.zeros((7, 3, 11), np.float32)
     values[2:5, 1:, 4:10] = np.random.default_rng(0).uniform(0.1, 1, (3, 2, 6))
-    figure = brain_figure(nib.Nifti1Image(values, np.eye(4)), "title", "label", simulated=False)
+    image = nib.Nifti1Image(values, np.eye(4))
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = [axes.get_images()[1].get_array() for axes in figure.axes[:2]]
     for number, array in enumerate(shown):
         np.testing.assert_allclose(array, values[2:5, 1 + number, 4:10].T)
@@ -209,7 +247,8 @@ def test_slices_are_cut_to_what_is_not_zero_across_the_shortest_axis():
 
 def test_unsigned_values_below_zero_are_left_out():
     values = np.array([[[-5.0], [1.0], [2.0]]], dtype=np.float32)
-    figure = brain_figure(nib.Nifti1Image(values, np.eye(4)), "title", "label", simulated=False, signed=False)
+    image = nib.Nifti1Image(values, np.eye(4))
+    figure = brain_figure(image, all_of(image), "title", "label", simulated=False)
     shown = figure.axes[0].get_images()[1]
     assert shown.get_clim()[0] == 0
     assert shown.get_array().compressed().tolist() == [1.0, 2.0]
@@ -217,15 +256,16 @@ def test_unsigned_values_below_zero_are_left_out():
 
 @pytest.mark.parametrize("values", [np.zeros((4, 3, 2)), np.full((4, 3, 2), np.nan), np.ones((4, 3, 2, 5))])
 def test_images_without_numbers_are_refused(values):
+    image = nib.Nifti1Image(values.astype(np.float32), np.eye(4))
     with pytest.raises(DataError, match="three dimensions"):
-        brain_figure(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), "title", "label", simulated=False)
+        brain_figure(image, all_of(image), "title", "label", simulated=False)
 
 
 def test_timeline_shows_the_units_nearest_to_the_99th_percentile():
     rng = np.random.default_rng(6)
     r = rng.permutation(np.linspace(-0.3, 0.9, 1000)).astype(np.float32)
     r[rng.choice(1000, 13, replace=False)] = np.nan
-    figure = timeline_figure(make_result(shape=(4, 25, 10), r=r), 2.0, simulated=False)
+    figure = timeline_figure(time_courses(make_result(shape=(4, 25, 10), r=r), 2.0), simulated=False)
     known = sorted((value, unit) for unit, value in enumerate(r) if np.isfinite(value))
     target = np.percentile([value for value, _ in known], 99)
     nearest = sorted(known, key=lambda pair: abs(pair[0] - target))[:3]
@@ -241,7 +281,7 @@ def test_timeline_draws_the_first_run_standardised_in_seconds():
     n_scans = 500
     runs = np.array(["one"] * 300 + ["two"] * 200)
     result = make_result("features", (2,), n_scans, runs=runs, r=np.array([0.1, np.nan], np.float32))
-    figure = timeline_figure(result, 2.5, simulated=False, colour="#123456")
+    figure = timeline_figure(time_courses(result, 2.5), simulated=False, colour="#123456")
     _, true, decoded = figure.axes[0].get_lines()
     for line, values in ((true, result.true), (decoded, result.decoded)):
         shown = values[:240, 0]
@@ -255,7 +295,7 @@ def test_timeline_draws_the_first_run_standardised_in_seconds():
 
 def test_constant_units_have_no_timeline():
     with pytest.raises(DataError, match="R0: every unit is constant"):
-        timeline_figure(make_result(r=np.full(180, np.nan, np.float32)), 1.0, simulated=False)
+        time_courses(make_result(r=np.full(180, np.nan, np.float32)), 1.0)
 
 
 def test_bars_are_the_contributions():
@@ -267,8 +307,7 @@ def test_bars_are_the_contributions():
         values = table[table["layer"] == layer].set_index("roi")["contribution"]
         np.testing.assert_allclose([bar.get_width() for bar in bars], values[rois])
     assert "V1\n7 voxels" in texts(figure)
-    largest = table.groupby("roi")["contribution"].max().idxmax()
-    assert rois[0] == largest
+    assert rois == list(dict.fromkeys(table["roi"]))  # as in the table
 
 
 def test_only_the_twelve_largest_rois_are_shown():
@@ -277,6 +316,13 @@ def test_only_the_twelve_largest_rois_are_shown():
     shown = {label.get_text().split("\n")[0] for label in axes.get_yticklabels()}
     largest = table.assign(size=table["contribution"].abs()).nlargest(12, "size")
     assert shown == set(largest["roi"])
+
+
+def test_rows_of_the_shortest_bars_are_left_out_and_counted():
+    table = pd.DataFrame({"R0": [0.0, 0.5, -0.004, 0.006], "R1": [0.001, 0.1, 0.0, -0.002]}, index=list("abcd"))
+    axes = bars_figure(table, "title", "part", simulated=False).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "d"]
+    assert axes.get_xlabel().startswith("part\n2 not drawn: below 1% of the longest bar")
 
 
 def test_empty_table_is_refused():

@@ -43,7 +43,7 @@ def test_means_and_intervals_over_subjects(subjects, run):
     assert found.replace("-", "−") in page.text
     assert "Simulated data." in page.text
     assert "Not decoded alike" not in page.text
-    assert next(image["alt"] for image in page.all("img")).endswith("simulated data")
+    assert "simulated data: R0 " in next(image["alt"] for image in page.all("img"))
     assert {path.name for path in (subjects / "figures").iterdir()} == {"group.png", "group.svg"}
 
 
@@ -59,6 +59,14 @@ def test_subjects_that_are_no_group(subjects, run):
     (subjects / "sim02" / "decode.json").write_text(json.dumps({**settings, "bands": "none"}))
     assert run("report", "--subjects", "sim01", "sim02", "--out", subjects, "--quiet")[0] == 0
     assert "Not decoded alike: the subjects differ in bands." in Page(subjects / "group.html").text
+    assert "All saw the same test clip" in Page(subjects / "group.html").text
+    runs = [{**one, "stimulus": "another"} for one in settings["runs"]]
+    unlike = {"weights": "other.pt", "cleaning": {"high_pass_s": 120}, "layers": ["R0"], "runs": runs}
+    (subjects / "sim02" / "decode.json").write_text(json.dumps({**settings, **unlike}))
+    assert run("report", "--subjects", "sim01", "sim02", "--out", subjects, "--quiet")[0] == 0
+    text = Page(subjects / "group.html").text
+    assert "differ in layers (p is of the best of them), weights of PredNet and cleaning." in text
+    assert "All saw the same test clip" not in text
     (subjects / "sim02" / "decode.json").write_text(json.dumps({**settings, "simulated": False}))
     code, _, err = run("report", "--subjects", "sim01", "sim02", "--out", subjects, "--quiet")
     assert code == 1
@@ -73,6 +81,34 @@ def test_either_a_subject_or_a_group(run, arguments):
     code, _, err = run("report", *arguments)
     assert code == 2
     assert "--subjects S1 S2" in err
+
+
+def test_parts_stay_between_0_and_1():
+    scores = dict.fromkeys(("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r"), 0.5)
+    rows = [
+        {"subject": subject, "layer": "R0", "p": 0.01, **scores, "identification_2way": 0.9 + 0.05 * part,
+         "identification_10way": 0.5, "significant": part}
+        for subject, part in (("a", 0.0), ("b", 0.1), ("c", 0.9))
+    ]  # fmt: skip
+    group = group_table(pd.DataFrame(rows)).set_index("metric")
+    assert (group.loc["significant", "low"], group.loc["significant", "high"]) == (0.0, 1.0)
+    assert group.loc["mean_r", "n_significant"] == 3
+    assert np.isnan(group.loc["significant", "n_significant"])
+
+
+def test_layers_are_compared_with_baselines_within_subjects():
+    scores = ("p", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
+              "identification_10way", "significant")  # fmt: skip
+    r = {"a": (0.5, 0.4), "b": (0.3, 0.25), "c": (0.7, 0.4)}
+    rows = [{"subject": subject, "layer": layer, "mean_r": value, **dict.fromkeys(scores, 0.01)}
+            for subject, both in r.items() for layer, value in zip(("R0", "pixels"), both, strict=True)]  # fmt: skip
+    group = group_table(pd.DataFrame(rows), ["pixels"]).set_index(["layer", "metric"])
+    row = group.loc[("R0", "mean_r_less_pixels")]
+    differences = [0.1, 0.05, 0.3]
+    assert row["mean"] == pytest.approx(0.15)
+    ends = stats.t.interval(0.95, 2, 0.15, stats.sem(differences))
+    assert (row["low"], row["high"]) == pytest.approx(ends, rel=1e-6)
+    assert not [layer for layer, metric in group.index if layer == "pixels" and "less" in metric]
 
 
 def test_layer_that_a_subject_lacks_is_averaged_over_the_others():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import h5py
@@ -10,15 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainpred.decoding.chance import compare_with_chance, save_chance
-from brainpred.decoding.result import save_result
+from brainpred.decoding.chance import compare_with_chance, load_chance, save_chance
+from brainpred.decoding.result import load_result, save_result
 from brainpred.decoding.tables import band_table, lag_table, layer_table, unit_table
 from brainpred.errors import DataError
+from brainpred.progress import RichReporter
 from brainpred.reporting import gallery as gallery_module
-from brainpred.reporting import page as page_module
+from brainpred.reporting import pictures as pictures_module
 from brainpred.reporting import saved as saved_module
+from brainpred.reporting.meshes import fsaverage5
+from brainpred.reporting.numbers import number, probability
 from brainpred.reporting.page import write_report
 from tests.reporting.test_figures import head_image, make_result, make_rois, slab_image
+from tests.reporting.test_surface import write_surface
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 PNG = bytes.fromhex(
@@ -94,7 +99,8 @@ def fabricate(folder, results, more_maps=(), **changes):
     (folder / "decode.json").write_text(json.dumps(settings))
     for result in results:
         save_result(result, folder / f"decoded_{result.layer}.h5", "key", simulated=settings["simulated"])
-        nib.save(slab_image(), folder / f"contribution_{result.layer}.nii.gz")
+        for kind in ("contribution", "pattern"):
+            nib.save(slab_image(), folder / f"{kind}_{result.layer}.nii.gz")
     chance = compare_with_chance(results, n_permutations=settings["n_permutations"])
     save_chance(chance, folder / "significance.h5", "key")
     write_tsv(layer_table(results, chance, simulated=settings["simulated"]), folder / "layers.tsv")
@@ -205,7 +211,8 @@ def test_page_holds_itself(full, measured):
         links = [attributes["href"] for _, attributes in page.elements if "href" in attributes]
         assert links
         assert all(link.startswith("#") and link[1:] in identifiers for link in links)
-        assert len(page.all("script")) == (folder == full)  # the player's, and only where there is a movie
+        # Of the viewer: what it shows, and how; of the player, where there is a movie.
+        assert len(page.all("script")) == 2 + (folder == full)
         assert not page.all("link")
         words = re.sub(r"base64,[\w+/=]+", "", page.html)
         assert "http" not in words
@@ -217,20 +224,38 @@ def test_page_holds_itself(full, measured):
 def test_every_figure_is_there_with_words_for_those_who_cannot_see_it(full):
     page = Page(full / "report.html")
     assert page.figure_names() == [
-        "layers", "null", "comparison", "visual_field_R0", "visual_field_R1", "visual_field_pixels", "time_course_R0",
-        "time_course_R1", "filmstrip_R0", "reconstruction_R0", "contributions", "contribution_R0", "contribution_R1",
-        "explainable_variance", "bands", "lags", "encoding", "encoding_r", "surface_encoding_r", "quality", "tsnr",
+        "layers", "null", "comparison", "visual_field", "time_course_R0", "time_course_R1", "filmstrip_R0",
+        "reconstruction_R0", "pattern_R0", "contribution_R0", "pattern_R1", "contribution_R1", "explainable_variance",
+        "contributions", "bands", "lags", "encoding", "encoding_r", "surface_encoding_r", "quality", "tsnr",
     ]  # fmt: skip
     assert len(page.all("img")) == 20
     assert all(len(image["alt"]) > 20 and "simulated" in image["alt"] for image in page.all("img"))
     assert page.all("video")[0]["src"] == "data:video/mp4;base64,YSBzbWFsbCBtb3ZpZQ=="
     assert "could not be drawn" not in page.text
     drawn = {path.name for path in (full / "figures").iterdir()}
-    lines = {"layers", "null", "comparison", "time_course_R0", "time_course_R1", "contributions", "bands", "lags",
-             "encoding", "quality"}  # fmt: skip
-    pictures = {"visual_field_R0", "visual_field_R1", "visual_field_pixels", "contribution_R0", "contribution_R1",
-                "explainable_variance", "encoding_r", "surface_encoding_r", "tsnr"}  # fmt: skip
-    assert drawn == {f"{name}.png" for name in lines | pictures} | {f"{name}.svg" for name in lines}
+    figures = set(page.figure_names()) - {"filmstrip_R0", "reconstruction_R0"}
+    tables = {"null", "null_means", "visual_field", "time_course_R0", "time_course_R1"}
+    assert drawn == {f"{name}.{end}" for name in figures for end in ("png", "svg")} | {f"{name}.tsv" for name in tables}
+
+
+def test_numbers_of_figures_are_tables_beside_them(full):
+    def read(name):
+        return pd.read_csv(full / "figures" / f"{name}.tsv", sep="\t", na_values="n/a")
+
+    result, chance = load_result(full / "decoded_R1.h5"), load_chance(full / "significance.h5")
+    null = read("null").query("layer == 'R1'")
+    assert null["found"].sum() == pytest.approx(1, abs=1e-4)
+    middle = null[(null["r_from"] < result.r[0]) & (result.r[0] <= null["r_to"])]
+    assert middle["found"].iloc[0] >= 1 / len(result.r) - 1e-6
+    tested = chance.of("R1")
+    np.testing.assert_allclose(null["chance"], tested.null_counts / tested.null_counts.sum(), atol=1e-6)
+    means = read("null_means").query("layer == 'R1'")
+    np.testing.assert_allclose(means["mean_r"], tested.null_mean_r, rtol=1e-4)
+    assert set(means["block_scans"]) == {chance.block_length}
+    course = read("time_course_R1")
+    own = course[course["unit"] == course["unit"].iloc[-1]]
+    np.testing.assert_allclose(own["true"].mean(), 0, atol=1e-5)
+    assert np.corrcoef(own["true"], result.true[:, own["unit"].iloc[0]])[0, 1] == pytest.approx(1)
 
 
 def test_only_simulated_data_carry_the_banner(full, measured):
@@ -248,10 +273,13 @@ def test_numbers_are_those_of_the_tables(full):
     first, second = table.loc["R0"], table.loc["R1"]
     assert (
         f"R0 is decoded with a mean r of {first['mean_r']:.2f} (95 % interval {first['mean_r_low']:.2f} to "
-        f"{first['mean_r_high']:.2f}, p = {first['p']:.2f}, noise ceiling {first['mean_ceiling']:.2f}) from 1,035 "
-        f"voxels; R1 {second['mean_r']:.2f} (95 % interval"
+        f"{first['mean_r_high']:.2f}, p = {probability(first['p'])}, noise ceiling {first['mean_ceiling']:.2f}) "
+        f"from 1,035 voxels; R1 {second['mean_r']:.2f} (95 % interval"
     ).replace("-", "−").replace("1,035", "1,035") in text
     assert f"Features that need no network reach: pixels {table.loc['pixels', 'mean_r']:.2f}." in text
+    better = [layer for layer in ("R0", "R1") if table.loc[layer, "mean_r"] > table.loc["pixels", "mean_r"]]
+    named = " and ".join(better) + (" are" if len(better) > 1 else " is") if better else "No layer is"
+    assert f" {named} decoded better than pixels." in text
     assert (
         "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.062" in text
         or "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.063" in text
@@ -259,7 +287,7 @@ def test_numbers_are_those_of_the_tables(full):
     assert "second 61.2 1.50 1 0.25 3" in text
     assert "V2 8 100.0 % 55.5" in text
     for row in (first, second):
-        for name in ("mean_r", "median_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
+        for name in ("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
             assert f" {row[name]:.3f} " in text
     rois = pd.read_csv(full / "roi_contributions.tsv", sep="\t")
     totals = rois.groupby("layer")["contribution"].sum()
@@ -271,9 +299,10 @@ def test_numbers_are_those_of_the_tables(full):
 def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
     text = Page(full / "report.html").text
     for picture in ("true", "decoded", "mean"):
-        assert f"{picture} 0.375 n/a 14.50 0.625" in text
-    assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.01;" in text
-    assert "of the score against the null, p = 0.0004); +0.250 of 2-way identification" in text
+        assert f"{picture} n/a 0.375 14.50 0.625" in text
+    assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.012" in text
+    assert "); +0.250 of 2-way (95 %" in text
+    assert "those of another time (the null) has p = 0.0004, 0.0004" in text
     assert "p come from 8 blocks of 7.5 s" in text
     assert "fitted to these scans" not in text
 
@@ -300,11 +329,14 @@ def test_player_knows_when_each_frame_is_shown(full, small):
 def test_methods_say_what_was_done(full, measured):
     text = Page(full / "report.html").text
     assert "2 training runs and 2 test runs" in text
-    assert "all voxels 3 and 4.5 s later by banded ridge regression (Nunez-Elizalde et al., 2019)" in text
+    assert "all voxels 3 and 4.5 s later by banded ridge regression (Nunez-Elizalde et al., 2019; Dupré la Tour" in text
     assert "each region of interest has a regularisation of its own" in text
     assert "PredNet (Lotter et al., 2017; weights “small”; 6 × 10 pixels), R0 and R1, averaged" in text
-    assert "with himalaya 0.4.9 (Dupré la Tour et al., 2022). The decoder was then fitted to all training runs" in text
+    assert "with himalaya 0.4.9. The decoder was then fitted to all training runs" in text
     assert "repeated presentations of a clip were averaged" in text
+    assert "scans at least 4 s away" in text
+    assert "decoded units took the place of PredNet’s own (R0 swapped, closed-loop)" in text
+    assert "Power, J. D." in text
     assert "Nishimoto" in text
     text = Page(measured / "report.html").text
     assert "ridge regression with a single band" in text
@@ -327,7 +359,8 @@ def test_methods_tell_of_runs_that_share_what_they_show(small):
 
 def test_features_of_the_users_own(measured):
     page = Page(measured / "report.html")
-    names = ["layers", "null", "time_course_features", "contribution_features", "bands", "lags", "quality"]
+    names = ["layers", "null", "time_course_features", "pattern_features", "contribution_features", "bands", "lags",
+             "quality"]  # fmt: skip
     assert page.figure_names() == names
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
     assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
@@ -362,7 +395,7 @@ def test_writing_again_gives_the_same_files(measured):
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Write the results of one small layer; figures are drawn, but not rendered, to save time."""
-    monkeypatch.setattr(gallery_module, "save_figure", lambda figure, path: path.write_bytes(PNG))
+    monkeypatch.setattr(pictures_module, "save_figure", lambda figure, path: path.write_bytes(PNG))
     return fabricate(tmp_path, [make_result("R0", (2, 3, 5), 7)])
 
 
@@ -379,8 +412,9 @@ def cut_short(path):
     ("file", "lost"),
     [
         ("contribution_R0.nii.gz", ["contribution_R0"]),
+        ("pattern_R0.nii.gz", ["pattern_R0"]),
         ("roi_contributions.tsv", ["contributions"]),
-        ("decoded_R0.h5", ["layers", "null", "time_course_R0"]),
+        ("decoded_R0.h5", ["time_course_R0", "layers", "null"]),
         ("significance.h5", ["null"]),
         ("bands.tsv", ["bands"]),
         ("lags.tsv", ["lags"]),
@@ -423,20 +457,93 @@ def test_missing_file_is_named(small):
     assert "contribution_R0.nii.gz" in Page(write_report(small)).text.split("This figure could not be drawn:")[1][:200]
 
 
-def test_maps_that_are_no_volumes_are_named_and_not_drawn(small):
-    fabricate_encoding(small)
-    endings = ("_hemi-L.func.gii", "_hemi-R.func.gii")
-    surfaces = {name: [name + ending for ending in endings]
-                for name in ("contribution_R0", "pattern_R0", "explainable_variance", "tsnr")}  # fmt: skip
-    change_maps(small / "decode.json", **surfaces)
-    change_maps(small / "encode.json", encoding_r=["encoding_r.dscalar.nii"])
+def save_hemispheres(folder, name, values):
+    files = []
+    for hemi, part in zip("LR", values, strict=True):
+        files.append(f"{name}_hemi-{hemi}.func.gii")
+        array = nib.gifti.GiftiDataArray(part.astype(np.float32), intent="NIFTI_INTENT_SHAPE")
+        nib.save(nib.GiftiImage(darrays=[array]), folder / files[-1])
+    return files
+
+
+def test_maps_of_surfaces_are_drawn_on_their_own(small, run):
+    rng = np.random.default_rng(5)
+    coarse = [rng.uniform(0.1, 0.2, 10_242) for _ in range(2)]
+    faces, patch = fsaverage5().faces["left"], [5000]
+    for _ in range(3):  # each time the neighbours too
+        patch = np.unique(faces[np.isin(faces, patch).any(axis=1)])
+    coarse[0][patch] = 0.9
+    foreign = [rng.uniform(0.1, 0.2, 6) for _ in range(2)]
+    maps = {name: save_hemispheres(small, name, values)
+            for name, values in {"pattern_R0": coarse, "tsnr": coarse, "contribution_R0": foreign}.items()}  # fmt: skip
+    change_maps(small / "decode.json", **maps)
     page = Page(write_report(small))
-    assert not {*surfaces, "encoding_r", "surface_encoding_r"} & set(page.figure_names())
-    assert "These scans are no volume" in page.text
-    for name in surfaces:
-        assert f"{name}_hemi-L.func.gii and {name}_hemi-R.func.gii." in page.text
-    assert "encoding_r.dscalar.nii." in page.text
+    names = page.figure_names()
+    assert {"surface_pattern_R0", "surface_tsnr", "surface_contribution_R0"} <= set(names)
+    assert not {"pattern_R0", "tsnr", "contribution_R0"} & set(names)
+    assert (small / "figures" / "surface_pattern_R0.png").exists()
+    assert not (small / "figures" / "surface_contribution_R0.png").exists()
+    assert "No mesh is at hand for 6 and 6 vertices." in page.text
+    assert "pattern_R0_hemi-L.func.gii and pattern_R0_hemi-R.func.gii." in page.text
     assert "could not be drawn" not in page.text
+    left = write_surface(small / "lh.surf.gii")
+    code, _, _ = run("report", "--subject", "sim01", "--out", small, "--surfaces", left, left, "--quiet")
+    assert code == 0
+    assert "No mesh is at hand" not in Page(small / "report.html").text
+    assert run("report", "--subject", "sim01", "--out", small, "--surfaces", left)[0] == 2
+
+
+def test_maps_of_scans_without_a_place_are_named(small):
+    fabricate_encoding(small)
+    tables = {name: [f"{name}.tsv"] for name in ("contribution_R0", "pattern_R0", "explainable_variance", "tsnr")}
+    change_maps(small / "decode.json", **tables)
+    change_maps(small / "encode.json", encoding_r=["encoding_r.tsv"])
+    page = Page(write_report(small))
+    assert not {*tables, "encoding_r", "surface_encoding_r"} & set(page.figure_names())
+    assert "do not say where their voxels lie" in page.text
+    assert all(f"{name}.tsv" in page.text for name in (*tables, "encoding_r"))
+    assert "could not be drawn" not in page.text
+
+
+def test_pictures_of_older_runs_go(small):
+    write_report(small)
+    for name in ("visual_field_R7.svg", "pattern_old.png", "null_old.tsv", "notes.txt"):
+        (small / "figures" / name).write_text("old")
+    write_report(small)
+    left = {path.name for path in (small / "figures").iterdir()}
+    assert "notes.txt" in left
+    assert not left & {"visual_field_R7.svg", "pattern_old.png", "null_old.tsv"}
+
+
+@pytest.mark.parametrize("name", ["quality_runs", "quality_rois"])
+def test_half_written_table_of_quality_is_no_disaster(small, name):
+    path = small / f"{name}.tsv"
+    path.write_text(path.read_text().rstrip().rsplit("\t", 2)[0] + "\n")
+    assert "n/a" in Page(write_report(small)).text
+
+
+def test_what_to_run_again_is_said(small, capsys):
+    fabricate_encoding(small)
+    for name in ("lags.tsv", "encoding.tsv"):
+        (small / name).unlink()
+    text = Page(write_report(small, RichReporter())).text
+    assert f"lags.tsv is missing. Run: brainpred decode --subject sim01 --out {small}" in text
+    assert f"encoding.tsv is missing. Run: brainpred encode --subject sim01 --out {small}" in text
+    assert "these figures could not be drawn: lags, encoding" in " ".join(capsys.readouterr().err.split())
+
+
+def test_differences_from_baselines_are_told_where_they_were_computed(full, tmp_path):
+    folder = shutil.copytree(full, tmp_path / "copy")
+    table = pd.read_csv(folder / "layers.tsv", sep="\t", index_col="layer")
+    first = table.loc[["R0", "R1"], "mean_r"].idxmax()
+    rows = [(layer, "simulated", "pixels", 0.125, -0.25, 0.5) for layer in ("R0", "R1")]
+    write_tsv(
+        pd.DataFrame(rows, columns=["layer", "data", "baseline", "difference", "low", "high"]),
+        folder / "differences.tsv",
+    )
+    text = Page(write_report(folder)).text
+    assert f"decoded better than pixels ({first} less pixels: +0.12, 95 % interval −0.25 to +0.50)." in text
+    assert "R1 − pixels +0.12 (−0.25 to +0.50). differences.tsv." in text
 
 
 def test_names_cannot_smuggle_in_elements(tmp_path):
@@ -446,7 +553,7 @@ def test_names_cannot_smuggle_in_elements(tmp_path):
         tmp_path, [make_result("features", (8,), 7)], subject=nasty, dataset="a & b", runs=[run], roi_sizes={nasty: 9}
     )
     page = Page(write_report(folder))
-    assert not page.all("script")
+    assert len(page.all("script")) == 2  # the viewer's own
     assert page.text.count(nasty) >= 3
     assert "a & b" in page.text
 
@@ -504,4 +611,4 @@ def test_incomplete_results_are_refused(small):
     [(0.254, 2, "0.25"), (-0.254, 2, "−0.25"), (-0.001, 2, "0.00"), (np.nan, 3, "n/a"), (12.6, 0, "13")],
 )
 def test_numbers_are_written_for_readers(value, digits, text):
-    assert page_module._number(value, digits) == text
+    assert number(value, digits) == text

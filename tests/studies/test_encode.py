@@ -35,6 +35,8 @@ def test_voxels_of_the_small_subject_are_predicted(run, tiny_data, tmp_path):
     assert b"simulated" in image.header["descrip"].item()
     inside = image.get_fdata()[image.get_fdata() != 0]
     np.testing.assert_allclose(np.sort(inside), np.sort(voxels["r2_pixels"][voxels["r2_pixels"] != 0]), atol=1e-4)
+    q = nib.load(tmp_path / "encoding_q.nii.gz").get_fdata()
+    assert np.count_nonzero(q) == voxels["q"].notna().sum()
     settings = json.loads((tmp_path / "encode.json").read_text())
     assert settings["n_units"] == {"R3": [48, 8, 10], "pixels": [3, 16, 20]}
     assert settings["delays_scans"] == [3, 4, 5, 6]
