@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from brainpred.recordings.readers import load_recording
     from brainpred.recordings.recording import Recording
     from brainpred.studies.decode import DecodeConfig, decode_subject
-    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+    from brainpred.studies.reconstruct import reconstruct_subject
+    from brainpred.studies.reconstruct_settings import ReconstructConfig
     from brainpred.studies.simulate import SimulationConfig, simulate_subject
 
 # A thread of PyTorch's that waits for another by spinning holds its core. When anything else runs on the machine,
@@ -34,7 +35,7 @@ _HOMES = {
     "FeatureConfig": "brainpred.features.extract",
     "LatentBridge": "brainpred.models.bridge",
     "PredNet": "brainpred.models.prednet",
-    "ReconstructConfig": "brainpred.studies.reconstruct",
+    "ReconstructConfig": "brainpred.studies.reconstruct_settings",
     "Recording": "brainpred.recordings.recording",
     "RichReporter": "brainpred.progress",
     "SimulationConfig": "brainpred.studies.simulate",
