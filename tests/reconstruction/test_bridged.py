@@ -29,16 +29,14 @@ class LinearFrames:
 
 @pytest.fixture
 def known():
-    """Two layers that are linear in the latents of frames, the second in larger units."""
+    """Two layers, the first linear in two latents of frames, the second in the third alone and in larger units."""
     rng = np.random.default_rng(5)
     model, z = LinearFrames(rng), rng.standard_normal((N_SCANS, N_LATENT)).astype(np.float32)
     pictures = model.likelihood(torch.from_numpy(z)).mean.permute(0, 2, 3, 1).numpy()
-    layers = {
-        number: (scale * (z @ rng.standard_normal((N_LATENT, n)) + 0.1 * rng.standard_normal((N_SCANS, n)))).astype(
-            "f4"
-        )
-        for number, n, scale in ((0, 61, 1.0), (2, 37, 50.0))
-    }
+    layers = {}
+    for number, n, told, scale in ((0, 61, z[:, :2], 1.0), (2, 37, z[:, 2:], 50.0)):
+        signal = told @ rng.standard_normal((told.shape[1], n))
+        layers[number] = (scale * (signal + 0.1 * rng.standard_normal((N_SCANS, n)))).astype(np.float32)
     return model, layers, np.round(255 * pictures).astype(np.uint8), z
 
 
@@ -58,7 +56,7 @@ def test_pictures_that_were_left_out_come_back(known):
 
 def test_layers_count_alike_whatever_their_units_are(known):
     model, layers, frames, _ = known
-    other = {2: 1000 * layers[2], 0: layers[0]}  # in another order, too
+    other = {2: layers[2], 0: 1000 * layers[0]}  # in another order, too
     one, two = (FrameBridge(model).fit(given, frames) for given in (layers, {0: other[0], 2: other[2]}))
     np.testing.assert_allclose(one.latents(layers), two.latents(other), atol=2e-3)
 
