@@ -195,6 +195,8 @@ def _check_config(config: BrainBridgeConfig) -> None:
             "With --subject, the recording gives patterns and pictures, and its runs say what is left out: leave out "
             "--brain, --images and --folds."
         )
+    if not config.subject and (config.dataset, config.delays_s) != ("simulated", DEFAULT_DELAYS_S):
+        raise ConfigError("--dataset and --delays are of a recording: name its subject with --subject.")
     if config.view not in ("auto", *VIEWS):
         raise ConfigError(f"Unknown view {config.view!r}. Choose one of: auto, {', '.join(VIEWS)}.")
 

@@ -117,3 +117,6 @@ def test_bridge_from_a_recording_of_digits(tmp_path, run):
     code, _, err = run(*arguments, "--folds", "3")
     assert code == 2
     assert "its runs say what is left out" in err
+    code, _, err = run("probe", "bridge", "brain", "--dataset", manifest, "--out", tmp_path / "other")
+    assert code == 2
+    assert "name its subject with --subject" in err
