@@ -151,7 +151,7 @@ def vae(
     size: Annotated[str | None, typer.Option(help="Of frames: HEIGHTxWIDTH (default: 64x80).")] = None,
     mnist: Mnist = None,
     epochs: Annotated[
-        int | None, typer.Option(help="How often every sample is shown (default: 60; labels 10, frames 20).")
+        int | None, typer.Option(help="How often every sample is shown (default: 60, labels and frames 10).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and logs (default: results/vae_OF).")] = None,
     data: Data = None,

@@ -26,7 +26,7 @@ __all__ = ["VAETrainingConfig", "score_vae", "train_vae"]
 
 # Sizes and defaults; documents 002's latents of digits and labels, the hidden layers are brainpred's.
 SIZES = {"digits": (64, (512, 512)), "labels": (2, (64,)), "frames": (64, (16, 32, 64, 64))}
-EPOCHS = {"digits": 60, "labels": 10, "frames": 20}
+EPOCHS = {"digits": 60, "labels": 10, "frames": 10}
 BATCHES = {"digits": 128, "labels": 128, "frames": 64}
 WEIGHTS = {"digits": 1.0, "labels": 0.25, "frames": 1.0}
 N_SCORED = {"digits": 1000, "labels": 1000, "frames": 20}  # samples that the score is taken from
@@ -44,7 +44,7 @@ class VAETrainingConfig:
     of : {"digits", "labels", "frames"}
         Pictures of 28 x 28 pixels with 64 latents, labels 0 to 9 with 2, or frames of movies with 64.
     epochs : int or None
-        How often every sample is shown; None: 60 for digits, 10 for labels, 20 for frames. Document 002 stops one
+        How often every sample is shown; None: 60 for digits, 10 for labels and frames. Document 002 stops one
         training at 3.
     batch_size : int or None
         Samples an update; None: 128, of frames 64.
