@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from brainpred.reporting.page import write_report
     from brainpred.studies.decode import DecodeConfig, decode_subject
     from brainpred.studies.encode import EncodeConfig, encode_subject
-    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+    from brainpred.studies.reconstruct import reconstruct_subject
+    from brainpred.studies.reconstruct_settings import ReconstructConfig
     from brainpred.studies.simulate import SimulationConfig, simulate_subject
 
 # A thread of PyTorch's that waits for another by spinning holds its core. When anything else runs on the machine,
@@ -39,7 +40,7 @@ _HOMES = {
     "FeatureConfig": "brainpred.features.extract",
     "LatentBridge": "brainpred.models.bridge",
     "PredNet": "brainpred.models.prednet",
-    "ReconstructConfig": "brainpred.studies.reconstruct",
+    "ReconstructConfig": "brainpred.studies.reconstruct_settings",
     "Recording": "brainpred.recordings.recording",
     "RichReporter": "brainpred.progress",
     "SimulationConfig": "brainpred.studies.simulate",

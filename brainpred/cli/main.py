@@ -208,7 +208,12 @@ def encode(
 def reconstruct(
     subject: Subject,
     dataset: Dataset = "simulated",
-    layers: Annotated[list[str] | None, typer.Option(help="Layers to swap, all at once (default: R0).")] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option(help="Layers that pictures are made of, all at once (default: R0).")
+    ] = None,
+    through: Annotated[
+        str, typer.Option(help="What makes the pictures: swap (into PredNet) or bridge (a latent bridge to frames).")
+    ] = "swap",
     drive: Annotated[
         str, typer.Option(help="What the error units see: closed-loop (the brain alone) or stimulus.")
     ] = "closed-loop",
@@ -223,29 +228,36 @@ def reconstruct(
         str, typer.Option(help="test (held out) or train (a sample that the decoder was fitted to).")
     ] = "test",
     each: Annotated[
-        bool, typer.Option("--each", help="Swap each of the layers alone, and show them together in one figure.")
+        bool, typer.Option("--each", help="Take each of the layers alone, and show them together in one figure.")
     ] = False,
     shifts: Annotated[int, typer.Option(help="Time shifts of the decoded R that make up the null.")] = 5,
+    vae: Annotated[
+        str | None, typer.Option(help="Model of frames for the bridge (default: trained on the training movies).")
+    ] = None,
     device: Device = "auto",
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Swap decoded representations into PredNet: movie, film strip, and scores beside controls."""
+    """Make pictures of decoded representations: movie, film strip, and scores beside controls."""
     from brainpred.reconstruction.tables import METRIC_NAMES, gain_table, picture_table
     from brainpred.studies.decode import default_folder
-    from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+    from brainpred.studies.reconstruct import reconstruct_subject
+    from brainpred.studies.reconstruct_settings import ReconstructConfig
 
     config = ReconstructConfig(
-        subject, dataset, tuple(layers or ("R0",)), drive, hold, variance, runs, each, shifts, device, seed
-    )
+        subject, dataset, tuple(layers or ("R0",)), through, drive, hold, variance, runs, each, shifts, device, seed,
+        vae,
+    )  # fmt: skip
     scores = reconstruct_subject(config, out, data=data, reporter=reporter(quiet))
     folder = out or default_folder(dataset, subject)
-    title = f"{Path(dataset).stem}/{subject}, drive {drive}" + (", training data" if runs == "train" else "")
-    _print_table(title, picture_table(scores), {"layers": "swapped", "picture": "picture", **METRIC_NAMES})
+    how = f"drive {drive}" if through == "swap" else "through a latent bridge"
+    title = f"{Path(dataset).stem}/{subject}, {how}" + (", training data" if runs == "train" else "")
+    made_of = {"layers": "swapped" if through == "swap" else "bridged"}
+    _print_table(title, picture_table(scores), made_of | {"picture": "picture", **METRIC_NAMES})
     gains = gain_table(scores).replace({"metric": METRIC_NAMES})
-    _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS, digits=4)
+    _print_table("What the brain adds: decoded less mean", gains, GAIN_COLUMNS | made_of, digits=4)
     n_blocks = int(gains["n_blocks"].min())
     typer.echo(
         f"p: of a gain, by the signs of {n_blocks} blocks of time (at least {2.0**-n_blocks:.1g}). "

@@ -155,7 +155,16 @@ def brain(
         str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels), as --brain.")
     ] = None,
     vae: Annotated[str, typer.Option(help="Model of the pictures: digits, or a file.")] = "digits",
-    folds: Annotated[int, typer.Option(help="Folds left out in turn; 0: one pair at a time.")] = 10,
+    subject: Annotated[
+        str | None, typer.Option(help="Instead of --brain and --images: the recording of this subject.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Of --subject: data set, or a manifest file.")] = "simulated",
+    delays: Annotated[
+        list[float] | None, typer.Option(help="Of --subject: seconds after the picture (default: 3 4 5 6).")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Folds left out in turn (default: 10); 0: one pair at a time.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Keep patterns left out from the voxels' components, too.")
     ] = False,
@@ -170,9 +179,12 @@ def brain(
     quiet: Quiet = False,
 ) -> None:
     """Reconstruct pictures from voxels, each pair while it is left out, beside controls."""
+    from brainpred.decoding.decoder import DEFAULT_DELAYS_S
     from brainpred.studies.brain_bridge import BrainBridgeConfig, bridge_brain
 
-    config = BrainBridgeConfig(brain, images, vae, folds, not strict, view, pairs, seed)
+    config = BrainBridgeConfig(
+        brain, images, vae, folds, not strict, view, pairs, seed, subject, dataset, tuple(delays or DEFAULT_DELAYS_S)
+    )  # fmt: skip
     table = bridge_brain(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
     _show(table, None)
     typer.echo(f"Results: {out}")

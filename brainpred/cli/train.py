@@ -146,10 +146,12 @@ def digits(
 
 @app.command()
 def vae(
-    of: Annotated[str, typer.Option(help="What it models: digits (64 latents) or labels (2 latents).")] = "digits",
+    of: Annotated[str, typer.Option(help="What it models: digits (64 latents), labels (2) or frames (64).")] = "digits",
+    movies: Annotated[list[Path] | None, typer.Option(help="Of frames: movie files or folders of them.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of frames: HEIGHTxWIDTH (default: 64x80).")] = None,
     mnist: Mnist = None,
     epochs: Annotated[
-        int | None, typer.Option(help="How often every sample is shown (default: 60 for digits, 10 for labels).")
+        int | None, typer.Option(help="How often every sample is shown (default: 60, labels and frames 10).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and logs (default: results/vae_OF).")] = None,
     data: Data = None,
@@ -158,11 +160,13 @@ def vae(
     quiet: Quiet = False,
 ) -> None:
     """Train a variational autoencoder for the latent bridge; run it again to go on where it was stopped."""
+    from brainpred.studies.train_prednet import find_movies
     from brainpred.studies.train_vae import VAETrainingConfig, train_vae
 
-    config = VAETrainingConfig(of, epochs, seed=seed)
+    config = VAETrainingConfig(of, epochs, seed=seed, size=parse_size(size))
     out = out or Path("results") / f"vae_{of}"
-    _say_where(train_vae(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet)))
+    found = find_movies(movies or ())
+    _say_where(train_vae(out, config, movies=found, mnist=mnist, data=data, device=device, reporter=reporter(quiet)))
 
 
 def _say_where(weights: Path, scores: str = "Scores") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -15,7 +16,18 @@ from brainpred.movies.programme import movie_frames, movie_info
 from brainpred.stimulus import AnyMovie
 from brainpred.storage import atomic_path
 
-__all__ = ["VIDEO_SUFFIXES", "VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "write_video"]
+__all__ = [
+    "VIDEO_SUFFIXES", "VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "sample_frames", "write_video",
+]  # fmt: skip
+    "VIDEO_SUFFIXES",
+    "VideoInfo",
+    "frame_times",
+    "iterate_frames",
+    "probe_video",
+    "read_video",
+    "sample_frames",
+    "write_video",
+]
 
 # Endings by which a folder's videos are found; a file that is named may have any other.
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -149,6 +161,35 @@ def read_video(movie: AnyMovie, size: tuple[int, int] | None = None) -> tuple[ND
     """
     times, frames = zip(*iterate_frames(movie, size), strict=True)
     return np.stack(frames), np.asarray(times)
+
+
+def sample_frames(movies: Sequence[AnyMovie], size: tuple[int, int], at_most: int) -> NDArray[np.uint8]:
+    """Take frames of movies, evenly spread over all of them.
+
+    Parameters
+    ----------
+    movies : sequence of Movie, Path or str
+        Movies, or their addresses; see :func:`probe_video`.
+    size : (height, width)
+        Size in pixels to bring frames to; see :func:`iterate_frames`.
+    at_most : int
+        Frames to take; all of them where there are fewer.
+
+    Returns
+    -------
+    ndarray of uint8 (n_frames, height, width, 3)
+        RGB frames, movie by movie.
+
+    Raises
+    ------
+    DataError
+        As :func:`iterate_frames`, or if there is no frame.
+    """
+    step = max(1, -(-sum(len(frame_times(movie)) for movie in movies) // at_most))
+    frames = [frame for movie in movies for _, frame in islice(iterate_frames(movie, size), 0, None, step)]
+    if not frames:
+        raise DataError(f"No frames in {', '.join(str(movie) for movie in movies) or 'no movies'}.")
+    return np.stack(frames)
 
 
 def write_video(

@@ -15,6 +15,7 @@ __all__ = [
     "frame_scans",
     "hold_scans",
     "lanczos_scans",
+    "middle_frames",
     "n_whole_scans",
     "zscore_runs",
 ]
@@ -133,6 +134,32 @@ def hold_scans(times_s: ArrayLike, tr_s: float, n_scans: int, hold: str = "neare
     place = np.clip(np.asarray(times_s, dtype=float) / tr_s - 0.5, 0, n_scans - 1)
     earlier = np.floor(place).astype(np.int64)
     return HeldScans(earlier, np.minimum(earlier + 1, n_scans - 1), (place - earlier).astype(np.float32))
+
+
+def middle_frames(times_s: ArrayLike, tr_s: float, n_scans: int) -> NDArray[np.int64]:
+    """Tell which frame is on the screen in the middle of each scan.
+
+    Parameters
+    ----------
+    times_s : array_like (n_frames,)
+        Presentation times in seconds from the beginning of the run, ascending.
+    tr_s : float
+        Repetition time in seconds.
+    n_scans : int
+        Number of scans.
+
+    Returns
+    -------
+    ndarray of int64 (n_scans,)
+        Frame numbers, from 0; where frames are far apart, two scans may share one.
+
+    Examples
+    --------
+    >>> middle_frames([0.0, 0.25, 0.5, 0.75, 1.0, 1.25], 1.0, 2).tolist()
+    [2, 5]
+    """
+    middles_s = (np.arange(n_scans) + 0.5) * tr_s
+    return np.maximum(np.searchsorted(np.asarray(times_s, dtype=float), middles_s + 1e-6, side="right") - 1, 0)
 
 
 def lanczos_scans(time_s: float, tr_s: float) -> dict[int, float]:

@@ -29,18 +29,21 @@ class LeftOut:
 
     Attributes
     ----------
-    pictures : dict of str to ndarray of float32 (n_pairs, 28, 28)
+    rows : ndarray of int64 (n_left_out,)
+        Which pairs were left out, ascending: all, unless others were named.
+    pictures : dict of str to ndarray of float32 (n_left_out, 28, 28)
         Pictures by method, in [0, 1].
-    spread : ndarray of float32 (n_pairs, 28, 28)
+    spread : ndarray of float32 (n_left_out, 28, 28)
         Standard deviation of the bridge's pictures over draws.
     coverage : float
         Part of the pictures' own latents that lie in the bridge's 90 % intervals, over the latents that pictures use.
-    voxels : ndarray of float32 (n_pairs, n_voxels)
+    voxels : ndarray of float32 (n_left_out, n_voxels)
         Voxels predicted from the pictures, by the same bridge the other way, standardised.
     n_latents : list of int
         Latents of the voxels that cross-validation chose in each fold.
     """
 
+    rows: NDArray[np.int64]
     pictures: dict[str, NDArray[np.float32]]
     spread: NDArray[np.float32]
     coverage: float
@@ -54,6 +57,7 @@ def reconstruct_left_out(
     vae: VAE,
     *,
     n_folds: int = 10,
+    held_out: Sequence[NDArray[np.int64]] | None = None,
     unpaired: bool = True,
     n_draws: int = 100,
     seed: int = 0,
@@ -74,7 +78,9 @@ def reconstruct_left_out(
     vae : VAE
         Model of the pictures.
     n_folds : int
-        Folds; ``n_pairs`` leaves out one pair at a time.
+        Folds, drawn at random; ``n_pairs`` leaves out one pair at a time.
+    held_out : sequence of ndarray of int64, optional
+        Pairs that are left out together, in the place of folds that are drawn: such as those of each run.
     unpaired : bool
         Whether the principal components see the patterns of the pairs left out, as unpaired data: never their
         pictures. If not, the other patterns are cross-fitted (each is replaced by its projection on components of
@@ -96,7 +102,7 @@ def reconstruct_left_out(
     DataError
         If voxels and pictures do not belong together or are too few.
     """
-    raw, y = _checked(voxels, pictures, n_folds)
+    raw, y = _checked(voxels, pictures, n_folds if held_out is None else 2)
     n_pairs = len(raw)
     flat = y.flatten(1).numpy()
     with torch.inference_mode():
@@ -110,33 +116,36 @@ def reconstruct_left_out(
     rng = np.random.default_rng(seed)
     everything = _standardised(raw, slice(None))
     components: dict[int, ProbabilisticPCA] | None = {} if unpaired else None
-    for held_out in np.array_split(rng.permutation(n_pairs), n_folds):
-        rest = np.setdiff1d(np.arange(n_pairs), held_out)
+    folds = np.array_split(rng.permutation(n_pairs), n_folds) if held_out is None else held_out
+    for left_out in folds:
+        rest = np.setdiff1d(np.arange(n_pairs), left_out)
         x = everything if unpaired else _standardised(raw, rest)
         bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, components)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
-        made["bridge"][held_out] = bridge.predict(x[held_out]).numpy()
-        draws = bridge.draw_latents(x[held_out], n_draws)  # (draws, n, n_latent)
+        made["bridge"][left_out] = bridge.predict(x[left_out]).numpy()
+        draws = bridge.draw_latents(x[left_out], n_draws)  # (draws, n, n_latent)
         # Widened by what pairs left out inside the fold called for.
         wider = torch.tensor(bridge.chosen_["spread"]).clamp(min=1)
         draws = draws.mean(dim=0) + wider * (draws - draws.mean(dim=0))
         low, high = (draws.quantile(q, dim=0).numpy() for q in ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
-        inside.append(((own[held_out] > low) & (own[held_out] < high))[:, used])
+        inside.append(((own[left_out] > low) & (own[left_out] < high))[:, used])
         with torch.inference_mode():
-            spread[held_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
+            spread[left_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
         # Voxels are what is predicted here: those left out must not have made the components.
         others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
-        back[held_out] = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest])).predict(y[held_out]).numpy()
+        back[left_out] = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest])).predict(y[left_out]).numpy()
         shuffled = torch.from_numpy(rng.permutation(rest))
         wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]))
-        made["shuffled pairs"][held_out] = wrong.predict(x[held_out]).numpy()
-        made["mean picture"][held_out] = flat[rest].mean(axis=0).reshape(y.shape[1:])
-        made["ridge to pixels"][held_out] = _ridge(x, flat, rest, held_out).reshape(-1, *y.shape[1:]).clip(0, 1)
-        latents = torch.from_numpy(_ridge(x, means, rest, held_out))
+        made["shuffled pairs"][left_out] = wrong.predict(x[left_out]).numpy()
+        made["mean picture"][left_out] = flat[rest].mean(axis=0).reshape(y.shape[1:])
+        made["ridge to pixels"][left_out] = _ridge(x, flat, rest, left_out).reshape(-1, *y.shape[1:]).clip(0, 1)
+        latents = torch.from_numpy(_ridge(x, means, rest, left_out))
         with torch.inference_mode():
-            made["ridge to latents"][held_out] = vae.likelihood(latents).mean.numpy()
+            made["ridge to latents"][left_out] = vae.likelihood(latents).mean.numpy()
         advance(1)
-    return LeftOut(made, spread, float(np.concatenate(inside).mean()), back, chosen)
+    rows = np.sort(np.concatenate(folds))
+    made = {name: values[rows] for name, values in made.items()}
+    return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), back[rows], chosen)
 
 
 def _checked(

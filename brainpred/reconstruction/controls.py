@@ -1,14 +1,34 @@
 """What is generated beside the decoded picture, so that one can tell how much of it the brain contributed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["COMPUTED", "EXPLANATIONS", "Arm", "ClipRepresentations", "LayerUnits", "make_arms", "time_shifts"]
+from brainpred.numerics.timing import HeldScans
 
-# Arms that PredNet or the stimulus gives without a swap.
+__all__ = [
+    "COMPUTED",
+    "EXPLANATIONS",
+    "Arm",
+    "ClipRepresentations",
+    "LayerUnits",
+    "PictureGenerator",
+    "Representations",
+    "make_arms",
+    "time_shifts",
+]
+
+# Number of a scan to representations by layer number, (n_movies, channels, height, width): movies go side by side.
+Representations = Callable[[int], Mapping[int, NDArray[np.float32]]]
+# What makes pictures of representations: these, the scans of each frame, the movie that was shown, and what the error
+# units of each movie see, to pictures (n_movies, 3, height, width) in [0, 1], frame by frame. The scans are asked for
+# in order, and the movie is read one frame ahead of the pictures, whether it is needed or not.
+PictureGenerator = Callable[[Representations, HeldScans, Iterable[NDArray[np.uint8]], Sequence[str]], Iterator[Tensor]]
+
+# Arms that PredNet or the stimulus gives without representations.
 COMPUTED = ("prediction", "last frame")
 EXPLANATIONS = {
     "true": "R of the stimulus itself, once a scan: the ceiling",
@@ -40,8 +60,8 @@ class Arm(NamedTuple):
     shift: float = 0.0
 
 
-def make_arms(drive: str, n_shifts: int) -> list[Arm]:
-    """List what is generated with R swapped: the decoded picture and its controls.
+def make_arms(drive: str, n_shifts: int, *, leak: bool = True) -> list[Arm]:
+    """List what is generated from representations: the decoded picture and its controls.
 
     Parameters
     ----------
@@ -49,6 +69,8 @@ def make_arms(drive: str, n_shifts: int) -> list[Arm]:
         What the error units see.
     n_shifts : int
         How many time shifts make up the null.
+    leak : bool
+        Whether the stimulus can leak at all: where there are error units.
 
     Returns
     -------
@@ -56,7 +78,7 @@ def make_arms(drive: str, n_shifts: int) -> list[Arm]:
         Those that are shown first, then the shifts. With the stimulus driving, ``"mean"`` is the leak itself.
     """
     arms = [Arm(name, drive) for name in ("true", "decoded", "mean", "wrong")]
-    arms += [] if drive == "stimulus" else [Arm("leak", "stimulus")]
+    arms += [Arm("leak", "stimulus")] if leak and drive != "stimulus" else []
     return arms + [Arm("shifted", drive, shift / (n_shifts + 1)) for shift in range(1, n_shifts + 1)]
 
 
@@ -92,12 +114,12 @@ class LayerUnits(Protocol):
 
 
 class ClipRepresentations:
-    """Give, scan by scan, the representations that every arm swaps in during one clip.
+    """Give, scan by scan, the representations that the pictures of every arm are made of during one clip.
 
     Parameters
     ----------
     layers : mapping of int to LayerUnits
-        Layers to swap.
+        Layers that pictures are made of.
     arms : sequence of Arm
         As :func:`make_arms`.
     first, n_scans : int

@@ -16,7 +16,7 @@ from brainpred.storage import atomic_path
 __all__ = ["SETTINGS", "Clip", "FrameWriter", "reconstruction_name", "strip_moments"]
 
 # What tells one reconstruction of the same layers from another, and what is the default.
-SETTINGS = {"drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
+SETTINGS = {"through": "swap", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
 
 STRIP_COLUMNS = 10
 CHUNK_BYTES = 2**20
@@ -52,7 +52,7 @@ def reconstruction_name(layers: str, settings: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> reconstruction_name("R1+R2", {"drive": "stimulus", "hold": "nearest", "variance": "ridge", "runs": "test"})
+    >>> reconstruction_name("R1+R2", SETTINGS | {"drive": "stimulus", "variance": "ridge"})
     'R1+R2_stimulus_ridge'
     """
     return "_".join([layers, *(settings[name] for name, default in SETTINGS.items() if settings[name] != default)])

@@ -18,6 +18,7 @@ from brainpred.numerics.significance import (
     decorrelation_length,
     time_blocks,
 )
+from brainpred.numerics.timing import middle_frames
 from brainpred.reconstruction.controls import COMPUTED, Arm
 from brainpred.reconstruction.metrics import (
     FRAME_METRICS,
@@ -80,9 +81,7 @@ class ClipScorer:
         self._arms, self._tr_s, self._size = arms, tr_s, size
         self._shown = torch.tensor([number for number, arm in enumerate(arms) if arm.name != "shifted"])
         self._n_scans = int(scans.max()) + 1
-        # What is on the screen in the middle of each scan; where frames are far apart, two scans may share one.
-        middles = np.searchsorted(times_s, (np.arange(self._n_scans) + 0.5) * tr_s + 1e-6, side="right") - 1
-        middles = np.maximum(middles, 0)
+        middles = middle_frames(times_s, tr_s, self._n_scans)
         self._scans_of_middle = {int(t): np.flatnonzero(middles == t) for t in middles}
         shape = (len(arms) + 1, self._n_scans, 3 * size[0] * size[1])
         self._pictures = np.memmap(folder / "middle_frames", np.float16, "w+", shape=shape)

@@ -229,12 +229,17 @@ def _score_group(rows: pd.DataFrame) -> dict[str, Any]:
     settings = {name: str(first[name]) for name in SETTINGS}
     return {
         "name": reconstruction_name(first["layers"], settings),
-        "title": f"{first['layers']} swapped, {first['drive']}", "pictures": pictures,
+        "title": f"{first['layers']} {_how(first)}", "pictures": pictures,
         "block_s": first["block_s"], "n_blocks": first["n_blocks"], "data": first["data"],
         "train": first["runs"] == "train", "settings": f"hold {first['hold']}, variance {first['variance']}",
         "metrics": {name: label for name, label in METRIC_NAMES.items() if name in set(rows["metric"])},
         "decoded": pictures.get("decoded", {}),
     }  # fmt: skip
+
+
+def _how(row: "pd.Series[Any]") -> str:
+    """Say what made the pictures of the representations."""
+    return f"swapped, {row['drive']}" if row["through"] == "swap" else "through a latent bridge"
 
 
 def _player(path: Path) -> dict[str, Any]:

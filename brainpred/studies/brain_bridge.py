@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
@@ -22,6 +23,8 @@ from brainpred.storage import (
     write_json,
     write_table,
 )
+from brainpred.studies.decode import DecodeConfig
+from brainpred.studies.inputs import check_wanted, find_cleaning, find_recording
 from brainpred.studies.train_aligndraw import find_digits
 
 if TYPE_CHECKING:
@@ -41,11 +44,12 @@ class BrainBridgeConfig:
     Attributes
     ----------
     brain, pictures : str or None
-        Arrays, as :func:`brainpred.recordings.paired_arrays.load_array`; None for both: simulated voxels.
+        Arrays, as :func:`brainpred.recordings.paired_arrays.load_array`; None for both: a recording, or simulated
+        voxels.
     vae : str
         Model of the pictures, by shipped name or file.
-    n_folds : int
-        Folds that are left out in turn; 0: one pair at a time.
+    n_folds : int or None
+        Folds that are left out in turn; 0: one pair at a time; None: 10, or as the runs of a recording say.
     unpaired : bool
         Whether the voxels' components see patterns whose pictures are left out.
     view : str
@@ -54,16 +58,25 @@ class BrainBridgeConfig:
         Pairs to simulate.
     seed : int
         Seed of folds, draws and simulation.
+    subject : str or None
+        Whose recording is taken, with what was shown in it.
+    dataset : str
+        Data set, by name or manifest.
+    delays_s : tuple of float
+        How many seconds after a picture the BOLD signal of a recording is read.
     """
 
     brain: str | None = None
     pictures: str | None = None
     vae: str = "digits"
-    n_folds: int = 10
+    n_folds: int | None = None
     unpaired: bool = True
     view: str = "auto"
     n_simulated: int = 90
     seed: int = 0
+    subject: str | None = None
+    dataset: str = "simulated"
+    delays_s: tuple[float, ...] = DEFAULT_DELAYS_S
 
 
 def bridge_brain(
@@ -84,7 +97,8 @@ def bridge_brain(
         Folder that receives ``scores.tsv`` (a row a method and metric), ``pictures.tsv`` (a row a pair),
         ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png`` and ``bridge.json``.
     mnist, data : Path or str, optional
-        Where digits come from for a simulation, as :func:`brainpred.studies.train_aligndraw.find_digits`.
+        Where digits come from for a simulation, as :func:`brainpred.studies.train_aligndraw.find_digits`; recordings
+        lie in the second.
     reporter : Reporter
         Where progress goes.
 
@@ -98,31 +112,29 @@ def bridge_brain(
     ConfigError
         If an option cannot be used.
     DataError
-        If the arrays cannot be used.
+        If the arrays or the recording cannot be used.
     """
     import pandas as pd
 
     from brainpred.models.vae import SHIPPED, load_vae
     from brainpred.models.weights_files import find_weights
-    from brainpred.probes.brain_bridge import VIEWS, picture_scores, reconstruct_left_out, summarise_pictures
+    from brainpred.probes.brain_bridge import picture_scores, reconstruct_left_out, summarise_pictures
     from brainpred.reporting.bridge import reconstruction_figure, scores_figure
     from brainpred.reporting.style import save_figure
 
-    if (config.brain is None) != (config.pictures is None):
-        raise ConfigError("Give both --brain and --images, or neither to simulate voxels.")
-    if config.view not in ("auto", *VIEWS):
-        raise ConfigError(f"Unknown view {config.view!r}. Choose one of: auto, {', '.join(VIEWS)}.")
+    _check_config(config)
     vae = load_vae(config.vae)
     if vae.config.data != "digits":
         raise ConfigError(f"A VAE of pictures of 28 x 28 pixels is needed, {config.vae!r} is one of {vae.config.data}.")
-    simulated = config.brain is None
-    voxels, pictures = _simulate(config, mnist, data, reporter) if simulated else _load(config, reporter)
-    pictures, view = _turn(pictures, vae, config, reporter)
-    n_folds = config.n_folds or len(voxels)
+    pairs = _pairs(config, mnist, data, reporter)
+    voxels, held_out, simulated = pairs.voxels, pairs.held_out, pairs.simulated
+    pictures, view = _turn(pairs.pictures, vae, config, reporter)
+    n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or len(voxels))
     key = fingerprint(
         version=VERSION, voxels=_hash(voxels), pictures=_hash(pictures),
         vae=file_fingerprint(find_weights(config.vae, "VAE", SHIPPED)),
         n_folds=n_folds, unpaired=config.unpaired, seed=config.seed,
+        held_out=[rows.tolist() for rows in held_out or ()],
     )  # fmt: skip
     out = make_directory(out)
     if (out / "bridge.json").is_file() and read_json(out / "bridge.json").get("key") == key:
@@ -134,12 +146,14 @@ def bridge_brain(
         )
     with reporter.task("Leaving out pairs", n_folds) as advance:
         left_out = reconstruct_left_out(
-            voxels, pictures, vae, n_folds=n_folds, unpaired=config.unpaired, seed=config.seed, advance=advance
-        )
+            voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=config.unpaired, seed=config.seed,
+            advance=advance,
+        )  # fmt: skip
+    n_pairs, voxels, pictures = len(voxels), voxels[left_out.rows], pictures[left_out.rows]
     scores = {method: picture_scores(made, pictures) for method, made in left_out.pictures.items()}
     table = pd.DataFrame(summarise_pictures(scores, config.seed))
     by_pair = pd.concat(
-        [pd.DataFrame({"pair": range(len(pictures)), "method": name, **values}) for name, values in scores.items()]
+        [pd.DataFrame({"pair": left_out.rows, "method": name, **values}) for name, values in scores.items()]
     )
     voxel_r = _correlate(voxels, left_out.voxels)
     for name, frame in (
@@ -157,9 +171,10 @@ def bridge_brain(
     write_json(
         out / "bridge.json",
         {
-            **asdict(config), "key": key, "simulated": simulated, "n_pairs": len(voxels), "n_voxels": voxels.shape[1],
-            "view": view, "voxel_latents": left_out.n_latents, "coverage_of_90_percent_intervals": left_out.coverage,
-            "median_voxel_r": float(np.median(voxel_r)), "provenance": provenance(),
+            **asdict(config), "key": key, "simulated": simulated, "n_pairs": n_pairs, "n_left_out": len(voxels),
+            "n_voxels": voxels.shape[1], "view": view, "voxel_latents": left_out.n_latents,
+            "coverage_of_90_percent_intervals": left_out.coverage, "median_voxel_r": float(np.median(voxel_r)),
+            "provenance": provenance(),
         },
     )  # fmt: skip
     reporter.say(
@@ -167,6 +182,57 @@ def bridge_brain(
         f"r {np.median(voxel_r):.3f}, best tenth above {np.quantile(voxel_r, 0.9):.3f}."
     )
     return table
+
+
+def _check_config(config: BrainBridgeConfig) -> None:
+    """Raise :class:`ConfigError` if an option cannot be used."""
+    from brainpred.probes.brain_bridge import VIEWS
+
+    if (config.brain is None) != (config.pictures is None):
+        raise ConfigError("Give both --brain and --images, or neither to simulate voxels.")
+    if config.subject and (config.brain or config.n_folds is not None):
+        raise ConfigError(
+            "With --subject, the recording gives patterns and pictures, and its runs say what is left out: leave out "
+            "--brain, --images and --folds."
+        )
+    if not config.subject and (config.dataset, config.delays_s) != ("simulated", DEFAULT_DELAYS_S):
+        raise ConfigError("--dataset and --delays are of a recording: name its subject with --subject.")
+    if config.view not in ("auto", *VIEWS):
+        raise ConfigError(f"Unknown view {config.view!r}. Choose one of: auto, {', '.join(VIEWS)}.")
+
+
+class _Pairs(NamedTuple):
+    """Hold brain patterns and pictures, what is left out together if that is known, and whether they were computed."""
+
+    voxels: NDArray[np.float32]
+    pictures: NDArray[np.float32]
+    held_out: list[NDArray[np.int64]] | None
+    simulated: bool
+
+
+def _pairs(config: BrainBridgeConfig, mnist: Path | str | None, data: Path | str | None, reporter: Reporter) -> _Pairs:
+    """Take pairs from arrays, from a recording, or from a simulation."""
+    if config.subject:
+        return _record(config, data, reporter)
+    if config.brain is None:
+        return _Pairs(*_simulate(config, mnist, data, reporter), None, True)
+    return _Pairs(*_load(config, reporter), None, False)
+
+
+def _record(config: BrainBridgeConfig, data: Path | str | None, reporter: Reporter) -> _Pairs:
+    """Take the patterns of a recording and what was shown."""
+    from brainpred.studies.presentations import read_presentations
+
+    wanted = DecodeConfig(str(config.subject), config.dataset, delays_s=config.delays_s)
+    check_wanted(wanted)
+    recording = find_recording(wanted, data, reporter)
+    shown = read_presentations(recording, find_cleaning(wanted), config.delays_s, (SIDE, SIDE))
+    n_left_out = sum(len(rows) for rows in shown.held_out)
+    reporter.say(
+        f"{recording.label}: {len(shown.voxels)} pictures were shown, of which {n_left_out} are left out: "
+        + ("those of the test runs." if len(shown.held_out) == 1 else f"{len(shown.held_out)} clips in turn.")
+    )
+    return _Pairs(shown.voxels, shown.pictures, shown.held_out, recording.simulated)
 
 
 def _hash(array: NDArray[Any]) -> str:

@@ -1,9 +1,9 @@
-"""Reconstruct what a subject saw: swap decoded layers into PredNet, write movie, film strip, frames and scores."""
+"""Reconstruct what a subject saw: pictures of decoded layers, as movie, film strip, frames and scores."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice, tee
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,24 +22,27 @@ from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet import PredNet
 from brainpred.models.prednet_weights import load_prednet, read_frame_size, weights_fingerprint
 from brainpred.movies.video import frame_times, iterate_frames, probe_video, write_video
-from brainpred.numerics.timing import HOLDS, frame_scans, hold_scans
+from brainpred.numerics.timing import frame_scans, hold_scans
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, make_arms
+from brainpred.reconstruction.bridged import bridge_pictures
+from brainpred.reconstruction.controls import COMPUTED, Arm, ClipRepresentations, PictureGenerator, make_arms
 from brainpred.reconstruction.film import film_strip, labelled_frames, save_picture
-from brainpred.reconstruction.frames import SETTINGS, Clip, FrameWriter, reconstruction_name, strip_moments
+from brainpred.reconstruction.frames import Clip, FrameWriter, reconstruction_name, strip_moments
 from brainpred.reconstruction.scoring import METRICS, ClipScorer, ClipScores, score_table
-from brainpred.reconstruction.swap import check_drive, generate_pictures, layer_numbers
+from brainpred.reconstruction.swap import generate_pictures, layer_numbers
 from brainpred.reconstruction.tables import KEYS, merge_scores, read_scores, write_frame_scores
-from brainpred.reconstruction.units import RUNS, VARIANCES, SwapUnits, open_units
+from brainpred.reconstruction.units import SwapUnits, open_units
 from brainpred.recordings.manifest import load_manifest
 from brainpred.recordings.readers import check_subject, load_recording
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
-from brainpred.storage import fingerprint, make_directory, read_json, write_json
+from brainpred.storage import file_fingerprint, fingerprint, make_directory, read_json, write_json
 from brainpred.studies.decode import default_folder
+from brainpred.studies.frame_bridge import learn_frame_bridge, load_frame_vae
+from brainpred.studies.reconstruct_settings import ReconstructConfig, check_config
 
-__all__ = ["ReconstructConfig", "reconstruct_subject"]
+__all__ = ["reconstruct_subject"]
 
 # What is shown side by side in the movie, and row by row in the film strip; all are scored.
 LABELS = {
@@ -54,49 +57,7 @@ LABELS = {
 }
 QUALITY = 22  # of the movie, H.264's constant rate factor: a film of 100 s fits into the report
 PANELS = ("stimulus", "prediction", "true", "decoded", "mean", "leak")
-VERSION = 3  # raise it when the same decoded units and settings give other pictures or scores
-
-
-@dataclass(frozen=True)
-class ReconstructConfig:
-    """Say what to reconstruct and how.
-
-    Attributes
-    ----------
-    subject, dataset : str
-        Whose scans.
-    layers : tuple of str
-        Layers to swap, all at once.
-    drive : {"closed-loop", "stimulus"}
-        What PredNet's error units see; see :func:`brainpred.reconstruction.swap.generate_pictures`.
-    hold : {"nearest", "linear"}
-        How one value a scan becomes one a frame; see :func:`brainpred.numerics.timing.hold_scans`.
-    variance : {"ridge", "halfway", "matched"}
-        Decoded units as the ridge gives them, or with their spread brought half or all of the way to that of the
-        training runs; see :func:`brainpred.reconstruction.units.restore_variance`.
-    runs : {"test", "train"}
-        Held-out clips, or a sample of the training runs, from a decoder that was fitted to them.
-    each : bool
-        Whether to swap every layer alone, one after the other, and show them in one figure.
-    n_shifts : int
-        Time shifts of the decoded R that make up the null.
-    device : {"auto", "cpu", "cuda"}
-        Where to compute.
-    seed : int
-        Seed of the permutations.
-    """
-
-    subject: str
-    dataset: str = "simulated"
-    layers: tuple[str, ...] = ("R0",)
-    drive: str = SETTINGS["drive"]
-    hold: str = SETTINGS["hold"]
-    variance: str = SETTINGS["variance"]
-    runs: str = SETTINGS["runs"]
-    each: bool = False
-    n_shifts: int = 5
-    device: str = "auto"
-    seed: int = 0
+VERSION = 4  # raise it when the same decoded units and settings give other pictures or scores
 
 
 @dataclass(frozen=True)
@@ -106,6 +67,7 @@ class _Job:
     config: ReconstructConfig
     folder: Path
     network: PredNet
+    weights: str
     size: tuple[int, int]
     recording: Recording
     keys: dict[str, str]
@@ -119,25 +81,9 @@ class _Job:
         """Fingerprint all that one reconstruction depends on."""
         settings = {name: value for name, value in asdict(self.config).items() if name not in ("layers", "each")}
         settings["device"] = str(next(self.network.parameters()).device)
+        if self.config.vae:
+            settings["vae"] = file_fingerprint(self.config.vae)
         return fingerprint(decoded=[self.keys[layer] for layer in layers], version=VERSION, **settings)
-
-
-def _check_config(config: ReconstructConfig) -> None:
-    """Raise :class:`ConfigError` if an option cannot be used."""
-    check_drive(config.drive)
-    for name, choices in (("hold", HOLDS), ("variance", VARIANCES), ("runs", RUNS)):
-        if getattr(config, name) not in choices:
-            raise ConfigError(f"Unknown {name} {getattr(config, name)!r}. Choose one of: {', '.join(choices)}.")
-    if config.n_shifts < 1:
-        raise ConfigError(f"The null needs at least 1 time shift, received {config.n_shifts}.")
-    unknown = [layer for layer in config.layers if not re.fullmatch(r"R\d+", layer)]
-    if unknown or not config.layers:
-        received = f"not {', '.join(unknown)}" if unknown else "and at least one must be named"
-        raise ConfigError(
-            f"Only representations can be swapped, {received}. Choose of: R0, R1, R2, R3, with spaces between."
-        )
-    if len(set(config.layers)) < len(config.layers):
-        raise ConfigError(f"Every layer can be swapped once, received {' '.join(config.layers)}.")
 
 
 def _read_settings(folder: Path, config: ReconstructConfig) -> tuple[dict[str, Any], PredNet]:
@@ -186,8 +132,9 @@ def reconstruct_subject(
 ) -> pd.DataFrame:
     """Generate movies from decoded representations, beside controls that tell what the brain contributed.
 
-    The controls are listed in :data:`brainpred.reconstruction.controls.EXPLANATIONS`. A reconstruction that is in
-    ``out`` already, from the same decoded units and settings, is not computed again.
+    Pictures come from PredNet, into which representations are swapped, or through a latent bridge. The controls are
+    listed in :data:`brainpred.reconstruction.controls.EXPLANATIONS`. A reconstruction that is in ``out`` already, from
+    the same decoded units and settings, is not computed again.
 
     Parameters
     ----------
@@ -216,7 +163,7 @@ def reconstruct_subject(
     device = resolve_device(config.device)
     manifest = load_manifest(config.dataset)
     check_subject(manifest, config.subject)
-    _check_config(config)
+    check_config(config)
     config = replace(config, layers=tuple(sorted(config.layers)))  # the order changes nothing
     folder = Path(out or default_folder(config.dataset, config.subject))
     settings, network = _read_settings(folder, config)
@@ -227,8 +174,11 @@ def reconstruct_subject(
     numbers = dict(zip(config.layers, layer_numbers(config.layers, network), strict=True))
     recording = load_recording(config.dataset, config.subject, data)
     recording = recording.without_dummies(settings.get("cleaning", {}).get("dummy_scans", 0))
-    size = read_frame_size(settings["features"]["weights"])
-    job = _Job(config, folder, network, size, recording, settings["keys"], reporter)
+    weights = settings["features"]["weights"]
+    size = read_frame_size(weights)
+    if config.vae:
+        load_frame_vae(config.vae, size)
+    job = _Job(config, folder, network, weights, size, recording, settings["keys"], reporter)
     sets = [(layer,) for layer in config.layers] if config.each else [config.layers]
     if config.drive == "stimulus" and any("R0" in layers for layers in sets):
         reporter.say("Note: where R0 is swapped, the picture depends on R0 alone, and the drive changes nothing.")
@@ -265,7 +215,8 @@ def _saved_table(job: _Job, layers: Sequence[str]) -> pd.DataFrame | None:
 
 def _arms(config: ReconstructConfig) -> list[Arm]:
     """List all that is generated, scored and shown."""
-    return make_arms(config.drive, config.n_shifts) + [Arm(name, "") for name in COMPUTED]
+    arms = make_arms(config.drive, config.n_shifts, leak=config.through == "swap")
+    return arms + [Arm(name, "") for name in COMPUTED]
 
 
 def _settings_columns(job: _Job, layers: Sequence[str]) -> dict[str, str]:
@@ -292,6 +243,7 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
     stem = f"reconstruction_{job.name(names)}"
     (job.folder / f"reconstruct_{job.name(names)}.json").unlink(missing_ok=True)  # it vouches for what is replaced now
     scores: list[ClipScores] = []
+    generate = _generator(job, layers)
     with ExitStack() as stack:
         units = {}
         for number, layer in layers.items():
@@ -314,7 +266,7 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
                     job.reporter.task(f"Reconstructing {clip.name}", len(clip.times_s)) as advance,
                 ):
                     scorer = ClipScorer(arms, clip.scans, clip.times_s, job.recording.tr_s, job.size, Path(folder))
-                    for t, (shown, generated) in enumerate(_generate(job, units, arms, clip)):
+                    for t, (shown, generated) in enumerate(_generate(job, generate, units, arms, clip)):
                         values = scorer.add(torch.from_numpy(shown).to(generated).permute(2, 0, 1) / 255, generated)
                         yield writer.row(clip, t, shown, generated, values)
                         advance(1)
@@ -324,7 +276,7 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
         times_s = np.concatenate([clip.begins_s + clip.times_s for clip in clips])
         fps = probe_video(job.recording.stimuli[clips[0].name]).fps
         frames = labelled_frames(rows(), writer.panel_labels, title)
-        # Two threads encode while PredNet computes.
+        # Two threads encode while pictures are computed.
         write_video(job.folder / f"{stem}.mp4", frames, fps, quality=QUALITY, times_s=times_s, threads=2)
     strip = film_strip(*writer.strip(), title)
     save_picture(job.folder / f"filmstrip_{job.name(names)}.png", strip)
@@ -340,21 +292,32 @@ def _reconstruct(job: _Job, layers: dict[int, str]) -> pd.DataFrame:
     return table
 
 
+def _generator(job: _Job, layers: dict[int, str]) -> PictureGenerator:
+    """Give what makes pictures of representations of some layers."""
+    if job.config.through == "swap":
+        return partial(generate_pictures, job.network)
+    bridge = learn_frame_bridge(
+        job.recording, layers, prednet=job.weights, size=job.size, vae=job.config.vae, seed=job.config.seed,
+        device=job.config.device, reporter=job.reporter,
+    )  # fmt: skip
+    return partial(bridge_pictures, bridge)
+
+
 def _generate(
-    job: _Job, units: dict[int, SwapUnits], arms: Sequence[Arm], clip: Clip
+    job: _Job, generate: PictureGenerator, units: dict[int, SwapUnits], arms: Sequence[Arm], clip: Clip
 ) -> Iterator[tuple[NDArray[np.uint8], Tensor]]:
     """Yield every frame that was shown with the pictures of all arms, (n_arms, 3, height, width)."""
-    swapped = [arm for arm in arms if arm.name not in COMPUTED]
+    made = [arm for arm in arms if arm.name not in COMPUTED]
     held = hold_scans(clip.times_s, job.recording.tr_s, clip.n_scans, job.config.hold)
     movie = (frame for _, frame in iterate_frames(job.recording.stimuli[clip.name], job.size))
     shown, *others = tee(islice(movie, len(clip.times_s)), 3)  # one frame is held, since all three go together
-    representations = ClipRepresentations(units, swapped, clip.first, clip.n_scans)
-    generated = generate_pictures(job.network, representations, held, others[0], [arm.drive for arm in swapped])
+    representations = ClipRepresentations(units, made, clip.first, clip.n_scans)
+    generated = generate(representations, held, others[0], [arm.drive for arm in made])
     predicted = generate_pictures(job.network, lambda scan: {}, held, others[1], ["stimulus"])
     last: Tensor | None = None
     for frame, pictures, prediction in zip(shown, generated, predicted, strict=True):
         before = torch.full_like(prediction, torch.nan) if last is None else last
-        yield frame, torch.cat([pictures, prediction, before])
+        yield frame, torch.cat([pictures.to(prediction), prediction, before])
         last = torch.from_numpy(frame).to(prediction).permute(2, 0, 1)[None] / 255
 
 
@@ -362,8 +325,10 @@ def _title(job: _Job, swapped: str) -> str:
     config = job.config
     origin = "simulated data" if job.recording.simulated else job.recording.dataset
     runs = "" if config.runs == "test" else ", training data (fitted to them)"
-    how = f"drive {config.drive}, hold {config.hold}, spread {config.variance}"
-    return f"{config.subject} ({origin}{runs}): {swapped} swapped into PredNet; {how}"
+    through = "swapped into PredNet" if config.through == "swap" else "through a latent bridge"
+    drive = f"drive {config.drive}, " if config.through == "swap" else ""
+    how = f"{drive}hold {config.hold}, spread {config.variance}"
+    return f"{config.subject} ({origin}{runs}): {swapped} {through}; {how}"
 
 
 def _write_figure(job: _Job) -> None:

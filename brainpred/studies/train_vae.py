@@ -1,10 +1,11 @@
-"""Train the variational autoencoders of digits and of labels, and say how well they model test data."""
+"""Train the variational autoencoders of digits, of labels and of movie frames, and say how well they model data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,20 +13,26 @@ from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
+from brainpred.stimulus import AnyMovie
 from brainpred.storage import file_fingerprint, make_directory, write_json, write_text
 from brainpred.studies.train_aligndraw import find_digits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from brainpred.models.vae import VAE
-    from brainpred.movies.scenes import DigitImages
 
 __all__ = ["VAETrainingConfig", "score_vae", "train_vae"]
 
-N_SCORED = 1000  # test samples that the score is taken from
-# Sizes and defaults of the two; documents 002's latents, the hidden layers are brainpred's.
-SIZES = {"digits": (64, (512, 512)), "labels": (2, (64,))}
-EPOCHS = {"digits": 60, "labels": 10}
-WEIGHTS = {"digits": 1.0, "labels": 0.25}
+# Sizes and defaults; documents 002's latents of digits and labels, the hidden layers are brainpred's.
+SIZES = {"digits": (64, (512, 512)), "labels": (2, (64,)), "frames": (64, (16, 32, 64, 64))}
+EPOCHS = {"digits": 60, "labels": 10, "frames": 10}
+BATCHES = {"digits": 128, "labels": 128, "frames": 64}
+WEIGHTS = {"digits": 1.0, "labels": 0.25, "frames": 1.0}
+N_SCORED = {"digits": 1000, "labels": 1000, "frames": 20}  # samples that the score is taken from
+AT_ONCE = {"digits": 100, "labels": 100, "frames": 1}
+FRAME_SIZE = (64, 80)
+N_FRAMES = 4000  # more of the same movies take longer and show little that is new
 
 
 @dataclass(frozen=True)
@@ -34,35 +41,42 @@ class VAETrainingConfig:
 
     Attributes
     ----------
-    of : {"digits", "labels"}
-        Pictures of 28 x 28 pixels with 64 latents, or labels 0 to 9 with 2.
+    of : {"digits", "labels", "frames"}
+        Pictures of 28 x 28 pixels with 64 latents, labels 0 to 9 with 2, or frames of movies with 64.
     epochs : int or None
-        How often every sample is shown; None: 60 for digits, 10 for labels. Document 002 stops one training at 3.
-    batch_size : int
-        Samples an update.
+        How often every sample is shown; None: 60 for digits, 10 for labels and frames. Document 002 stops one
+        training at 3.
+    batch_size : int or None
+        Samples an update; None: 128, of frames 64.
     learning_rate : float
         Adam's highest rate; it rises and falls once.
     divergence_weight : float or None
-        Weight of the divergence in the bound; None: 1 for digits, 0.25 for labels, whose latents would be left unused
-        with 1.
+        Weight of the divergence in the bound; None: 1, but 0.25 for labels, whose latents would be left unused with 1.
     seed : int
         Seed of weights, order and noise.
+    size : (height, width) or None
+        Size of frames in pixels; None: 64 x 80.
     """
 
     of: str = "digits"
     epochs: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
     learning_rate: float = 2e-3
     divergence_weight: float | None = None
     seed: int = 0
+    size: tuple[int, int] | None = None
 
     def resolved(self) -> VAETrainingConfig:
         """Give the configuration with every default filled in, or raise :class:`ConfigError` if one cannot be used."""
         if self.of not in SIZES:
             raise ConfigError(f"A VAE can be trained of {' or '.join(SIZES)}, not of {self.of!r}.")
+        if self.size and self.of != "frames":
+            raise ConfigError(f"A size is for frames, {self.of} have their own.")
         filled = VAETrainingConfig(
-            self.of, EPOCHS[self.of] if self.epochs is None else self.epochs, self.batch_size, self.learning_rate,
+            self.of, EPOCHS[self.of] if self.epochs is None else self.epochs,
+            BATCHES[self.of] if self.batch_size is None else self.batch_size, self.learning_rate,
             WEIGHTS[self.of] if self.divergence_weight is None else self.divergence_weight, self.seed,
+            (self.size or FRAME_SIZE) if self.of == "frames" else None,
         )  # fmt: skip
         for name in ("epochs", "batch_size"):
             if getattr(filled, name) < 1:
@@ -73,10 +87,21 @@ class VAETrainingConfig:
         return filled
 
 
+class _Samples(NamedTuple):
+    """Hold what is trained on, what the score is taken from, and how both are described."""
+
+    train: Tensor
+    scored: Tensor
+    origin: dict[str, Any]
+    said: str
+    judged: str
+
+
 def train_vae(
     out: Path | str,
     config: VAETrainingConfig | None = None,
     *,
+    movies: Sequence[AnyMovie] = (),
     mnist: Path | str | None = None,
     data: Path | str | None = None,
     device: str = "auto",
@@ -84,7 +109,8 @@ def train_vae(
 ) -> Path:
     """Train a variational autoencoder; resume where a run before was stopped.
 
-    Trained on all digits but those of the test: 60,000 of MNIST, as document 002 does.
+    Of digits, all but those of the test are trained on: 60,000 of MNIST, as document 002 does. Of movies, at most 4,000
+    frames, evenly spread.
 
     Parameters
     ----------
@@ -93,8 +119,10 @@ def train_vae(
         (``curve.csv``, TensorBoard) and checkpoints.
     config : VAETrainingConfig, optional
         What to train and how.
+    movies : sequence of Movie, Path or str
+        Where frames come from.
     mnist, data : Path or str, optional
-        Where the digits come from, as :func:`brainpred.studies.train_aligndraw.find_digits`.
+        Where digits come from, as :func:`brainpred.studies.train_aligndraw.find_digits`.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     reporter : Reporter
@@ -110,10 +138,9 @@ def train_vae(
     ConfigError
         If a setting cannot be used, or ``out`` holds another training.
     DataError
-        If the file holds no digits.
+        If a file holds no digits or frames.
     """
     import lightning
-    import torch
 
     from brainpred.models.vae import VAE, VAEConfig, load_vae, save_vae
     from brainpred.training.run import claim_folder, fit
@@ -121,19 +148,27 @@ def train_vae(
 
     settings = (config or VAETrainingConfig()).resolved()
     assert settings.epochs is not None
+    assert settings.batch_size is not None
     assert settings.divergence_weight is not None
+    if movies and settings.of != "frames":
+        raise ConfigError(
+            f"Movies are for frames, not for {settings.of}: leave out --movies, or train with --of frames."
+        )
     resolve_device(device)
-    digits = find_digits(mnist, data)
-    reporter.say(f"Digits: {digits.source}.")
-    column = 0 if settings.of == "digits" else 1
-    samples = torch.from_numpy(np.concatenate([digits.train[column], digits.validation[column]]))
+    samples = _frames(settings, movies) if settings.of == "frames" else _digits(settings, mnist, data)
+    reporter.say(samples.said)
     lightning.seed_everything(settings.seed, verbose=False)
-    vae = VAE(VAEConfig(settings.of, *SIZES[settings.of]))
+    n_latent, hidden = SIZES[settings.of]
+    vae = VAE(
+        VAEConfig("frames", n_latent, _fitting(hidden, settings.size), settings.size)
+        if settings.size
+        else VAEConfig(settings.of, n_latent, hidden)
+    )
     out = make_directory(out)
-    claim_folder(out, {**asdict(settings), "digits": digits.source})
+    claim_folder(out, {**asdict(settings), **samples.origin})
     writes = fit(
         VAETraining(vae, settings.learning_rate, settings.divergence_weight, settings.seed),
-        VAEData(samples, settings.batch_size, settings.seed),
+        VAEData(samples.train, settings.batch_size, settings.seed),
         out,
         epochs=settings.epochs,
         monitor="train_loss",
@@ -145,24 +180,63 @@ def train_vae(
     weights = out / "vae.safetensors"
     if writes:
         save_vae(vae, weights, half=True)
-        scores = score_vae(load_vae(weights), digits, seed=settings.seed)
+        scores = score_vae(load_vae(weights), samples.scored, seed=settings.seed)
         write_json(out / "scores.json", scores)
-        write_text(out / "vae.md", _card(vae, settings, digits, scores, file_fingerprint(weights)))
-        reporter.say(f"log p of {scores['n']} test {settings.of}: {scores['log_p']:.2f} nats.")
+        write_text(out / "vae.md", _card(vae, settings, samples, scores, file_fingerprint(weights)))
+        reporter.say(f"log p of {scores['n']} {samples.judged}: {scores['log_p']:.2f} nats.")
     return weights
 
 
-def score_vae(vae: VAE, digits: DigitImages, *, n: int = N_SCORED, seed: int = 0) -> dict[str, float]:
-    """Estimate the log-likelihood of test data, and what of it the latents carry.
+def _digits(settings: VAETrainingConfig, mnist: Path | str | None, data: Path | str | None) -> _Samples:
+    """Take digits, or their labels."""
+    import torch
+
+    digits = find_digits(mnist, data)
+    column = 0 if settings.of == "digits" else 1
+    train = torch.from_numpy(np.concatenate([digits.train[column], digits.validation[column]]))
+    scored = torch.from_numpy(digits.test[column][: N_SCORED[settings.of]])
+    return _Samples(
+        train, scored, {"digits": digits.source}, f"Digits: {digits.source}.",
+        f"test {settings.of}, which were never trained on",
+    )  # fmt: skip
+
+
+def _frames(settings: VAETrainingConfig, movies: Sequence[AnyMovie]) -> _Samples:
+    """Take frames of movies."""
+    import torch
+
+    from brainpred.movies.programme import movie_fingerprint
+    from brainpred.movies.video import sample_frames
+
+    if not movies:
+        raise ConfigError("Name the movies whose frames are modelled with --movies.")
+    assert settings.size is not None
+    frames = torch.from_numpy(sample_frames(movies, settings.size, N_FRAMES)).permute(0, 3, 1, 2)
+    known: dict[Path, str] = {}
+    height, width = settings.size
+    return _Samples(
+        frames, frames[:: -(-len(frames) // N_SCORED["frames"])],
+        {"movies": [movie_fingerprint(movie, known) for movie in movies]},
+        f"{len(frames):,} frames of {len(movies)} movie(s), {height} x {width} pixels.",
+        "frames of the movies that were trained on",
+    )  # fmt: skip
+
+
+def _fitting(channels: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...]:
+    """Leave out the last layers, each of which halves the frame, where its sides cannot be halved so often."""
+    n_layers = next(n for n in range(len(channels), 0, -1) if n == 1 or all(side % 2**n == 0 for side in size))
+    return channels[:n_layers]
+
+
+def score_vae(vae: VAE, samples: Tensor, *, seed: int = 0) -> dict[str, float]:
+    """Estimate the log-likelihood of data, and what of it the latents carry.
 
     Parameters
     ----------
     vae : VAE
-        Model of digits or of labels.
-    digits : DigitImages
-        Digits; the first of the test are taken.
-    n : int
-        How many.
+        Model of the data.
+    samples : Tensor (n, ...)
+        Labels, or pictures of uint8.
     seed : int
         Where the draws come from.
 
@@ -177,14 +251,13 @@ def score_vae(vae: VAE, digits: DigitImages, *, n: int = N_SCORED, seed: int = 0
 
     from brainpred.models.likelihood import LikelihoodEstimate, importance_log_likelihood
 
-    pictures, labels = (array[:n] for array in digits.test)
-    x = torch.from_numpy(pictures).float() / 255 if vae.config.data == "digits" else torch.from_numpy(labels)
+    x = samples.float() / 255 if samples.dtype == torch.uint8 else samples
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         q = vae.posterior(x)
         z = q.base_dist.mean + q.base_dist.stddev * torch.randn(q.base_dist.mean.shape, generator=generator)
         estimate = LikelihoodEstimate.join(
-            [importance_log_likelihood(vae, part, generator=generator) for part in x.split(100)]
+            [importance_log_likelihood(vae, part, generator=generator) for part in x.split(AT_ONCE[vae.config.data])]
         )
         low, high = estimate.interval
         return {
@@ -195,19 +268,18 @@ def score_vae(vae: VAE, digits: DigitImages, *, n: int = N_SCORED, seed: int = 0
 
 
 def _card(
-    vae: VAE, settings: VAETrainingConfig, digits: DigitImages, scores: dict[str, float], weights_sha256: str
+    vae: VAE, settings: VAETrainingConfig, samples: _Samples, scores: dict[str, float], weights_sha256: str
 ) -> str:
     """Describe trained weights, in Markdown, for those who will use them."""
-    options = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
+    options = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items() if value is not None)
     n_parameters = sum(parameter.numel() for parameter in vae.parameters())
     interval = f"{scores['log_p_low']:.2f} to {scores['log_p_high']:.2f}"
-    n_train = len(digits.train[1]) + len(digits.validation[1])
     return f"""# Variational autoencoder of {settings.of}
 
 {n_parameters:,} parameters, stored as float16; {vae.n_latent} latents. Written by `brainpred train vae` (version
 {provenance()["versions"]["brainpred"]}). SHA-256 of the weights begins with {weights_sha256}.
-Licence: to be stated by whoever gives these weights away; the digits' licence applies. Digits: {digits.source}:
-{n_train:,} to train on.
+Licence: to be stated by whoever gives these weights away; that of the data applies. {samples.said}
+{len(samples.train):,} samples to train on.
 
 ## Settings
 
@@ -217,9 +289,8 @@ Licence: to be stated by whoever gives these weights away; the digits' licence a
 
 ## Scores
 
-Of {scores["n"]} test {settings.of}, which were never trained on, in nats. log p is importance-sampled (500 draws
-each, from the posterior and a wider one; effective draws {scores["effective_draws"]:.0f}); a grey pixel of g counts as
-g times white and 1 - g times black.
+Of {scores["n"]} {samples.judged}, in nats. log p is importance-sampled (500 draws each, from the posterior and a wider
+one; effective draws {scores["effective_draws"]:.0f}); a grey pixel of g counts as g times white and 1 - g times black.
 
 | log p | 95 % interval of the draws | log p given the latents | divergence |
 |---|---|---|---|

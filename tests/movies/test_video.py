@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.movies.video import frame_times, iterate_frames, probe_video, read_video, write_video
+from brainpred.movies.video import frame_times, iterate_frames, probe_video, read_video, sample_frames, write_video
 
 HEADER_FIRST = [("matroska", {}), ("mp4", {"movflags": "faststart"})]
 
@@ -55,6 +55,20 @@ def test_written_movie_comes_back(tmp_path):
     assert read.dtype == np.uint8
     assert np.abs(read.astype(float) - frames).mean() < 3
     assert np.abs(read[:-1].astype(float) - frames[1:]).mean() > 6, "the frames are too alike to tell an order"
+
+
+@pytest.mark.parametrize(("at_most", "step"), [(100, 1), (44, 1), (43, 2), (10, 5)])
+def test_frames_are_taken_evenly_from_all_movies(tmp_path, at_most, step):
+    frames = moving_waves()
+    for name, part in (("a", frames), ("b", frames[:13])):
+        write_video(tmp_path / f"{name}.mp4", part, fps=15)
+    movies = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    taken = sample_frames(movies, (23, 29), at_most)
+    assert len(taken) <= at_most
+    expected = [read_video(movie, (23, 29))[0][::step] for movie in movies]
+    np.testing.assert_array_equal(taken, np.concatenate(expected))
+    with pytest.raises(DataError, match="no movies"):
+        sample_frames([], (23, 29), 10)
 
 
 @pytest.mark.parametrize("fps", [15, 23.976, 12.5])

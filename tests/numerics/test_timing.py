@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainpred.errors import DataError
-from brainpred.numerics.timing import frame_scans, lanczos_scans, n_whole_scans, zscore_runs
+from brainpred.numerics.timing import frame_scans, lanczos_scans, middle_frames, n_whole_scans, zscore_runs
 from tests.reference.pooling_reference import lanczos_weight
 
 RUNS = np.repeat(["b", "a", "c"], [11, 7, 13])
@@ -67,6 +67,15 @@ def test_lanczos_weights_equal_the_formula(time_s, tr_s):
     assert list(weights) == sorted(weights)
     for scan, weight in weights.items():
         assert weight == pytest.approx(lanczos_weight(distances[scan]), abs=1e-9)
+
+
+@pytest.mark.parametrize(("fps", "tr_s"), [(15, 1.0), (23.976, 1.3), (0.4, 1.0), (7, 2.0)])
+def test_middle_frames_are_those_on_the_screen(fps, tr_s):
+    times_s = np.arange(40) / fps
+    for scan, frame in enumerate(middle_frames(times_s, tr_s, 9)):
+        shown = [t for t, time_s in enumerate(times_s) if time_s <= (scan + 0.5) * tr_s + 1e-6]
+        assert frame == shown[-1]
+    assert middle_frames([0.9, 1.9], 1.0, 2).tolist() == [0, 0]  # the first comes late
 
 
 def test_lanczos_is_symmetric_about_the_middle_of_a_scan():

@@ -34,6 +34,11 @@ def test_arms_are_what_they_say(drive):
     assert set(names) <= set(EXPLANATIONS)
 
 
+def test_nothing_leaks_without_error_units():
+    names = [arm.name for arm in make_arms("closed-loop", 2, leak=False)]
+    assert names == ["true", "decoded", "mean", "wrong", "shifted", "shifted"]
+
+
 def test_representations_of_every_arm():
     arms = make_arms("closed-loop", 3)
     given = ClipRepresentations({1: Units(), 2: Units()}, arms, first=20, n_scans=8)

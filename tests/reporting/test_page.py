@@ -154,13 +154,14 @@ def features_result():
     return result
 
 
-def make_scores(runs="test"):
+def make_scores(runs="test", through="swap"):
     """Tabulate what `brainpred reconstruct` scores."""
     rows = [
         {
-            "layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": runs,
-            "data": "simulated", "picture": picture, "metric": metric, "score": score, "low": 0.1, "high": 0.9,
-            "gain_p": 0.0123 if picture == "decoded" else np.nan, "null_p": 0.0004, "n_blocks": 8, "n_shifts": 5,
+            "layers": "R0", "through": through, "drive": "closed-loop", "hold": "nearest", "variance": "halfway",
+            "runs": runs, "data": "simulated", "picture": picture, "metric": metric, "score": score, "low": 0.1,
+            "high": 0.9, "null_p": 0.0004, "n_blocks": 8, "n_shifts": 5,
+            "gain_p": 0.0123 if picture == "decoded" else np.nan,
             "gain": 0.25 if picture == "decoded" else np.nan,
             "gain_low": -0.125, "gain_high": 0.375, "block_s": 7.5,
         }
@@ -308,9 +309,10 @@ def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
 
 
 def test_scores_of_training_runs_are_marked(small):
-    write_tsv(make_scores("train"), small / "reconstruction.tsv")
+    write_tsv(pd.concat([make_scores("train"), make_scores(through="bridge")]), small / "reconstruction.tsv")
     text = Page(write_report(small)).text
     assert "R0 swapped, closed-loop, training data" in text
+    assert "R0 through a latent bridge" in text
     assert "The decoder was fitted to these scans" in text
 
 

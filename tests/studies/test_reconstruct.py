@@ -1,6 +1,8 @@
 """Reconstruction end to end on a small simulated subject."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import av
 import h5py
@@ -13,12 +15,18 @@ from PIL import Image
 from brainpred.decoding.result import load_result, open_result
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.prednet_weights import load_prednet
+from brainpred.movies.programme import movie_fingerprint
 from brainpred.movies.video import read_video
+from brainpred.reconstruction.frames import SETTINGS
 from brainpred.reconstruction.tables import NUMBERS
 from brainpred.reconstruction.units import open_units
+from brainpred.recordings.fetch import cache_folder
 from brainpred.recordings.readers import load_recording
 from brainpred.studies import reconstruct as study
-from brainpred.studies.reconstruct import ReconstructConfig, reconstruct_subject
+from brainpred.studies import train_vae
+from brainpred.studies.frame_bridge import learn_frame_bridge
+from brainpred.studies.reconstruct import reconstruct_subject
+from brainpred.studies.reconstruct_settings import ReconstructConfig
 
 
 @pytest.fixture
@@ -32,8 +40,12 @@ def no_report(monkeypatch):
     monkeypatch.setattr(study, "write_report", lambda folder, reporter: folder)
 
 
+def recording_of(data):
+    return load_recording("simulated", "sim01", data)
+
+
 def simulated_movie(data):
-    return load_recording("simulated", "sim01", data).stimuli["test-01"]
+    return recording_of(data).stimuli["test-01"]
 
 
 def scores_of(table, picture, metric="score"):
@@ -112,6 +124,48 @@ def test_tables_of_other_settings_stand_side_by_side(folder, tiny_data, no_repor
     assert "leak" not in set(stimulus["picture"])
 
 
+def test_bridge_takes_the_place_of_the_swap_with_the_same_controls(folder, tiny_data, run, no_report, monkeypatch):
+    monkeypatch.setitem(train_vae.EPOCHS, "frames", 8)
+    monkeypatch.setitem(train_vae.N_SCORED, "frames", 2)
+    arguments = ["--subject", "sim01", "--through", "bridge", "--layers", "R0", "R3", "--shifts", "2"]
+    arguments += ["--data", tiny_data, "--out", folder, "--quiet"]
+    code, out, _ = run("reconstruct", *arguments)
+    assert code == 0
+    assert "bridged" in out
+    bridge = pd.read_csv(folder / "reconstruction.tsv", sep="\t")
+    assert set(bridge["through"]) == {"bridge"}
+    assert list(dict.fromkeys(bridge["picture"])) == [
+        "true", "decoded", "mean", "wrong", "shifted", "prediction", "last frame",
+    ]  # fmt: skip
+    assert set(bridge["layers"]) == {"R0+R3"}
+    assert scores_of(bridge, "true")["pixel_r"] > scores_of(bridge, "mean")["pixel_r"] + 0.1
+    assert scores_of(bridge, "prediction")["pixel_r"] > 0.8  # PredNet's, with nothing swapped
+    with h5py.File(folder / "reconstruction_R0+R3_bridge.h5") as file:
+        assert set(file) >= {"stimulus", "prediction", "true", "decoded", "mean"}
+        assert "leak" not in file
+        assert np.ptp(file["mean"][:], axis=0).max() == 0  # the same picture at every moment
+        assert np.ptp(file["decoded"][:], axis=0).max() > 0
+    # The model of frames has seen the training movies, and nothing of the test.
+    (trained,) = (cache_folder() / "frame_vaes").glob("*/train.json")
+    seen, stimuli = json.loads(trained.read_text())["settings"]["movies"], recording_of(tiny_data).stimuli
+    assert seen == [movie_fingerprint(stimuli[name], {}) for name in ("train-01", "train-02", "train-03")]
+    monkeypatch.setattr(study, "_reconstruct", lambda *args: pytest.fail("computed"))
+    assert run("reconstruct", *arguments)[0] == 0
+    # With that model named, it is another reconstruction; one of another size is refused.
+    with pytest.raises(pytest.fail.Exception, match="computed"):
+        run("reconstruct", *arguments, "--vae", trained.with_name("vae.safetensors"))
+    code, _, err = run("reconstruct", *arguments, "--vae", "digits")
+    assert code == 2
+    assert "64x80 pixels, and digits models digits of 28x28" in err
+
+
+def test_bridge_needs_movies_that_it_is_not_tested_on(tiny_data):
+    recording = recording_of(tiny_data)
+    every = replace(recording, runs=[replace(run, role="train") for run in recording.runs])
+    with pytest.raises(DataError, match="simulated/sim01: every run was held out in turn"):
+        learn_frame_bridge(every, {0: "R0"}, prednet="small", size=(64, 80))
+
+
 def test_what_is_there_already_is_not_computed_again(folder, tiny_data, monkeypatch, no_report):
     first = reconstruct_subject(ReconstructConfig("sim01"), folder, data=tiny_data)
     calls = []
@@ -160,7 +214,7 @@ def test_each_layer_alone_in_one_figure_from_held_out_and_training_data(folder, 
 def test_damaged_table_is_told_before_anything_is_computed(folder, tiny_data, no_report, monkeypatch, damage, message):
     monkeypatch.setattr(study, "_reconstruct", lambda *args: pytest.fail("computed"))
     path = folder / "reconstruction.tsv"
-    rows = {"layers": "R0", "drive": "closed-loop", "hold": "nearest", "variance": "halfway", "runs": "test"}
+    rows = {"layers": "R0"} | SETTINGS
     rows |= {"data": "simulated", "picture": "decoded", "metric": "ssim"} | dict.fromkeys(NUMBERS, 0.5)
     pd.DataFrame([rows]).to_csv(path, sep="\t", index=False)
     path.write_text(damage(path.read_text()))
@@ -180,6 +234,9 @@ def test_layers_that_the_network_does_not_have_are_refused(folder, tiny_data, ru
     [
         (["--drive", "dream"], "closed-loop, stimulus"),
         (["--hold", "cubic"], "nearest, linear"),
+        (["--through", "fire"], "swap, bridge"),
+        (["--through", "bridge", "--drive", "stimulus"], "no error units"),
+        (["--vae", "digits"], "add --through bridge"),
         (["--variance", "full"], "ridge, halfway, matched"),
         (["--runs", "all"], "test, train"),
         (["--shifts", "0"], "at least 1 time shift"),
