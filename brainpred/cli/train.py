@@ -98,7 +98,11 @@ def aligndraw(
         str, typer.Option(help="Encoder of captions: bidirectional, forward, embedding or convolution.")
     ] = "bidirectional",
     recipe: Annotated[
-        str, typer.Option(help="document (RMSProp, always 32 steps) or fast (Adam, short drawings first).")
+        str,
+        typer.Option(
+            help="document (RMSProp, always 32 steps), fast (Adam, short drawings first) or lessons (fast, after "
+            "lessons in reading captions)."
+        ),
     ] = "document",
     updates: Annotated[int, typer.Option(help="Updates of the weights.")] = 20_000,
     batch_size: Annotated[int, typer.Option(help="Scenes an update.")] = 100,
@@ -107,6 +111,9 @@ def aligndraw(
     precision: Annotated[
         str, typer.Option(help="What large products are multiplied in: auto, float32 or bfloat16.")
     ] = "auto",
+    start: Annotated[
+        str | None, typer.Option(help="Network whose drawing is taken over: B, which ships, or a file.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for weights and logs (default: results/aligndraw_STUDY).")
     ] = None,
@@ -119,7 +126,7 @@ def aligndraw(
     from brainpred.studies.train_aligndraw import AlignDRAWTrainingConfig, train_aligndraw
 
     config = AlignDRAWTrainingConfig(
-        study, encoder, recipe, updates, batch_size, steps, entropy_penalty, precision, seed
+        study, encoder, recipe, updates, batch_size, steps, entropy_penalty, precision, seed, start
     )  # fmt: skip
     out = out or Path("results") / f"aligndraw_{study}"
     weights = train_aligndraw(out, config, mnist=mnist, data=data, device=device, reporter=reporter(quiet))

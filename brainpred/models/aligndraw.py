@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainpred.errors import ConfigError
 from brainpred.models.language import PADDING, Attention, CaptionEncoder
 from brainpred.models.shared_linear import SharedLinear
 
@@ -189,6 +190,39 @@ class AlignDRAW(nn.Module):
             for linear in (self.to_encoder, self.to_decoder):
                 for gate in linear.weight.chunk(4):
                     nn.init.xavier_uniform_(gate)
+
+    def draw_like(self, other: "AlignDRAW") -> None:
+        """Take over how another network draws: all weights that meet neither a caption nor the attention to it.
+
+        Parameters
+        ----------
+        other : AlignDRAW
+            Network of the same sizes, but for its encoder of captions and its attention.
+
+        Raises
+        ------
+        ConfigError
+            If the sizes of the drawing differ.
+        """
+        sizes = ("n_hidden", "n_latent", "canvas", "patch")
+        if differ := [name for name in sizes if getattr(self.config, name) != getattr(other.config, name)]:
+            raise ConfigError(
+                f"The network to start from has another {', '.join(differ)}: expected "
+                f"{[getattr(self.config, name) for name in differ]}, received "
+                f"{[getattr(other.config, name) for name in differ]}. Start from a network with the same sizes."
+            )
+        n_latent = self.config.n_latent
+        with torch.no_grad():
+            self.start_canvas.copy_(other.start_canvas)
+            self.start_states.copy_(other.start_states)
+            for name in self.parts:
+                if name != "attention":
+                    mine, its = self._slice(name), other._slice(name)
+                    self.from_decoder.weight[mine] = other.from_decoder.weight[its]
+                    self.from_decoder.bias[mine] = other.from_decoder.bias[its]
+            self.to_encoder.load_state_dict(other.to_encoder.state_dict())
+            self.posterior.load_state_dict(other.posterior.state_dict())
+            self.to_decoder.weight[:, :n_latent] = other.to_decoder.weight[:, :n_latent]  # what meets z
 
     def _slice(self, name: str) -> slice:
         names = list(self.parts)

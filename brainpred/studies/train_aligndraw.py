@@ -35,8 +35,8 @@ class AlignDRAWTrainingConfig:
         Captions, and with them the sizes of document 000, table 2 (``"english"`` has those of B).
     encoder : {"bidirectional", "forward", "embedding", "convolution"}
         Encoder of captions.
-    recipe : {"document", "fast"}
-        RMSProp with every drawing in 32 steps; or Adam, with short drawings first.
+    recipe : {"document", "fast", "lessons"}
+        RMSProp with every drawing in 32 steps; Adam, with short drawings first; or the same after lessons in reading.
     updates : int
         Updates of the weights, rounded up to whole epochs of 200.
     batch_size : int
@@ -49,6 +49,9 @@ class AlignDRAWTrainingConfig:
         What large products are multiplied in; ``"auto"``: bfloat16 where the hardware has units for it.
     seed : int
         Seed of weights, scenes and noise.
+    start : str or None
+        Network that draws already, a study whose network ships or a file: the weights of its drawing are taken over
+        (:meth:`brainpred.models.aligndraw.AlignDRAW.draw_like`), and captions are learned anew.
     """
 
     study: str = "B"
@@ -60,6 +63,7 @@ class AlignDRAWTrainingConfig:
     entropy_penalty: float = 0.0
     precision: str = "auto"
     seed: int = 0
+    start: str | None = None
 
     def check(self) -> None:
         """Raise :class:`ConfigError` unless everything can be used."""
@@ -141,13 +145,14 @@ def train_aligndraw(
     Raises
     ------
     ConfigError
-        If a setting cannot be used, or ``out`` holds another training.
+        If a setting cannot be used, ``out`` holds another training, or ``start`` names a network of other sizes.
     """
     import lightning
 
     from brainpred.models.aligndraw import AlignDRAW
-    from brainpred.models.aligndraw_weights import save_aligndraw
+    from brainpred.models.aligndraw_weights import load_aligndraw, save_aligndraw
     from brainpred.training.aligndraw import RECIPES, AlignDRAWTraining, SceneData
+    from brainpred.training.lessons import teach_reading
     from brainpred.training.run import claim_folder, fit
 
     settings = config or AlignDRAWTrainingConfig()
@@ -157,11 +162,18 @@ def train_aligndraw(
     lightning.seed_everything(settings.seed, verbose=False)
     network = AlignDRAW(len(grammar.vocabulary), settings.network)
     network.multiplied = resolve_precision(settings.precision, resolve_device(device))[1]
+    if settings.start is not None:
+        network.draw_like(load_aligndraw(settings.start)[0])
     out = make_directory(out)
     n_batches = min(BATCHES_AN_EPOCH, settings.updates)
     claim_folder(out, {**asdict(settings), "digits": digits.source})
+    recipe = RECIPES[settings.recipe]
+    if recipe.n_lessons:
+        read = teach_reading(network.language, grammar, recipe.n_lessons, settings.seed)
+        network.language.requires_grad_(False)
+        reporter.say(f"{read:.1%} of the captions are read.")
     writes = fit(
-        AlignDRAWTraining(network, RECIPES[settings.recipe], settings.entropy_penalty, settings.seed),
+        AlignDRAWTraining(network, recipe, settings.entropy_penalty, settings.seed),
         SceneData(grammar, digits, settings.batch_size, n_batches, settings.seed),
         out,
         epochs=-(-settings.updates // n_batches),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import lightning
@@ -39,6 +39,9 @@ class Recipe:
         Longest gradient.
     stages : tuple of (float, int)
         Parts of the training and how many steps T a drawing has in each, if the network has as many.
+    n_lessons : int
+        Lessons in reading before the drawing begins (:func:`brainpred.training.lessons.teach_reading`); after them the
+        encoder of captions stays as it is. 0: the encoder learns from the drawing alone.
     """
 
     optimizer: str
@@ -46,6 +49,7 @@ class Recipe:
     cosine: bool
     clip_norm: float
     stages: tuple[tuple[float, int], ...]
+    n_lessons: int = 0
 
     def n_steps(self, done: float) -> int:
         """Give T where a part ``done`` of the training, 0 to 1, is over."""
@@ -68,6 +72,8 @@ RECIPES = {
     # The weights are the same at every step of a drawing, so most can be learned on short ones.
     "fast": Recipe("adam", 2e-3, cosine=True, clip_norm=50.0, stages=((0.55, 8), (0.25, 16), (0.2, 32))),
 }
+# Drawing at the full rate, the encoder would forget its lessons within 250 updates.
+RECIPES["lessons"] = replace(RECIPES["fast"], learning_rate=1.5e-3, n_lessons=1500)
 
 
 class Scenes(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from brainpred.errors import ConfigError
 from brainpred.models.aligndraw import START_CANVAS, AlignDRAW, AlignDRAWConfig, _divergence, filter_banks
 from tests.reference.aligndraw_reference import draw, filter_bank
 
@@ -323,3 +324,35 @@ def test_learns_one_batch_by_heart():
     assert np.mean(losses[-10:]) < 12
     drawn = torch.sigmoid(network(tokens).canvas) > 0.5  # and the captions alone tell the pictures apart
     assert ((drawn == (pictures > 0.5)).float().mean((1, 2)) > 0.95).all()
+
+
+def test_drawing_is_taken_over_and_reading_is_not():
+    """With the same h_k and attention both networks draw the same; the weights of s are their own."""
+    torch.manual_seed(0)
+    mine = AlignDRAW(11, AlignDRAWConfig("forward", None, 4, 6, 7, 5, 3, (13, 11), 3))
+    its = AlignDRAW(9, AlignDRAWConfig("bidirectional", 2, 3, 8, 7, 5, 4, (13, 11), 3))
+    with torch.no_grad():
+        for parameter in its.parameters():
+            parameter.normal_()
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    mine.draw_like(its)
+    after, wanted = mine.state_dict(), its.state_dict()
+    for name, value in after.items():
+        if name.startswith(("language", "attention")):
+            assert torch.equal(value, before[name]), name
+        elif not name.startswith(("from_decoder", "to_decoder")):
+            assert torch.equal(value, wanted[name]), name
+    assert torch.equal(after["to_decoder.weight"][:, :5], wanted["to_decoder.weight"][:, :5])
+    assert torch.equal(after["to_decoder.weight"][:, 5:], before["to_decoder.weight"][:, 5:])
+    # read 5, attention 6 or 8, both LSTMs 28 each, write 5, patch 9, prior 10
+    for name in ("from_decoder.weight", "from_decoder.bias"):
+        assert torch.equal(after[name][:5], wanted[name][:5])
+        assert torch.equal(after[name][5:11], before[name][5:11])
+        assert torch.equal(after[name][11:], wanted[name][13:])
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_hidden", 8), ("n_latent", 4), ("canvas", (13, 12)), ("patch", 4)])
+def test_drawing_of_other_sizes_is_refused(name, value):
+    config = AlignDRAWConfig("forward", None, 4, 6, 7, 5, 3, (13, 11), 3)
+    with pytest.raises(ConfigError, match=name):
+        AlignDRAW(9, config).draw_like(AlignDRAW(9, replace(config, **{name: value})))

@@ -1,6 +1,7 @@
 """Training, drawing and probing alignDRAW through the command line."""
 
 import json
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -15,6 +16,8 @@ from brainpred.models.aligndraw_weights import load_aligndraw, save_aligndraw
 from brainpred.movies.captions import load_grammar
 from brainpred.studies import train_aligndraw as study
 from brainpred.studies.aligndraw import draw_captions, study_attention, study_composition, watch_drawing
+from brainpred.training.aligndraw import RECIPES
+from brainpred.training.lessons import teach_reading
 
 SMALL = {"n_language": 4, "n_attention": 6, "n_hidden": 7, "n_latent": 5, "n_steps": 3, "patch": 3}
 
@@ -41,9 +44,10 @@ def small(monkeypatch):
     monkeypatch.setattr(study, "N_JUDGED", 3)
     monkeypatch.setattr(study, "BATCHES_AN_EPOCH", 2)
     monkeypatch.setattr(study.AlignDRAWTrainingConfig, "network", property(lambda _: AlignDRAWConfig(**SMALL)))
+    monkeypatch.setitem(RECIPES, "lessons", replace(RECIPES["lessons"], n_lessons=2))
 
 
-@pytest.mark.parametrize("recipe", ["document", "fast"])
+@pytest.mark.parametrize("recipe", ["document", "fast", "lessons"])
 def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeypatch):
     command = ("train", "aligndraw", "--study", "A", "--recipe", recipe, "--batch-size", 4, "--seed", 5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -74,6 +78,47 @@ def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeyp
     code, _, err = run(*command[:-1], 6, "--updates", 6, "--out", parts, "--quiet")
     assert code == 2
     assert "other seed" in err
+
+
+def test_lessons_come_before_the_drawing_which_leaves_the_encoder_alone(tmp_path, small, monkeypatch):
+    taught = []
+
+    def noted(language, grammar, n_lessons, seed):
+        left = teach_reading(language, grammar, n_lessons, seed)
+        taught.append({name: weight.clone() for name, weight in language.state_dict().items()})
+        return left
+
+    monkeypatch.setattr("brainpred.training.lessons.teach_reading", noted)
+    config = study.AlignDRAWTrainingConfig("A", recipe="lessons", updates=2, batch_size=3)
+    network, _ = load_aligndraw(study.train_aligndraw(tmp_path / "lessons", config, data=tmp_path, device="cpu"))
+    for name, weight in network.language.state_dict().items():
+        assert torch.equal(weight, taught[0][name]), name
+    for recipe in ("document", "fast"):
+        study.train_aligndraw(tmp_path / recipe, replace(config, recipe=recipe), data=tmp_path, device="cpu")
+    assert len(taught) == 1
+
+
+def test_a_training_starts_from_a_network_that_draws(run, tmp_path, small, monkeypatch):
+    start = _network(tmp_path, "B", seed=3)
+    begun = []
+
+    def noted(self, other):
+        draw_like(self, other)
+        begun.append(other)
+        assert torch.equal(self.posterior.weight, load_aligndraw(start)[0].posterior.weight)
+
+    draw_like = AlignDRAW.draw_like
+    monkeypatch.setattr(AlignDRAW, "draw_like", noted)
+    monkeypatch.setenv("BRAINPRED_DATA", str(tmp_path))
+    command = ("train", "aligndraw", "--study", "A", "--updates", 1, "--batch-size", 3, "--quiet", "--out")
+    assert run(*command, tmp_path / "alone")[0] == 0
+    assert not begun
+    assert run(*command, tmp_path / "begun", "--start", start)[0] == 0
+    assert len(begun) == 1
+    assert json.loads((tmp_path / "begun" / "train.json").read_text())["settings"]["start"] == str(start)
+    code, _, err = run(*command, tmp_path / "large", "--start", "B")
+    assert code == 2
+    assert "n_hidden" in err
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_the_document_uses_rmsprop():
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert (optimizer.defaults["lr"], optimizer.defaults["alpha"]) == (1e-3, 0.9)
     assert RECIPES["document"].clip_norm == 10
+    assert (RECIPES["document"].n_lessons, RECIPES["fast"].n_lessons) == (0, 0)
 
 
 def test_batches_depend_on_seed_epoch_and_index_alone():
