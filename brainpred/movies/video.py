@@ -17,8 +17,6 @@ from brainpred.stimulus import AnyMovie
 from brainpred.storage import atomic_path
 
 __all__ = [
-    "VIDEO_SUFFIXES", "VideoInfo", "frame_times", "iterate_frames", "probe_video", "read_video", "sample_frames", "write_video",
-]  # fmt: skip
     "VIDEO_SUFFIXES",
     "VideoInfo",
     "frame_times",
