@@ -14,6 +14,7 @@ from brainpred.decoding.stacks import StackedRuns
 from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance
+from brainpred.numerics.ridge.kernels import average_prepared
 from brainpred.recordings.cleaning import Cleaning, read_clean_run
 from brainpred.recordings.content import content_groups
 from brainpred.recordings.recording import Recording, Run
@@ -201,7 +202,7 @@ class Split:
         if self._prepared_mean is None:
             shapes = [(len(group), n) for group, n in zip(self.repeats, self.n_scans, strict=True)]
             names = np.repeat([group[0].clip for group in self.repeats], self.n_scans)
-            self._prepared_mean = decoder.ridge_.average_prepared(self.prepared(decoder), shapes, names)
+            self._prepared_mean = average_prepared(self.prepared(decoder), shapes, names)
         return self._prepared_mean
 
     @property

@@ -24,7 +24,7 @@ from brainpred.numerics.ridge.inputs import (
     check_truth,
     cluster_columns,
 )
-from brainpred.numerics.ridge.kernels import BandKernels, average_rows, band_names, voxel_bands
+from brainpred.numerics.ridge.kernels import BandKernels, band_names, voxel_bands
 from brainpred.numerics.ridge.plan import plan_ridge
 from brainpred.numerics.ridge.search import BandChoice, SearchSettings
 from brainpred.numerics.ridge.targets import Targets, read_targets
@@ -276,29 +276,6 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "gammas_")
         X = check_features(self, X)
         return self._form.prepare(X, check_runs(X.shape[0], runs))
-
-    def average_prepared(
-        self, prepared: BandKernels | Tensor, repeats: Sequence[tuple[int, int]], runs: ArrayLike
-    ) -> BandKernels | Tensor:
-        """Prepare the mean of samples that were measured repeatedly, from what is prepared of each.
-
-        Parameters
-        ----------
-        prepared : BandKernels or Tensor
-            As :meth:`prepare`, the repeats of every group of samples one below another.
-        repeats : sequence of (int, int)
-            Repeats and samples of each group, in order; rows beyond the last are left out.
-        runs : array_like (n_averaged,)
-            Run of each averaged sample.
-
-        Returns
-        -------
-        BandKernels or Tensor
-            For :meth:`predict_blocks`.
-        """
-        if isinstance(prepared, BandKernels):
-            return prepared.averaged(repeats, np.asarray(runs))
-        return average_rows(prepared, repeats)
 
     def predict_blocks(
         self, prepared: BandKernels | Tensor, *, by_band: bool = False

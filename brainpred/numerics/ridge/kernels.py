@@ -15,6 +15,7 @@ from brainpred.numerics.spread import varies
 
 __all__ = [
     "BandKernels",
+    "average_prepared",
     "average_rows",
     "band_names",
     "column_chunks",
@@ -401,3 +402,27 @@ def _shifted_back(matrix: Tensor, left: _Shift, right: _Shift) -> Tensor:
     part[left.outside] = 0
     part[:, right.outside] = 0
     return back
+
+
+def average_prepared(
+    prepared: BandKernels | Tensor, repeats: Sequence[tuple[int, int]], runs: ArrayLike
+) -> BandKernels | Tensor:
+    """Prepare the mean of samples that were measured repeatedly, from what is prepared of each.
+
+    Parameters
+    ----------
+    prepared : BandKernels or Tensor
+        As :meth:`brainpred.BandedRidgeCV.prepare` gives it, the repeats of every group of samples one below another.
+    repeats : sequence of (int, int)
+        Repeats and samples of each group, in order; rows beyond the last are left out.
+    runs : array_like (n_averaged,)
+        Run of each averaged sample.
+
+    Returns
+    -------
+    BandKernels or Tensor
+        For :meth:`brainpred.BandedRidgeCV.predict_blocks`.
+    """
+    if isinstance(prepared, BandKernels):
+        return prepared.averaged(repeats, np.asarray(runs))
+    return average_rows(prepared, repeats)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
+from brainpred.numerics.ridge.kernels import average_prepared
 from tests.numerics.ridge.problems import ALPHAS, DELAYS, DELAYS_S, EXACT, LABELS, LENGTHS, TEST_LENGTHS, TR_S, simulate
 from tests.reference import ridge_reference as reference
 
@@ -192,7 +193,7 @@ def test_mean_of_prepared_repeats_is_what_the_mean_of_repeats_prepares(per_delay
     lengths = [n for clip in clips for n in [clip.shape[1]] * len(clip)]
     prepared = ridge.prepare(stacked, np.repeat(np.arange(7), [*lengths, 5]))
     names = np.repeat(["a", "b", "c"], [13, 9, 11])
-    averaged = ridge.average_prepared(prepared, [clip.shape[:2] for clip in clips], names)
+    averaged = average_prepared(prepared, [clip.shape[:2] for clip in clips], names)
     again = ridge.prepare(np.concatenate([clip.mean(axis=0) for clip in clips]), names)
     for by_band in (False, True):
         for (_, one), (_, other) in zip(
