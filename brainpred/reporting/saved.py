@@ -40,7 +40,7 @@ MAX_VIDEO_BYTES = 8_000_000
 NEEDED = (
     "dataset", "subject", "simulated", "tr_s", "n_voxels", "runs", "layers", "bands", "delays_s", "search",
     "n_candidates", "seed", "device", "features", "roi_sizes", "provenance", "n_permutations", "block_scans",
-    "n_blocks", "delays_scans", "baselines", "maps",
+    "block_scans_wanted", "n_blocks", "delays_scans", "baselines", "maps",
 )  # fmt: skip
 LAYER_COLUMNS = (
     "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "mean_r_low",

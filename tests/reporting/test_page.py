@@ -92,7 +92,7 @@ def fabricate(folder, results, more_maps=(), **changes):
             "versions": {"brainpred": "0.1.0", "nilearn": "0.14.1", "himalaya": "0.4.9"}, "commit": "abc123",
             "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
         },
-        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "n_blocks": 5, "baselines": [],
+        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "block_scans_wanted": 2, "n_blocks": 5, "baselines": [],
         "delays_scans": [2, 3],
         "maps": {name: [f"{name}.nii.gz"] for name in [*map_names(layers), *more_maps]}, **changes,
     }  # fmt: skip
@@ -347,6 +347,13 @@ def test_methods_say_what_was_done(full, measured):
     )
     for absent in ("Nishimoto", "PredNet", "banded ridge regression (", "averaged over the frames"):
         assert absent not in text
+
+
+def test_blocks_shorter_than_wanted_are_told(small):
+    assert "blocks of 2 scans, at least four times as long" in Page(write_report(small)).text
+    settings = json.loads((small / "decode.json").read_text()) | {"block_scans_wanted": 7}
+    (small / "decode.json").write_text(json.dumps(settings))
+    assert "shorter than the 7 that would be four times as long" in Page(write_report(small)).text
 
 
 def test_methods_tell_of_runs_that_share_what_they_show(small):
