@@ -92,8 +92,8 @@ def fabricate(folder, results, more_maps=(), **changes):
             "versions": {"brainpred": "0.1.0", "nilearn": "0.14.1", "himalaya": "0.4.9"}, "commit": "abc123",
             "python": "3.11.9", "platform": "Linux", "time": "2025-01-02T03:04:05+00:00",
         },
-        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "block_scans_wanted": 2, "n_blocks": 5, "baselines": [],
-        "delays_scans": [2, 3],
+        "seconds": 12.3, "n_permutations": 19, "block_scans": 2, "block_scans_wanted": 2, "n_blocks": 5,
+        "baselines": [], "delays_scans": [2, 3],
         "maps": {name: [f"{name}.nii.gz"] for name in [*map_names(layers), *more_maps]}, **changes,
     }  # fmt: skip
     (folder / "decode.json").write_text(json.dumps(settings))
