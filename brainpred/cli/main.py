@@ -175,7 +175,7 @@ def encode(
     ] = None,
     permutations: Annotated[
         int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
-    ] = 10_000,
+    ] = 100_000,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,

@@ -80,7 +80,7 @@ def encode_voxels(
     rois: ArrayLike,
     make_ridge: Callable[..., BandedRidgeCV],
     *,
-    n_permutations: int = 10_000,
+    n_permutations: int = 100_000,
     seed: int = 0,
     reporter: Reporter = SILENT,
 ) -> EncodingResult:

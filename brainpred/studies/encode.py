@@ -65,7 +65,7 @@ class EncodeConfig:
     seed: int = 0
     features: str | None = None
     weights: str = "small"
-    n_permutations: int = 10_000
+    n_permutations: int = 100_000
     dummy_scans: int | None = None
     high_pass_s: float | None = None
     confounds: str | None = None
