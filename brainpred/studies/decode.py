@@ -20,8 +20,6 @@ from brainpred.decoding.result import LayerResult, greatest_contribution, load_r
 from brainpred.decoding.splits import (
     CleanRun,
     Split,
-    check_groups,
-    clean_recording,
     split_runs,
     voxel_explainable_variance,
 )
@@ -37,7 +35,7 @@ from brainpred.decoding.tables import (
 from brainpred.devices import resolve_device, resolve_precision
 from brainpred.errors import ConfigError
 from brainpred.features.baselines import BASELINES
-from brainpred.features.source import FeatureSource, check_layers
+from brainpred.features.source import FeatureSource
 from brainpred.models.prednet_weights import read_frame_size, weights_fingerprint
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import DEFAULT_ALPHAS, SEARCHES
@@ -46,7 +44,7 @@ from brainpred.provenance import provenance
 from brainpred.recordings.recording import Recording
 from brainpred.reporting.page import write_report
 from brainpred.storage import fingerprint, output_folder, read_json, write_json, write_table
-from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
+from brainpred.studies.inputs import check_wanted, read_inputs
 from brainpred.studies.outputs import forget_encoding, forget_map, tell_chance, write_map
 from brainpred.studies.quality import write_quality
 from brainpred.studies.voxels import voxel_table
@@ -174,23 +172,13 @@ def _decode_into(
 ) -> list[LayerResult]:
     """Decode, with options that are checked, into a folder that exists."""
     began = time.monotonic()
-    cleaning = find_cleaning(config)
-    recording = find_recording(config, data, reporter)
-    check_groups(recording)
-    source, features_key = find_features(config, recording, reporter)
-    layers = list(config.layers or source.shapes)
-    check_layers(layers, source)
-    with reporter.task("Cleaning runs", len(recording.runs)) as advance:
-        runs = []
-        for run in clean_recording(recording, cleaning):
-            runs.append(run)
-            advance(1)
+    inputs = read_inputs(config, data, reporter)
+    recording, runs, source, layers = inputs.recording, inputs.runs, inputs.source, inputs.layers
     _tell_constant_voxels(runs, reporter)
     maps = {"tsnr": write_quality(folder, recording, reporter)}  # of scans that can be cleaned: else nothing is written
-    data_key = data_fingerprint(config, recording, runs, features_key)
-    keys = _layer_keys(config, data_key, layers)
+    keys = _layer_keys(config, inputs.key, layers)
     _forget_other_results(folder, keys)
-    if forget_encoding(folder, data_key):
+    if forget_encoding(folder, inputs.key):
         reporter.say("Note: removed what brainpred encode wrote here for other scans, features or cleaning.")
     splits = split_runs(runs, source, recording.tr_s)
     results = _decode_layers(config, recording, splits, layers, source, keys, folder, reporter)
@@ -207,7 +195,7 @@ def _decode_into(
             "baselines": baselines,
             "bands": check_bands(config.bands), "device": device,
             "alphas": DEFAULT_ALPHAS, "simulated": recording.simulated,
-            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": cleaning.settings,
+            "tr_s": recording.tr_s, "n_voxels": recording.n_voxels, "cleaning": inputs.cleaning.settings,
             "runs": [
                 {
                     "name": run.run.name, "role": run.run.role, "n_scans": run.run.n_scans,
@@ -216,7 +204,7 @@ def _decode_into(
                 for run in runs
             ],
             "roi_sizes": {str(roi): int(np.sum(recording.rois == roi)) for roi in np.unique(recording.rois)},
-            "maps": maps, "data_key": data_key, "keys": keys, "simulation": dict(recording.simulation),
+            "maps": maps, "data_key": inputs.key, "keys": keys, "simulation": dict(recording.simulation),
             "features": _describe_features(config),
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s),
             "block_scans": chance.block_length, "block_scans_wanted": chance.wanted_length,

@@ -8,9 +8,8 @@ from typing import Any
 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
-from brainpred.decoding.splits import check_groups, clean_recording, split_runs
+from brainpred.decoding.splits import split_runs
 from brainpred.errors import ConfigError
-from brainpred.features.source import check_layers
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.progress import SILENT, Reporter
@@ -18,7 +17,7 @@ from brainpred.provenance import provenance
 from brainpred.reporting.page import write_report
 from brainpred.storage import output_folder, read_json, write_json, write_table
 from brainpred.studies.decode import default_folder
-from brainpred.studies.inputs import check_wanted, data_fingerprint, find_cleaning, find_features, find_recording
+from brainpred.studies.inputs import check_wanted, read_inputs
 from brainpred.studies.outputs import tell_chance, write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
@@ -119,15 +118,9 @@ def _check_decoding(folder: Path, data_key: str) -> None:
 
 def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, reporter: Reporter) -> EncodingResult:
     began = time.monotonic()
-    cleaning = find_cleaning(config)
-    recording = find_recording(config, data, reporter)
-    check_groups(recording)
-    source, features_key = find_features(config, recording, reporter)
-    layers = list(config.layers or source.shapes)
-    check_layers(layers, source)
-    runs = list(clean_recording(recording, cleaning))
-    data_key = data_fingerprint(config, recording, runs, features_key)
-    _check_decoding(folder, data_key)
+    inputs = read_inputs(config, data, reporter)
+    recording, source, layers = inputs.recording, inputs.source, inputs.layers
+    _check_decoding(folder, inputs.key)
 
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
@@ -136,7 +129,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         )  # fmt: skip
 
     result = encode_voxels(
-        split_runs(runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
+        split_runs(inputs.runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
         n_permutations=config.n_permutations, seed=config.seed, reporter=reporter,
     )  # fmt: skip
     tell_chance(result.block_length, result.wanted_length, config.n_permutations, reporter)
@@ -154,7 +147,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         folder / "encode.json",
         {
             **asdict(config), "layers": layers, "simulated": simulated, "tr_s": recording.tr_s,
-            "n_voxels": recording.n_voxels, "cleaning": cleaning.settings, "maps": maps, "data_key": data_key,
+            "n_voxels": recording.n_voxels, "cleaning": inputs.cleaning.settings, "maps": maps, "data_key": inputs.key,
             "n_units": {layer: list(source.shapes[layer]) for layer in layers},
             "delays_scans": delays_in_samples(config.delays_s, recording.tr_s), "n_scans": result.n_scans,
             "block_scans": result.block_length, "block_scans_wanted": result.wanted_length,

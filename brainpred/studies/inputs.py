@@ -1,16 +1,23 @@
 """Find what a study works on, as its settings ask for it: scans, how they are cleaned, and features."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from brainpred.decoding.splits import CleanRun
+from brainpred.decoding.splits import CleanRun, check_groups, clean_recording
 from brainpred.devices import memory_budget_bytes, resolve_device, resolve_precision
 from brainpred.errors import ConfigError, DataError
 from brainpred.features.baselines import BASELINES, baseline_files
 from brainpred.features.extract import FeatureConfig, feature_files
-from brainpred.features.source import ClipFeatures, FeatureSource, JoinedFeatures, check_movie_lengths, load_table
+from brainpred.features.source import (
+    ClipFeatures,
+    FeatureSource,
+    JoinedFeatures,
+    check_layers,
+    check_movie_lengths,
+    load_table,
+)
 from brainpred.models.prednet_weights import load_prednet, read_frame_size
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.progress import SILENT, Reporter
@@ -23,13 +30,14 @@ from brainpred.storage import file_fingerprint, fingerprint
 from brainpred.studies.simulate import simulate_subject
 
 __all__ = [
+    "Inputs",
     "Wanted",
     "check_network",
     "check_wanted",
-    "data_fingerprint",
     "find_cleaning",
     "find_features",
     "find_recording",
+    "read_inputs",
 ]
 
 
@@ -214,30 +222,74 @@ def find_features(config: Wanted, recording: Recording, reporter: Reporter = SIL
     return JoinedFeatures(sources), fingerprint(files=[file.path.name for file in files[0]])
 
 
-def data_fingerprint(config: Wanted, recording: Recording, runs: Sequence[CleanRun], features_key: str) -> str:
-    """Fingerprint scans, features and cleaning: what decoding and encoding must share to be shown side by side.
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Hold what decoding and encoding work on.
+
+    Attributes
+    ----------
+    recording : Recording
+        The scans, as measured, without dummy scans.
+    cleaning : Cleaning
+        How they were cleaned.
+    runs : sequence of CleanRun
+        The runs, cleaned.
+    source : FeatureSource
+        The features.
+    layers : sequence of str
+        Layers that are wanted.
+    key : str
+        Fingerprint of scans, features and cleaning: what decoding and encoding must share to be shown side by side.
+    """
+
+    recording: Recording
+    cleaning: Cleaning
+    runs: Sequence[CleanRun]
+    source: FeatureSource
+    layers: Sequence[str]
+    key: str
+
+
+def read_inputs(config: Wanted, data: Path | str | None = None, reporter: Reporter = SILENT) -> Inputs:
+    """Open a subject's scans and features, and clean every run.
 
     Parameters
     ----------
     config : Wanted
-        How scans are cleaned.
-    recording : Recording
-        The scans.
-    runs : sequence of CleanRun
-        Its runs, cleaned.
-    features_key : str
-        As :func:`find_features` gives it.
+        What is wanted.
+    data : Path or str, optional
+        Folder that holds one folder a data set.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
-    str
-        The fingerprint.
+    Inputs
+        Scans, cleaned runs and features.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`find_recording` and :func:`find_features`, and if a layer is unknown.
+    DataError
+        As those, and if too few runs are left where those that show some of the same are left out together.
     """
+    cleaning = find_cleaning(config)
+    recording = find_recording(config, data, reporter)
+    check_groups(recording)
+    source, features_key = find_features(config, recording, reporter)
+    layers = list(config.layers or source.shapes)
+    check_layers(layers, source)
+    runs = []
+    with reporter.task("Cleaning runs", len(recording.runs)) as advance:
+        for run in clean_recording(recording, cleaning):
+            runs.append(run)
+            advance(1)
     scans = [
         f"{run.run.name} {run.run.role} {run.run.stimulus} {run.group} {run.bold.shape} {run.fingerprint}"
         for run in runs
     ]
-    return fingerprint(
-        scans=scans, rois=recording.rois.tolist(), tr_s=recording.tr_s, features=features_key,
-        cleaning=asdict(find_cleaning(config)),
-    )  # fmt: skip
+    key = fingerprint(
+        scans=scans, rois=recording.rois.tolist(), tr_s=recording.tr_s, features=features_key, cleaning=asdict(cleaning)
+    )
+    return Inputs(recording, cleaning, runs, source, layers, key)
