@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainpred.errors import DataError
 
-__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "absence", "open_array", "open_hdf5", "split_address"]
+__all__ = ["DAMAGES", "SUFFIXES", "StoredArray", "absence", "open_array", "open_hdf5", "refusing", "split_address"]
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
 BYTES_AT_ONCE = 2**23
@@ -196,17 +196,37 @@ def open_hdf5(path: Path, where: str, remedy: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _refusing(path: Path, where: str, remedy: str) -> Iterator[None]:
-    if not path.is_file():
-        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
+def refusing(path: Path, where: str, remedy: str, damages: tuple[type[Exception], ...] = DAMAGES) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into a :class:`DataError` that names it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    where : str
+        Whose it is: data set, subject and run.
+    remedy : str
+        How to get it again.
+    damages : tuple of type
+        What the library may raise.
+    """
     try:
         yield
     except DataError:
         raise
-    except KeyError as error:
-        raise DataError(f"{where}: {path} lacks what it should hold ({error.args[0]}). {remedy}") from error
-    except DAMAGES as error:
-        raise DataError(f"{where}: cannot read {path} ({error}). {remedy}") from error
+    except damages as error:
+        raise DataError(f"{where}: cannot read {path} ({str(error) or type(error).__name__}). {remedy}") from error
+
+
+@contextmanager
+def _refusing(path: Path, where: str, remedy: str) -> Iterator[None]:
+    if not path.is_file():
+        raise DataError(f"{where}: {path} {absence(path)}. {remedy}")
+    with refusing(path, where, remedy):
+        try:
+            yield
+        except KeyError as error:
+            raise DataError(f"{where}: {path} lacks what it should hold ({error.args[0]}). {remedy}") from error
 
 
 def _choose(shapes: Mapping[str, tuple[int, ...]], name: str, path: Path, where: str, n_axes: tuple[int, ...]) -> str:

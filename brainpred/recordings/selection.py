@@ -1,6 +1,6 @@
 """Which voxels are read, and which regions of interest they belong to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from brainpred.errors import DataError
 from brainpred.recordings.fetch import dataset_file
 from brainpred.recordings.manifest import Manifest
+from brainpred.recordings.recording import Recording, Run
+from brainpred.recordings.spaces import Space
+from brainpred.stimulus import Movie
 
 __all__ = ["Selection", "read_atlas_names", "read_voxel_index", "roi_labels", "select_voxels"]
 
@@ -146,6 +149,42 @@ class Selection:
     rois: NDArray[np.str_]
     roi_masks: dict[str, NDArray[np.bool_]]
     notes: tuple[str, ...] = ()
+
+    def recording(
+        self,
+        manifest: Manifest,
+        subject: str,
+        runs: Sequence[Run],
+        space: Space,
+        stimuli: Mapping[str, Movie],
+        *notes: str,
+    ) -> Recording:
+        """Put the recording of the voxels that are read together.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            The data set.
+        subject : str
+            Its subject.
+        runs : sequence of Run
+            The runs, of these voxels.
+        space : Space
+            Where these voxels lie.
+        stimuli : mapping of str to Movie
+            What the runs show.
+        *notes : str
+            What else is to be known of the recording.
+
+        Returns
+        -------
+        Recording
+            The recording.
+        """
+        return Recording(
+            manifest.name, subject, manifest.tr_s, runs, space, self.rois, stimuli,
+            roi_masks=self.roi_masks, notes=(*self.notes, *notes),
+        )  # fmt: skip
 
 
 def select_voxels(

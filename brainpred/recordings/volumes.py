@@ -2,8 +2,8 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from brainpred.arrays import absence
+from brainpred.arrays import absence, refusing
 from brainpred.errors import DataError
 from brainpred.recordings.spaces import Volume
 
@@ -24,25 +24,9 @@ AFFINE_TOLERANCE_MM = 0.01
 DAMAGES = (OSError, EOFError, ValueError, IndexError, KeyError, zlib.error, ImageFileError, HeaderDataError)
 
 
-@contextmanager
-def reading(path: Path, where: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into a :class:`DataError` that names it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    where : str
-        Whose it is: data set, subject and run.
-    remedy : str
-        How to get it again.
-    """
-    try:
-        yield
-    except DataError:
-        raise
-    except DAMAGES as error:
-        raise DataError(f"{where}: cannot read {path} ({str(error) or type(error).__name__}). {remedy}") from error
+def reading(path: Path, where: str, remedy: str) -> AbstractContextManager[None]:
+    """Turn what nibabel raises over a damaged file into a :class:`DataError`; see :func:`brainpred.arrays.refusing`."""
+    return refusing(path, where, remedy, DAMAGES)
 
 
 def open_image(path: Path, where: str, remedy: str) -> Any:

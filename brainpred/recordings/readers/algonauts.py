@@ -97,18 +97,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
             runs.append(Run(f"{stimulus}_repeat-{repeat + 1}", role, bold, stimulus, file=paths[regions[0]].name))
     mask = arrays[regions[0]].get(MASK) if len(regions) == 1 else None
     space = _space(manifest, subject, data, mask, chosen.inside, label, again)
-    notes = chosen.notes if mask is None or REFERENCE in manifest.files else (*chosen.notes, UNPLACED)
-    return Recording(
-        manifest.name,
-        subject,
-        manifest.tr_s,
-        runs,
-        space,
-        chosen.rois,
-        movies,
-        roi_masks=chosen.roi_masks,
-        notes=notes,
-    )
+    notes = () if mask is None or REFERENCE in manifest.files else (UNPLACED,)
+    return chosen.recording(manifest, subject, runs, space, movies, *notes)
 
 
 def _responses(content: dict[str, NDArray[Any]], role: str, label: str, again: str) -> NDArray[np.float32]:

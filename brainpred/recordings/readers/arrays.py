@@ -172,17 +172,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         for one in stretches
     ]
     space: Space = NoSpace(int(chosen.inside.sum())) if mask is None else mask.space(chosen.inside)
-    return Recording(
-        manifest.name,
-        subject,
-        manifest.tr_s,
-        runs,
-        space,
-        chosen.rois,
-        stimuli,
-        roi_masks=chosen.roi_masks,
-        notes=chosen.notes,
-    )
+    return chosen.recording(manifest, subject, runs, space, stimuli)
 
 
 def _stretches(

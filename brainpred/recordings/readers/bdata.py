@@ -137,17 +137,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         mask = nib.Nifti1Image(volume, affine)
         mask.header.set_xyzt_units("mm")
         space = Volume(mask)
-    return Recording(
-        manifest.name,
-        subject,
-        manifest.tr_s,
-        runs,
-        space,
-        chosen.rois,
-        stimuli,
-        roi_masks=chosen.roi_masks,
-        notes=chosen.notes,
-    )
+    return chosen.recording(manifest, subject, runs, space, stimuli)
 
 
 def _find(file: Any, names: tuple[str, str]) -> Any:

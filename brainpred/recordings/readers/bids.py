@@ -159,17 +159,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         bold, stimulus = _lazily(scans, number, chosen.inside), stimulus_of_run.get(one.name)
         runs.append(Run(one.name, entry.role, bold, stimulus, confounds, one.bold[0].name))
     space = scans.space(chosen.inside)
-    return Recording(
-        manifest.name,
-        subject,
-        manifest.tr_s,
-        runs,
-        space,
-        chosen.rois,
-        stimuli,
-        roi_masks=chosen.roi_masks,
-        notes=chosen.notes,
-    )
+    return chosen.recording(manifest, subject, runs, space, stimuli)
 
 
 def _check_links(folder: Path, options: BidsOptions, files: Sequence[RunFiles], label: str) -> None:

@@ -105,17 +105,7 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
     space: Space = NoSpace(int(chosen.inside.sum()))
     if matrix is not None:
         space = MappedSurfaces(matrix[:, np.flatnonzero(chosen.inside)])
-    return Recording(
-        manifest.name,
-        subject,
-        manifest.tr_s,
-        runs,
-        space,
-        chosen.rois,
-        stimuli,
-        roi_masks=chosen.roi_masks,
-        notes=chosen.notes,
-    )
+    return chosen.recording(manifest, subject, runs, space, stimuli)
 
 
 def _read_mapper(

@@ -113,10 +113,8 @@ def read(manifest: Manifest, subject: str, data: Path | str | None = None) -> Re
         name = f"test_repeat-{number:02d}" if leading else "test"
         parts.append(Part(name, "test", "test", lazily(name, test, 0, n_test, *leading)))
     runs, stimuli = runs_of_parts(manifest, data, parts, path.name, label)
-    return Recording(
-        manifest.name, subject, manifest.tr_s, runs, _space(chosen.inside, grid, options), chosen.rois, stimuli,
-        roi_masks=chosen.roi_masks, notes=(*chosen.notes, *([UNPLACED] if grid else [])),
-    )  # fmt: skip
+    space, notes = _space(chosen.inside, grid, options), (UNPLACED,) if grid else ()
+    return chosen.recording(manifest, subject, runs, space, stimuli, *notes)
 
 
 def _check_tr(file: dict, manifest: Manifest, label: str, path: Path) -> None:
