@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from brainpred.numerics.spread import varies
+from brainpred.numerics.timing import rows_of_runs
 
 __all__ = ["BlockLength", "block_length", "decorrelation_lengths", "resampling_block_length"]
 
@@ -46,7 +47,7 @@ def _shared_autocorrelation(true: NDArray[Any], predicted: NDArray[Any], runs: N
 
 def _autocorrelation(values: NDArray[Any], runs: NDArray[Any]) -> NDArray[np.float32]:
     """Autocorrelate every unit within runs, at lags from 0 up to the longest run: (n_lags, n_units)."""
-    places = [np.flatnonzero(runs == name) for name in dict.fromkeys(runs.tolist())]
+    places = rows_of_runs(runs)
     total = np.zeros((max(map(len, places)), values.shape[1]), dtype=np.float32)
     for inside in places:
         part = np.asarray(values[inside], dtype=np.float32)

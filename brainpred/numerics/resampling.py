@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 from brainpred.errors import DataError
 from brainpred.numerics.autocorrelation import FEWEST_BLOCKS
 from brainpred.numerics.spread import varies
+from brainpred.numerics.timing import rows_of_runs
 
 __all__ = [
     "BlockPermutations",
@@ -85,7 +86,7 @@ def block_permutations(
         If there are fewer than two whole blocks.
     """
     runs = np.asarray(runs)
-    places = [np.flatnonzero(runs == run) for run in dict.fromkeys(runs.tolist())]
+    places = rows_of_runs(runs)
 
     def left_over(length: int) -> int:
         return sum(len(inside) % length for inside in places)

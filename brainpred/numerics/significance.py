@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from brainpred.errors import DataError
+from brainpred.numerics.timing import rows_of_runs
 
 __all__ = [
     "Interval",
@@ -101,8 +102,7 @@ def time_blocks(runs: ArrayLike, block_length: int) -> NDArray[np.int64]:
     if block_length < 1:
         raise DataError(f"A block needs at least 1 sample, received {block_length}.")
     blocks, first = np.empty(len(runs), dtype=np.int64), 0
-    for run in dict.fromkeys(runs.tolist()):
-        inside = np.flatnonzero(runs == run)
+    for inside in rows_of_runs(runs):
         n_blocks = max(1, len(inside) // block_length)
         blocks[inside] = first + np.minimum(np.arange(len(inside)) // block_length, n_blocks - 1)
         first += n_blocks

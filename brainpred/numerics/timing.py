@@ -11,12 +11,14 @@ from brainpred.numerics.spread import varies
 __all__ = [
     "HOLDS",
     "HeldScans",
+    "centre_runs",
     "check_repetition_time",
     "frame_scans",
     "hold_scans",
     "lanczos_scans",
     "middle_frames",
     "n_whole_scans",
+    "rows_of_runs",
     "zscore_runs",
 ]
 
@@ -195,6 +197,28 @@ def lanczos_scans(time_s: float, tr_s: float) -> dict[int, float]:
     return {scan: float(np.sinc(place - scan) * np.sinc((place - scan) / LANCZOS_LOBES)) for scan in scans}
 
 
+def rows_of_runs(runs: ArrayLike) -> list[NDArray[np.int64]]:
+    """Find the samples of every run.
+
+    Parameters
+    ----------
+    runs : array_like (n_samples,)
+        Run of each sample.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Rows of each run, in the order in which runs appear.
+
+    Examples
+    --------
+    >>> [rows.tolist() for rows in rows_of_runs(["b", "a", "b"])]
+    [[0, 2], [1]]
+    """
+    runs = np.asarray(runs)
+    return [np.flatnonzero(runs == run) for run in dict.fromkeys(runs.tolist())]
+
+
 def centre_runs(values: NDArray[np.floating], runs: ArrayLike) -> NDArray[np.floating]:
     """Take the mean of every unit in every run away.
 
@@ -210,10 +234,8 @@ def centre_runs(values: NDArray[np.floating], runs: ArrayLike) -> NDArray[np.flo
     ndarray (n_samples, n_units)
         Values of mean 0 in every run.
     """
-    runs = np.asarray(runs)
     centred = np.empty_like(values)
-    for run in np.unique(runs):
-        rows = np.flatnonzero(runs == run)
+    for rows in rows_of_runs(runs):
         centred[rows] = values[rows] - values[rows].mean(axis=0)
     return centred
 
