@@ -293,6 +293,8 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
         identification=identification(similarity, excluded, 2, runs).astype(np.float32),
         identification_10way=identification(similarity, excluded, 10, runs).astype(np.float32),
+        similarity=similarity.astype(np.float32),
+        excluded=excluded,
         nway_correct=correct,
         n_patterns=n_patterns,
         band_names=folds[0].band_names,

@@ -21,6 +21,7 @@ __all__ = [
     "false_discovery_rates",
     "max_statistic_p",
     "null_correlations",
+    "null_means",
     "p_of_exceedances",
     "permuted_p",
     "permuted_samples",
@@ -132,6 +133,28 @@ def permuted_samples(permutations: BlockPermutations) -> Iterator[NDArray[np.int
         samples = np.arange(n_samples)
         samples[permutations.rows[cut]] = permutations.rows[cut][order]
         yield samples
+
+
+def null_means(elsewhere: NDArray[np.floating], permutations: BlockPermutations) -> NDArray[np.float64]:
+    r"""Average a score of every sample under permutations, :math:`\frac{1}{T} \sum_t S_{\pi(t), t}`.
+
+    Parameters
+    ----------
+    elsewhere : ndarray (n_samples, n_samples)
+        Score of each sample's (column's) truth with the prediction of any other (row), such as
+        :func:`brainpred.numerics.scores.identification_elsewhere`; columns of NaN are left out.
+    permutations : BlockPermutations
+        As :func:`block_permutations`.
+
+    Returns
+    -------
+    ndarray of float64 (n_permutations,)
+        Means; NaN where there is nothing to average.
+    """
+    known = np.flatnonzero(np.isfinite(elsewhere).all(axis=0))
+    if not len(known):
+        return np.full(len(permutations.orders), np.nan)
+    return np.array([elsewhere[samples[known], known].mean() for samples in permuted_samples(permutations)])
 
 
 def null_correlations(
