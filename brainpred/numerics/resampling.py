@@ -1,6 +1,6 @@
 """Permute blocks of time: what correlations chance gives, and how often they reach what was found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,7 +214,11 @@ def standardised(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def permuted_p(
-    observed: NDArray[Any], true: ArrayLike, predicted: ArrayLike, permutations: BlockPermutations
+    observed: NDArray[Any],
+    true: ArrayLike,
+    predicted: ArrayLike,
+    permutations: BlockPermutations,
+    advance: Callable[[float], None] = lambda n_units: None,
 ) -> NDArray[np.float32]:
     r"""Tell how often chance gives a correlation as high, :math:`(1 + \#\{r_\pi \ge r\}) / (1 + n)`.
 
@@ -224,6 +228,8 @@ def permuted_p(
         Correlations that were found.
     true, predicted, permutations
         As :func:`null_correlations`.
+    advance : callable
+        Told of every so many units that are tested.
 
     Returns
     -------
@@ -237,6 +243,7 @@ def permuted_p(
     p = np.full(len(observed), np.nan, dtype=np.float32)
     for units, null in null_correlations(true, predicted, permutations):
         p[units] = p_of_exceedances(observed[units], null)
+        advance(null.shape[1])
     return p
 
 

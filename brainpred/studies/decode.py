@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.evaluation import STAGES, evaluate_layer
 from brainpred.decoding.refit import refit_permutations, refit_table
 from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
 from brainpred.decoding.splits import (
@@ -51,6 +51,7 @@ from brainpred.studies.voxels import voxel_table
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
+N_TABLES = 7  # what _write_tables writes
 RESULT_VERSION = 7  # raise it when the same scans, features and settings give other results
 
 
@@ -186,8 +187,9 @@ def _decode_into(
     if config.n_refit_permutations:
         _fit_again(folder, config, recording, splits, layers, source, chance.block_length, reporter)
     baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
-    _write_tables(folder, recording, results, chance, source.unit_names, baselines)
-    maps |= _write_maps(folder, recording, runs, results, baselines)
+    with reporter.task("Writing tables and maps", N_TABLES + len(results) + 1) as advance:
+        _write_tables(folder, recording, results, chance, source.unit_names, baselines, advance)
+        maps |= _write_maps(folder, recording, runs, results, baselines, advance)
     write_json(
         folder / "decode.json",
         {
@@ -278,16 +280,16 @@ def _decode_layers(
 ) -> list[LayerResult]:
     results = []
     n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
-    with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
+    with reporter.task("Decoding " + " ".join(layers), STAGES * sum(n_units.values())) as advance:
         for layer in layers:
             path, key = folder / f"decoded_{layer}.h5", keys[layer]
             if saved_key(path) == key:
                 result = load_result(path)
+                advance(STAGES * n_units[layer])
             else:
-                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter)
+                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter, advance)
                 save_result(result, path, key, simulated=recording.simulated)
             results.append(result)
-            advance(n_units[layer])
     return results
 
 
@@ -336,20 +338,27 @@ def _write_tables(
     chance: Chance,
     unit_names: Mapping[str, list[str]],
     baselines: Sequence[str],
+    advance: Callable[[float], None],
 ) -> None:
-    simulated = recording.simulated
-    write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
-    for name, tables in {
-        "scores": [unit_table(result, chance, unit_names.get(result.layer)) for result in results],
-        "channels": [channel_table(result, chance) for result in results],
-    }.items():
+    simulated, rois = recording.simulated, recording.rois
+
+    def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         table = pd.concat(tables, ignore_index=True)
         table.insert(1, "data", "simulated" if simulated else "measured")
-        write_table(folder / f"{name}.tsv", table)
-    write_table(folder / "differences.tsv", difference_table(results, chance, baselines, simulated=simulated))
-    write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
-    write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
-    write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
+        return table
+
+    tables: dict[str, Callable[[], pd.DataFrame]] = {
+        "layers": lambda: layer_table(results, chance, simulated=simulated),
+        "scores": lambda: joined([unit_table(one, chance, unit_names.get(one.layer)) for one in results]),
+        "channels": lambda: joined([channel_table(one, chance) for one in results]),
+        "differences": lambda: difference_table(results, chance, baselines, simulated=simulated),
+        "bands": lambda: band_table(results, simulated=simulated),
+        "roi_contributions": lambda: roi_table(results, rois, simulated=simulated),
+        "lags": lambda: lag_table(results, rois, recording.tr_s, simulated=simulated),
+    }
+    for name, tabulate in tables.items():
+        write_table(folder / f"{name}.tsv", tabulate())
+        advance(1)
 
 
 def _write_maps(
@@ -358,6 +367,7 @@ def _write_maps(
     runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
     baselines: Sequence[str],
+    advance: Callable[[float], None],
 ) -> dict[str, list[str]]:
     """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
@@ -370,6 +380,7 @@ def _write_maps(
     for result in results:
         write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
         write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
+        advance(1)
     own = [result.contributions for result in results if result.layer not in baselines]
     if own:
         write("contribution_any", greatest_contribution(own), "contribution to decoding any layer, in spreads")
@@ -379,4 +390,5 @@ def _write_maps(
     else:
         write("explainable_variance", variance, "explainable variance of one scan")
     write_table(folder / "voxels.tsv", voxel_table(recording, columns))
+    advance(1)
     return maps

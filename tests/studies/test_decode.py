@@ -16,6 +16,7 @@ from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.recordings.readers import load_recording
 from brainpred.studies.decode import DecodeConfig, decode_subject
+from tests.recorder import Recorder
 
 
 def test_everything_promised_is_written_and_called_simulated(decoded):
@@ -53,6 +54,19 @@ def test_everything_promised_is_written_and_called_simulated(decoded):
         assert np.count_nonzero(image.get_fdata()) <= 419
         assert b"simulated" in image.header["descrip"].item()
     assert not list(decoded.rglob(".part-*"))
+
+
+def test_bars_go_to_their_end_and_stand_over_all_that_takes_time(tiny_data, tmp_path):
+    recorder = Recorder()
+    config = DecodeConfig("sim01", layers=("R3", "pixels"), n_permutations=9)
+    decode_subject(config, tmp_path, data=tiny_data, reporter=recorder)
+    assert recorder.stopped_short() == []
+    assert recorder.outermost[-4:] == [
+        "Decoding R3 pixels", "Permuting blocks of time", "Writing tables and maps", "Writing the report",
+    ]  # fmt: skip
+    assert recorder.tasks["Decoding R3 pixels"][0] == 3 * (3840 + 960)
+    assert recorder.tasks["Predicting R3"][0] == 4 * 3840
+    assert recorder.tasks["Scoring pixels"][0] == 960
 
 
 def test_some_units_are_fitted_again_to_permuted_features(run, tiny_data, tmp_path):
