@@ -9,13 +9,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from brainpred.errors import DataError
+from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.numbers import FILTERS
+from brainpred.reporting.numbers import FILTERS, joined
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
@@ -179,9 +179,17 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
 
     Raises
     ------
+    ConfigError
+        If there are fewer than two subjects.
     DataError
         If a subject has no results, or simulated and measured subjects are mixed.
     """
+    if len(folders) < 2:
+        name = next(iter(folders), "S")
+        raise ConfigError(
+            f"A group needs two or more different subjects, received {joined(list(folders)) if folders else 'none'}. "
+            f"The page of one subject is made by: brainpred report --subject {name}"
+        )
     out = make_directory(out)
     settings = {subject: read_settings(folder) for subject, folder in folders.items()}
     kinds = {bool(one["simulated"]) for one in settings.values()}

@@ -47,11 +47,24 @@ def test_means_and_intervals_over_subjects(subjects, run):
     assert {path.name for path in (subjects / "figures").iterdir()} == {"group.png", "group.svg"}
 
 
-def test_one_subject_has_no_interval(subjects, run):
-    assert run("report", "--subjects", "sim02", "--out", subjects, "--quiet")[0] == 0
-    table = pd.read_csv(subjects / "group_layers.tsv", sep="\t")
-    assert table["low"].isna().all()
-    assert (table["n_subjects"] == 1).all()
+@pytest.mark.parametrize("names", [["sim02"], ["sim02", "sim02"]])
+def test_one_subject_is_no_group(subjects, run, names):
+    code, _, err = run("report", "--subjects", *names, "--out", subjects, "--quiet")
+    assert code == 2
+    assert "two or more different subjects, received sim02. The page of one" in err
+    assert err.rstrip().endswith("brainpred report --subject sim02")
+    assert not (subjects / "group.html").exists()
+
+
+def test_subject_without_its_table_is_named(subjects, run):
+    (subjects / "sim02" / "layers.tsv").unlink()
+    for arguments in (
+        ["--subjects", "sim01", "sim02", "--out", subjects],
+        ["--subject", "sim02", "--out", subjects / "sim02"],
+    ):
+        code, _, err = run("report", *arguments, "--quiet")
+        assert code == 1
+        assert "sim02/layers.tsv is missing. Run: brainpred decode --subject sim02" in err
 
 
 def test_subjects_that_are_no_group(subjects, run):
