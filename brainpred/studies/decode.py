@@ -15,7 +15,7 @@ from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import STAGES, evaluate_layer
-from brainpred.decoding.refit import refit_permutations, refit_table
+from brainpred.decoding.refit import RefitChance, load_refit, refit_permutations, refit_table, save_refit
 from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
 from brainpred.decoding.splits import (
     CleanRun,
@@ -185,7 +185,7 @@ def _decode_into(
     results = _decode_layers(config, recording, splits, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
     if config.n_refit_permutations:
-        _fit_again(folder, config, recording, splits, layers, source, chance.block_length, reporter)
+        _fit_again(folder, config, recording, splits, keys, source, chance.block_length, reporter)
     baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
     with reporter.task("Writing tables and maps", N_TABLES + len(results) + 1) as advance:
         _write_tables(folder, recording, results, chance, source.unit_names, baselines, advance)
@@ -255,7 +255,7 @@ def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
     settings = folder / "decode.json"
     before = read_json(settings).get("keys", {}) if settings.is_file() else keys
     if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
-        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit.tsv"):
+        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit*"):
             for stale in folder.glob(pattern):
                 stale.unlink()
 
@@ -298,22 +298,30 @@ def _fit_again(
     config: DecodeConfig,
     recording: Recording,
     splits: Sequence[Split],
-    layers: Sequence[str],
+    keys: Mapping[str, str],
     source: FeatureSource,
     block_length: int,
     reporter: Reporter,
 ) -> None:
-    """Fit decoders of some units to permuted features, and write what they make of p."""
-    with reporter.task(
-        "Fitting to permuted features", len(layers) * len(splits) * (1 + config.n_refit_permutations)
-    ) as advance:
-        refitted = [
-            refit_permutations(
-                splits, layer, source, _decoder_maker(config, recording), n_permutations=config.n_refit_permutations,
-                n_units=config.n_refit_units, block_length=block_length, seed=config.seed, advance=advance,
-            )
-            for layer in layers
-        ]  # fmt: skip
+    """Fit decoders of some units to permuted features, layer by layer, and write what they make of p.
+
+    A layer whose fits are already in the folder, for the same scans, features and settings, is not fitted again.
+    """
+    how = {"n_permutations": config.n_refit_permutations, "n_units": config.n_refit_units, "block_length": block_length}
+    n_fits = len(splits) * (1 + config.n_refit_permutations)
+    refitted: list[RefitChance] = []
+    with reporter.task("Fitting to permuted features", len(keys) * n_fits) as advance:
+        for layer, layer_key in keys.items():
+            path, key = folder / f"refit_{layer}.h5", fingerprint(layer=layer_key, **how)
+            result = load_refit(path, key)
+            if result is None:
+                result = refit_permutations(
+                    splits, layer, source, _decoder_maker(config, recording), seed=config.seed, advance=advance, **how
+                )
+                save_refit(result, path, key)
+            else:
+                advance(n_fits)
+            refitted.append(result)
     write_table(folder / "refit.tsv", refit_table(refitted, simulated=recording.simulated))
 
 
