@@ -50,6 +50,7 @@ LAYER_COLUMNS = {
     "mean_ceiling": "ceiling",
     "mean_pattern_r": "pattern r",
     "identification_2way": "2-way id.",
+    "identification_2way_p": "p (2-way)",
     "identification_nway": "n-way id.",
 }
 VOXEL_COLUMNS = {

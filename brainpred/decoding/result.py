@@ -16,7 +16,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["LayerResult", "greatest_contribution", "load_result", "open_result", "save_result", "saved_key"]
 
-FORMAT = "brainpred-decoded-5"
+FORMAT = "brainpred-decoded-6"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class LayerResult:
     identification, identification_10way : ndarray of float32 (n_scans,)
         How often each scan is picked out of 2, or 10, by its pattern (chance 0.5 and 0.1); see
         :func:`brainpred.numerics.scores.identification`. Scans within 4 s are no candidates.
+    similarity : ndarray of float32 (n_scans, n_scans)
+        Correlation over units of what was decoded at each scan (row) with what was shown at any (column).
+    excluded : int
+        How many scans before and after a scan are no candidates when it is identified.
     nway_correct : ndarray of bool (n_identified,)
         Whether each scan's pattern was identified among the ``n_patterns`` distinct ones (categories).
     n_patterns : int
@@ -104,6 +108,8 @@ class LayerResult:
     pattern_r: NDArray[np.float32]
     identification: NDArray[np.float32]
     identification_10way: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    excluded: int
     nway_correct: NDArray[np.bool_]
     n_patterns: int
     band_names: tuple[str, ...]
@@ -252,4 +258,5 @@ def load_result(path: Path | str) -> LayerResult:
     values["shape"] = tuple(int(n) for n in values["shape"])
     values["band_names"] = tuple(str(name) for name in values["band_names"])
     values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])
+    values["excluded"] = int(values["excluded"])
     return LayerResult(**values)

@@ -115,8 +115,9 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
     -------
     DataFrame (one row a layer)
         Means over units (r by Fisher's z, R²; the ceiling is the root of the mean reliability) and over scans
-        (pattern r, identification) with their intervals, p over layers, the part of units whose q is below 0.05, n-way
-        identification where features have few distinct patterns, and the origin of the scans.
+        (pattern r, identification) with their intervals, p over layers of mean r and of identification, the part of
+        units whose q is below 0.05, n-way identification where features have few distinct patterns, and the origin of
+        the scans.
     """
     rows = []
     for result in results:
@@ -137,9 +138,11 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
                 "pattern_r_high": tested.pattern_r.high, "identification_2way": _mean(result.identification),
                 "identification_2way_low": tested.identification.low,
                 "identification_2way_high": tested.identification.high,
+                "identification_2way_p": tested.identification_p,
                 "identification_10way": _mean(result.identification_10way),
                 "identification_10way_low": tested.identification_10way.low,
-                "identification_10way_high": tested.identification_10way.high, "nway": result.n_patterns,
+                "identification_10way_high": tested.identification_10way.high,
+                "identification_10way_p": tested.identification_10way_p, "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
                 "mean_cv_r2": _mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
                 "cv_regret_p99": float(result.regret[1]), "form": result.form,

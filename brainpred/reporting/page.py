@@ -150,6 +150,8 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
         if math.isfinite(best["identification_2way_low"]):
             low, high = (number(100 * best[f"identification_2way_{end}"], 0) for end in ("low", "high"))
             text += f"; 95 % interval {low} to {high} %"
+        if math.isfinite(best["identification_2way_p"]):
+            text += f"; p = {probability(best['identification_2way_p'])}"
         text += ")."
     return text
 

@@ -25,7 +25,8 @@ def make_result(layer="R1", shape=SHAPE, n_scans=7, n_voxels=11, seed=0):
         r=draw(n_units), r2=draw(n_units), reliability=draw(n_units),
         ceiling=np.abs(draw(n_units)), alphas=draw(n_units), cv_r2=draw(n_units),
         regret=np.abs(draw(2)), form="dual", pattern_r=draw(n_scans), identification=draw(n_scans),
-        identification_10way=draw(n_scans), folds=np.array([0] * 4 + [1] * (n_scans - 4)),
+        identification_10way=draw(n_scans), similarity=draw(n_scans, n_scans), excluded=3,
+        folds=np.array([0] * 4 + [1] * (n_scans - 4)),
         fold_mean=draw(2, n_units), fold_std=np.abs(draw(2, n_units)),
         nway_correct=rng.random(5) < 0.5, n_patterns=4,
         band_names=("early visual", "roi×delay+4", "rest"), band_weights=draw(3),
@@ -87,6 +88,16 @@ def test_foreign_or_missing_file_is_refused_and_has_no_key(tmp_path):
         load_result(tmp_path / "none.h5")
     assert saved_key(tmp_path / "other.h5") is None
     assert saved_key(tmp_path / "none.h5") is None
+
+
+def test_result_of_an_older_version_is_refused_and_has_no_key(tmp_path):
+    path = tmp_path / "R1.h5"
+    save_result(make_result(), path, "k", simulated=True)
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = "brainpred-decoded-5"
+    assert saved_key(path) is None, "brainpred decode computes it again"
+    with pytest.raises(CheckpointError, match=r"or one of another version\. Run brainpred decode again"):
+        load_result(path)
 
 
 @pytest.mark.parametrize("lacking", ["lag_contributions", "n_patterns", "key"])

@@ -71,7 +71,8 @@ def test_layer_table_holds_means():
         result.reliability[:] = np.abs(result.reliability) / 4
         result.reliability[7] *= -1  # counts against the others
     first.r[[2, 5]] = np.nan
-    table = layer_table([first, second], chance_of(first, second), simulated=True)
+    chance = chance_of(first, second)
+    table = layer_table([first, second], chance, simulated=True)
     assert table["layer"].tolist() == ["R0", "R1"]
     assert table["data"].tolist() == ["simulated", "simulated"]
     assert table["n_units"].tolist() == [30, 30]
@@ -91,6 +92,11 @@ def test_layer_table_holds_means():
         assert line["identification_2way"] == pytest.approx(sum(map(float, result.identification)) / 7, abs=1e-6)
         tenth = sum(map(float, result.identification_10way)) / 7
         assert line["identification_10way"] == pytest.approx(tenth, abs=1e-6)
+        tested = chance.of(result.layer)
+        assert line["identification_2way_p"] == tested.identification_p
+        assert line["identification_10way_p"] == tested.identification_10way_p or np.isnan(
+            line["identification_10way_p"]
+        )
         assert line["identification_nway"] == pytest.approx(sum(map(bool, result.nway_correct)) / 5)
 
 

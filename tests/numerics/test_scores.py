@@ -8,6 +8,7 @@ import pytest
 from brainpred.errors import DataError
 from brainpred.numerics.scores import (
     identification,
+    identification_elsewhere,
     nway_identification,
     pattern_correlation,
     pattern_similarity,
@@ -161,6 +162,31 @@ def test_identification_of_perfect_blind_and_too_few():
     blind = np.tile(np.random.default_rng(3).random(400), (400, 1))
     assert np.nanmean(identification(blind, 0, 10)) == pytest.approx(0.1, abs=0.005)
     assert np.isnan(identification(np.eye(5), 0, 10)).all()
+
+
+@pytest.mark.parametrize("runs", [None, ["a"] * 4 + ["b"] * 3 + ["a"] * 4])
+def test_identification_in_the_place_of_any_scan(runs):
+    rng = np.random.default_rng(8)
+    similarity = rng.integers(0, 9, (11, 11)) / 9  # many are alike
+    for n_way in (2, 3):
+        elsewhere = identification_elsewhere(similarity, 2, n_way, runs)
+        for place in range(11):
+            moved = np.tile(similarity[place], (11, 1))  # what was decoded at this scan, at the place of every scan
+            np.testing.assert_allclose(elsewhere[place], identified_with_ties(moved, 2, n_way, runs), atol=1e-12)
+        np.testing.assert_array_equal(np.diag(elsewhere), identification(similarity, 2, n_way, runs))
+
+
+def identified_with_ties(similarity, excluded, n_way, runs):
+    """Count scans that are beaten, and half of those as alike, then draw without replacement."""
+    parts = []
+    for scan, row in enumerate(similarity):
+        away = [t for t in range(len(row)) if abs(t - scan) > excluded or (runs and runs[t] != runs[scan])]
+        beaten = sum(row[t] < row[scan] for t in away) + 0.5 * sum(row[t] == row[scan] for t in away)
+        part = 1.0
+        for taken in range(n_way - 1):
+            part *= max(beaten - taken, 0) / (len(away) - taken)
+        parts.append(part)
+    return parts
 
 
 def test_scans_of_other_runs_are_never_excluded():

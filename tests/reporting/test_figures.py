@@ -37,6 +37,7 @@ def make_result(layer="R0", shape=(3, 6, 10), n_scans=11, seed=0, **changes):
         "ceiling": rng.uniform(0.7, 0.9, n_units).astype(np.float32),
         "pattern_r": np.zeros(n_scans, np.float32), "identification": np.ones(n_scans, np.float32),
         "identification_10way": np.full(n_scans, 0.5, np.float32), "folds": np.zeros(n_scans, np.int64),
+        "similarity": np.eye(n_scans, dtype=np.float32), "excluded": 2,
         "regret": np.zeros(2, np.float32), "form": "dual", "nway_correct": np.zeros(0, bool), "n_patterns": 0,
         "band_names": ("a",),
         "band_weights": np.ones(1, np.float32), "delays": np.array([2, 3]),

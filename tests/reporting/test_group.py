@@ -47,11 +47,24 @@ def test_means_and_intervals_over_subjects(subjects, run):
     assert {path.name for path in (subjects / "figures").iterdir()} == {"group.png", "group.svg"}
 
 
-def test_one_subject_has_no_interval(subjects, run):
-    assert run("report", "--subjects", "sim02", "--out", subjects, "--quiet")[0] == 0
-    table = pd.read_csv(subjects / "group_layers.tsv", sep="\t")
-    assert table["low"].isna().all()
-    assert (table["n_subjects"] == 1).all()
+@pytest.mark.parametrize("names", [["sim02"], ["sim02", "sim02"]])
+def test_one_subject_is_no_group(subjects, run, names):
+    code, _, err = run("report", "--subjects", *names, "--out", subjects, "--quiet")
+    assert code == 2
+    assert "two or more different subjects, received sim02. The page of one" in err
+    assert err.rstrip().endswith("brainpred report --subject sim02")
+    assert not (subjects / "group.html").exists()
+
+
+def test_subject_without_its_table_is_named(subjects, run):
+    (subjects / "sim02" / "layers.tsv").unlink()
+    for arguments in (
+        ["--subjects", "sim01", "sim02", "--out", subjects],
+        ["--subject", "sim02", "--out", subjects / "sim02"],
+    ):
+        code, _, err = run("report", *arguments, "--quiet")
+        assert code == 1
+        assert "sim02/layers.tsv is missing. Run: brainpred decode --subject sim02" in err
 
 
 def test_subjects_that_are_no_group(subjects, run):
@@ -87,18 +100,20 @@ def test_parts_stay_between_0_and_1():
     scores = dict.fromkeys(("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r"), 0.5)
     rows = [
         {"subject": subject, "layer": "R0", "p": 0.01, **scores, "identification_2way": 0.9 + 0.05 * part,
-         "identification_10way": 0.5, "significant": part}
+         "identification_10way": 0.5, "significant": part, "identification_2way_p": part, "identification_10way_p": 0.2}
         for subject, part in (("a", 0.0), ("b", 0.1), ("c", 0.9))
     ]  # fmt: skip
     group = group_table(pd.DataFrame(rows)).set_index("metric")
     assert (group.loc["significant", "low"], group.loc["significant", "high"]) == (0.0, 1.0)
     assert group.loc["mean_r", "n_significant"] == 3
+    assert group.loc["identification_2way", "n_significant"] == 1
+    assert group.loc["identification_10way", "n_significant"] == 0
     assert np.isnan(group.loc["significant", "n_significant"])
 
 
 def test_layers_are_compared_with_baselines_within_subjects():
-    scores = ("p", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
-              "identification_10way", "significant")  # fmt: skip
+    scores = ("p", "identification_2way_p", "identification_10way_p", "mean_ceiling", "mean_r_over_ceiling", "mean_r2",
+              "mean_pattern_r", "identification_2way", "identification_10way", "significant")  # fmt: skip
     r = {"a": (0.5, 0.4), "b": (0.3, 0.25), "c": (0.7, 0.4)}
     rows = [{"subject": subject, "layer": layer, "mean_r": value, **dict.fromkeys(scores, 0.01)}
             for subject, both in r.items() for layer, value in zip(("R0", "pixels"), both, strict=True)]  # fmt: skip

@@ -290,6 +290,8 @@ def test_numbers_are_those_of_the_tables(full):
     for row in (first, second):
         for name in ("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
             assert f" {row[name]:.3f} " in text
+        ends = f"({row['identification_2way_low']:.2f} to {row['identification_2way_high']:.2f})"
+        assert f"{ends} {probability(row['identification_2way_p'])} " in text
     rois = pd.read_csv(full / "roi_contributions.tsv", sep="\t")
     totals = rois.groupby("layer")["contribution"].sum()
     top = rois[rois["layer"] == totals.idxmax()].nlargest(1, "contribution").iloc[0]
