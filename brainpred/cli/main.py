@@ -149,8 +149,8 @@ def decode(
     title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if settings["simulated"] else "")
     _print_table(title, read_table(folder / "layers.tsv", tuple(LAYER_COLUMNS)), LAYER_COLUMNS)
     typer.echo(
-        f"p: of a mean r as high in the best of all layers, by {permutations} permutations of "
-        f"{settings['n_blocks']} blocks of {settings['block_scans']} scans."
+        f"p: of a mean r, or of 2-way identification, as high in the best of all layers, by {permutations} "
+        f"permutations of {settings['n_blocks']} blocks of {settings['block_scans']} scans."
     )
     typer.echo(f"Report: {folder / 'report.html'}")
 

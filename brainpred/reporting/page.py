@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from brainpred.decoding.bands import check_bands
 from brainpred.errors import DataError
+from brainpred.numerics.autocorrelation import FEW_BLOCKS, uncertainty_of_spread
 from brainpred.progress import SILENT, Reporter
 from brainpred.reconstruction.controls import EXPLANATIONS
 from brainpred.reporting.figures import TIMELINE_PERCENTILE, layer_colours
@@ -100,6 +101,8 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         late_lags=_late_lags(folder),
         differences=differences,
         encoding=_encoding(folder),
+        few_blocks=FEW_BLOCKS,
+        uncertain_by=100 * uncertainty_of_spread(max(settings["n_blocks"], 2)),
     )
     path = folder / "report.html"
     with atomic_path(path) as temporary:
@@ -167,8 +170,8 @@ def _against(
     first = max(own, key=lambda row: np.nan_to_num(row["mean_r"]))
     for row in differences:
         if (row["layer"], row["baseline"]) == (first["layer"], best["layer"]):
-            ends = f"{signed(row['low'])} to {signed(row['high'])}"
-            text += f" ({row['layer']} less {row['baseline']}: {signed(row['difference'])}, 95 % interval {ends})"
+            ends = f"{signed(row['low'], 3)} to {signed(row['high'], 3)}"
+            text += f" ({row['layer']} less {row['baseline']}: {signed(row['difference'], 3)}, 95 % interval {ends})"
     return text + "."
 
 
