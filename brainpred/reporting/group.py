@@ -16,7 +16,7 @@ from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.numbers import FILTERS, joined
+from brainpred.reporting.numbers import FILTERS, joined, unbroken
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
@@ -239,7 +239,7 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     )  # fmt: skip
     path = out / "group.html"
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(unbroken(text), encoding="utf-8")
     return path
 
 

@@ -279,8 +279,8 @@ def test_numbers_are_those_of_the_tables(full):
     ).replace("-", "−").replace("1,035", "1,035") in text
     assert f"Features that need no network reach: pixels {table.loc['pixels', 'mean_r']:.2f}." in text
     better = [layer for layer in ("R0", "R1") if table.loc[layer, "mean_r"] > table.loc["pixels", "mean_r"]]
-    named = " and ".join(better) + (" are" if len(better) > 1 else " is") if better else "No layer is"
-    assert f" {named} decoded better than pixels." in text
+    named = " and ".join(better) + (" have" if len(better) > 1 else " has") if better else "No layer has"
+    assert f" {named} a higher mean r than pixels." in text
     assert (
         "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.062" in text
         or "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.063" in text
@@ -377,7 +377,7 @@ def test_features_of_the_users_own(measured):
     assert page.figure_names() == names
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
     assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
-    assert "from 530 voxels. 8-way" in page.text
+    assert "from 530 voxels. That is not told from chance. 8-way" in page.text
     assert f"8-way identification {table['identification_nway'][0]:.2f} (chance 0.125)" in page.text
     assert "There is no noise ceiling" in page.text
     assert "each left out in turn" in page.text
@@ -390,6 +390,21 @@ def test_short_tests_are_told(small):
     assert "itself uncertain by about 35 %" in text
     (small / "decode.json").write_text(json.dumps({**settings, "n_blocks": 10}))
     assert "A short test" not in Page(write_report(small)).text
+
+
+def test_what_is_not_told_from_chance_is_said_to_be_so(small):
+    table = pd.read_csv(small / "layers.tsv", sep="\t")
+    for p, told in ((0.049, False), (0.05, True), (np.nan, False)):
+        write_tsv(table.assign(p=p), small / "layers.tsv")
+        text = Page(write_report(small)).text
+        assert ("That is not told from chance." in text) == told
+        assert ("R0 is not told from chance (p = 0.050). Its maps show" in text) == told
+
+
+def test_numbers_stay_with_their_sign(small):
+    page = write_report(small).read_text(encoding="utf-8")
+    assert "95\u00a0% interval" in page
+    assert "95 % interval" not in page
 
 
 def test_layers_without_a_ceiling_say_why(small):
@@ -579,7 +594,7 @@ def test_differences_from_baselines_are_told_where_they_were_computed(full, tmp_
         folder / "differences.tsv",
     )
     text = Page(write_report(folder)).text
-    assert f"decoded better than pixels ({first} less pixels: +0.125, 95 % interval −0.250 to +0.500)." in text
+    assert f"a higher mean r than pixels ({first} less pixels: +0.125, 95 % interval −0.250 to +0.500)." in text
     assert "R1 − pixels +0.125 (−0.250 to +0.500). differences.tsv." in text
 
 
