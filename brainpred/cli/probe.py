@@ -109,7 +109,7 @@ def mnist(
         list[int] | None, typer.Option(help="Numbers of pairs, such as: --pairs 256 1024 8192 (the default).")
     ] = None,
     more_pairs: Annotated[
-        list[int] | None, typer.Option(help="Further ones, for the default bridge and one seed (32 64 128 512 2048).")
+        list[int] | None, typer.Option(help="Further ones, for the default bridge (32 64 128 512 2048).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How often, with other pairs.")] = 3,
     settings: Annotated[

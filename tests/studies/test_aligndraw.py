@@ -83,8 +83,8 @@ def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeyp
 def test_lessons_come_before_the_drawing_which_leaves_the_encoder_alone(tmp_path, small, monkeypatch):
     taught = []
 
-    def noted(language, grammar, n_lessons, seed):
-        left = teach_reading(language, grammar, n_lessons, seed)
+    def noted(language, attention, grammar, n_lessons, seed):
+        left = teach_reading(language, attention, grammar, n_lessons, seed)
         taught.append({name: weight.clone() for name, weight in language.state_dict().items()})
         return left
 

@@ -106,4 +106,4 @@ def test_bad_requests_are_told(tmp_path, no_mnist, capsys):
     assert main([*base, "--pairs", "1750"]) == 1
     assert "1750 pairs and 100 digits" in " ".join(capsys.readouterr().err.split())
     assert main([*base, "--pairs", "9", "--seeds", "1"]) == 1
-    assert "9 pairs of seed 0 show no" in " ".join(capsys.readouterr().err.split())
+    assert "9 pairs cannot show all ten digits" in " ".join(capsys.readouterr().err.split())
