@@ -365,7 +365,8 @@ def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str], dig
     for name in shown:
         printed.add_column(str(name), justify="right" if shown[name].dtype.kind in "fi" else "left")
     for row in shown.itertuples(index=False):
-        printed.add_row(*(f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in row))
+        texts = (f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in row)
+        printed.add_row(*("n/a" if text == "nan" else text for text in texts))
     Console().print(printed)
 
 

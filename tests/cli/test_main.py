@@ -11,9 +11,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from brainpred.cli import main as main_module
 from brainpred.cli import options
 from brainpred.cli.main import main
 from brainpred.cli.options import spread_lists
@@ -284,3 +286,12 @@ def test_no_option_is_described_twice():
                              if keyword.arg == "help" and isinstance(keyword.value, ast.Constant))  # fmt: skip
     assert len(words) > 60
     assert [text for text, n in words.items() if n > 1] == []
+
+
+def test_numbers_that_do_not_exist_are_n_a(capsys):
+    table = pd.DataFrame({"layer": ["R0", "R1"], "ceiling": [0.5, np.nan], "nothing": [np.nan, np.nan]})
+    main_module._print_table("title", table, {"layer": "layer", "ceiling": "ceiling", "nothing": "nothing"})
+    printed = capsys.readouterr().out
+    assert "n/a" in printed
+    assert "nan" not in printed
+    assert "nothing" not in printed
