@@ -74,8 +74,9 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     Returns
     -------
     DataFrame (one row a channel)
-        Mean r by Fisher's z with its 95 % interval, R², pattern r (over the channel's units, mean over scans),
-        ceiling, cross-validated R², and the part of the units whose q is below 0.05.
+        Mean r by Fisher's z with its 95 % interval, R² and the part of each band in it, pattern r (over the channel's
+        units, mean over scans), ceiling, r / ceiling (both NaN where most units have no ceiling of their own),
+        cross-validated R², and the part of the units whose q is below 0.05.
     """
     tested = chance.of(result.layer)
     found = np.where(np.isfinite(result.r), tested.q < SIGNIFICANT_Q, np.nan)
@@ -86,13 +87,15 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     for number in range(result.shape[0]):
         own = slice(number * size, (number + 1) * size)
         true, predicted = result.zscored_pair(own)
+        r, ceiling = float(fisher_mean(result.r[own])), mean_ceiling(result.reliability[own], result.ceiling[own])
+        bands = {f"r2_{name}": _mean(part[own]) for name, part in zip(result.band_names, result.band_r2, strict=True)}
         rows.append(
             {
                 "layer": result.layer, "channel": number, "n_units": size,
-                "mean_r": float(fisher_mean(result.r[own])), "mean_r_low": low[number],
-                "mean_r_high": high[number], "mean_r2": _mean(result.r2[own]),
-                "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)),
-                "mean_ceiling": mean_ceiling(result.reliability[own], result.ceiling[own]),
+                "mean_r": r, "mean_r_low": low[number], "mean_r_high": high[number],
+                "mean_r2": _mean(result.r2[own]), **(bands if len(bands) > 1 else {}),
+                "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)), "mean_ceiling": ceiling,
+                "mean_r_over_ceiling": r / ceiling if ceiling > 0 else float("nan"),
                 "mean_cv_r2": _mean(result.cv_r2[own]), "significant": _mean(found[own]),
             }
         )  # fmt: skip

@@ -170,8 +170,13 @@ def test_channels_are_means_over_their_units():
     assert table["mean_pattern_r"][1] == pytest.approx(np.mean(patterns), abs=1e-5)
     result.reliability[15:], result.ceiling[15:23] = -0.1, np.nan
     assert np.isnan(channel_table(result, chance)["mean_ceiling"][1])
+    assert np.isnan(channel_table(result, chance)["mean_r_over_ceiling"][1])
     result.reliability[15:], result.ceiling[15:] = 0.04, 0.2
-    assert channel_table(result, chance)["mean_ceiling"][1] == pytest.approx(0.2)
+    second = channel_table(result, chance).iloc[1]
+    assert second["mean_ceiling"] == pytest.approx(0.2)
+    assert second["mean_r_over_ceiling"] == pytest.approx(second["mean_r"] / 0.2, rel=1e-5)
+    for name, part in zip(result.band_names, result.band_r2, strict=True):
+        assert second[f"r2_{name}"] == pytest.approx(part[15:].mean(), abs=1e-6)
     assert first["significant"] == pytest.approx(5 / 14)
     assert table["significant"][1] == pytest.approx(5 / 15)
 

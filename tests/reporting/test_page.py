@@ -305,7 +305,7 @@ def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
         assert f"{picture} n/a 0.375 14.50 0.625" in text
     assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.012" in text
     assert "); +0.250 of 2-way (95 %" in text
-    assert "those of another time (the null) has p = 0.0004, 0.0004" in text
+    assert "those of another time (the null) has, in the same order, p = 0.0004, 0.0004" in text
     assert "p come from 8 blocks of 7.5 s" in text
     assert "fitted to these scans" not in text
 

@@ -106,6 +106,7 @@ def test_fitting_again_goes_on_where_it_was_stopped(tiny_data, tmp_path, monkeyp
         return refit(splits, layer, *arguments, **settings)
 
     monkeypatch.setattr(decode_module, "refit_permutations", stopped_at_the_second)
+    monkeypatch.setattr(decode_module, "write_report", lambda folder, reporter: folder)  # to save time
     with pytest.raises(KeyboardInterrupt):
         decode_subject(config, tmp_path, data=tiny_data)
     assert not (tmp_path / "refit.tsv").exists()
