@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, reporter
+from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, Table, reporter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def score(
     pictures: Annotated[
         int, typer.Option(help="Pictures to judge, of captions trained on and of held-out ones.")
     ] = 1000,
-    out: Annotated[Path | None, typer.Option(help="TSV file to write.")] = None,
+    out: Table = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -75,7 +75,7 @@ def score(
 @aligndraw.command()
 def attention(
     networks: Networks,
-    out: Annotated[Path | None, typer.Option(help="TSV file to write.")] = None,
+    out: Table = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,

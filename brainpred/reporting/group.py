@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.bootstrap import fisher_mean
@@ -15,7 +16,7 @@ from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.numbers import FILTERS, joined
+from brainpred.reporting.numbers import FILTERS, joined, unbroken
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
@@ -40,7 +41,7 @@ METRICS = {
 }
 PARTS = ("identification_2way", "identification_10way", "significant")
 BY_FISHER = ("mean_r", "mean_pattern_r")
-# The mean of one by that of the other: leaving out subjects without a ceiling would choose among them.
+# The mean of one by that of the other.
 RATIO = "mean_r_over_ceiling"
 # Subjects are comparable if they were decoded alike.
 ALIKE = {
@@ -76,7 +77,7 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
         for metric in METRICS:
-            values = (own["mean_r"] / own["mean_ceiling"] if metric == RATIO else own[metric]).to_numpy(dtype=float)
+            values = _values(own, metric)
             values = values[np.isfinite(values)]
             if not len(values):
                 continue
@@ -84,7 +85,7 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
                 mean = float(fisher_mean(values))
                 low, high = np.tanh(mean_interval(np.arctanh(values)))
             elif metric == RATIO:
-                mean, (low, high) = ratio_of_means(own["mean_r"], own["mean_ceiling"])
+                mean, (low, high) = ratio_of_means(own["mean_r"], _values(own, "mean_ceiling"))
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
                 if metric in PARTS:  # Student's t knows no bounds
@@ -97,6 +98,19 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
                 }
             )  # fmt: skip
     return pd.DataFrame(rows + _differences(subjects, baselines))
+
+
+def _values(own: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """Give a score of every subject; ceilings of all or none, for those with one would be a choice among subjects."""
+    if metric not in ("mean_ceiling", RATIO):
+        return own[metric].to_numpy(dtype=float)
+    if np.isfinite(own["mean_ceiling"]).mean() <= 0.5:
+        return np.full(len(own), np.nan)
+    ceilings = np.sqrt(own["mean_reliability"].to_numpy(dtype=float).clip(0, 1))
+    if metric == "mean_ceiling":
+        return ceilings
+    r = own["mean_r"].to_numpy(dtype=float)
+    return np.divide(r, ceilings, out=np.full(len(r), np.nan), where=ceilings > 0)
 
 
 def _differences(subjects: pd.DataFrame, baselines: Sequence[str]) -> list[dict[str, Any]]:
@@ -225,7 +239,7 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     )  # fmt: skip
     path = out / "group.html"
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(unbroken(text), encoding="utf-8")
     return path
 
 

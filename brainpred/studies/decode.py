@@ -335,7 +335,7 @@ def _find_chance(
     if chance is None:
         chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
         save_chance(chance, path, key)
-    tell_chance(chance.block_length, chance.wanted_length, config.n_permutations, reporter)
+    tell_chance(chance.block_length, chance.wanted_length, chance.n_blocks, config.n_permutations, reporter)
     return chance
 
 
