@@ -44,7 +44,7 @@ def test_equal_weights_give_equal_files(tmp_path, network):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match=r"neither a file nor one of those that ship \(B\)"):
+    with pytest.raises(ConfigError, match=r"neither a file nor one of those that ship \(A, B\)"):
         load_aligndraw("C")
 
 
