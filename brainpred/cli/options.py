@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 LIST_OPTIONS = (
-    "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
-    "--more-pairs", "--settings", "--surfaces",
+    "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--test-rows",
+    "--pairs", "--more-pairs", "--settings", "--surfaces",
 )  # fmt: skip
 
 Data = Annotated[

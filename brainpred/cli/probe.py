@@ -149,10 +149,22 @@ def mnist(
 @bridge.command()
 def brain(
     brain: Annotated[
-        str | None, typer.Option(help="Voxels (pairs x voxels): .npy, .npz, .mat or .h5, as FILE or FILE::NAME.")
+        str | None,
+        typer.Option(help="Voxels (pairs x voxels, or turned): .npy, .npz, .mat or .h5, as FILE or FILE::NAME."),
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels), as --brain.")
+        str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels, or turned), as --brain.")
+    ] = None,
+    test_brain: Annotated[
+        str | None, typer.Option(help="Voxels of test pairs; --brain and --images are training pairs then.")
+    ] = None,
+    test_images: Annotated[str | None, typer.Option(help="Pictures of test pairs.")] = None,
+    test_rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead: which pairs are test pairs, such as: --test-rows 90-99 (from 0), or a FILE::NAME of numbers "
+            "(.mat: from 1) or of a mark for each pair."
+        ),
     ] = None,
     vae: Annotated[str, typer.Option(help="Model of the pictures: digits, or a file.")] = "digits",
     subject: Annotated[
@@ -178,12 +190,13 @@ def brain(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Reconstruct pictures from voxels, each pair while it is left out, beside controls."""
+    """Reconstruct pictures from voxels, of test pairs or of each pair while it is left out, beside controls."""
     from brainpred.decoding.decoder import DEFAULT_DELAYS_S
     from brainpred.studies.brain_bridge import BrainBridgeConfig, bridge_brain
 
     config = BrainBridgeConfig(
-        brain, images, vae, folds, not strict, view, pairs, seed, subject, dataset, tuple(delays or DEFAULT_DELAYS_S)
+        brain, images, test_brain, test_images, tuple(test_rows or ()), vae, folds, not strict, view, pairs, seed,
+        subject, dataset, tuple(delays or DEFAULT_DELAYS_S),
     )  # fmt: skip
     table = bridge_brain(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
     _show(table, None)
