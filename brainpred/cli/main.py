@@ -57,9 +57,9 @@ LAYER_COLUMNS = {
     "p": "p",
     "mean_ceiling": "ceiling",
     "mean_pattern_r": "pattern r",
-    "identification_2way": "2-way id.",
+    "identification_2way": "2-way",
     "identification_2way_p": "p (2-way)",
-    "identification_nway": "n-way id.",
+    "identification_nway": "n-way",
 }
 VOXEL_COLUMNS = {
     "roi": "ROI",
