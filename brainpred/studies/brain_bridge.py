@@ -30,6 +30,8 @@ from brainpred.studies.train_aligndraw import find_digits
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainpred.probes.brain_bridge import LeftOut
+
 __all__ = ["BrainBridgeConfig", "bridge_brain"]
 
 VERSION = 4  # raise it when the same arrays and settings give other results
@@ -102,7 +104,8 @@ def bridge_brain(
         What to reconstruct and how.
     out : Path or str
         Folder that receives ``scores.tsv`` (a row a method and metric), ``pictures.tsv`` (a row a pair),
-        ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png`` and ``bridge.json``.
+        ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png``, ``figures.npz`` (pictures that the
+        first shows) and ``bridge.json``.
     mnist, data : Path or str, optional
         Where digits come from for a simulation, as :func:`brainpred.studies.train_aligndraw.find_digits`; recordings
         lie in the second.
@@ -179,7 +182,7 @@ def bridge_brain(
         ("voxels.tsv", pd.DataFrame({"voxel": kept, "r": voxel_r})),
     ):  # fmt: skip
         write_table(out / name, frame)
-    _write_pictures(out / "pictures.h5", pictures, left_out.pictures, left_out.spread)
+    _write_pictures(out, pictures, left_out)
     for name, figure in (
         ("reconstructions", reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated)),
         ("scores", scores_figure(table, left_out.coverage, voxel_r, simulated=simulated)),
@@ -377,11 +380,20 @@ def _correlate(measured: NDArray[np.floating], predicted: NDArray[np.floating]) 
     return np.nan_to_num(pearson_correlation(measured.astype(float), predicted.astype(float)))
 
 
-def _write_pictures(
-    path: Path, seen: NDArray[np.float32], made: dict[str, NDArray[np.float32]], spread: NDArray[np.float32]
-) -> None:
+def _write_pictures(out: Path, seen: NDArray[np.float32], left_out: LeftOut) -> None:
+    """Write all pictures, and in small those that the figure shows."""
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, pictures in {"seen": seen, **made, "bridge, standard deviation": spread}.items():
+    from brainpred.reporting.bridge import shown_rows
+
+    made = {"seen": seen, **left_out.pictures}
+    with atomic_path(out / "pictures.h5") as temporary, h5py.File(temporary, "w") as file:
+        for name, pictures in {**made, "bridge, standard deviation": left_out.spread}.items():
             file.create_dataset(name, data=pictures, compression="gzip")
+    rows = shown_rows(len(seen))
+    small = {
+        name: (255 * pictures[rows]).clip(0, 255).round().astype(np.uint8)
+        for name, pictures in {**made, "spread": left_out.spread}.items()
+    }
+    with atomic_path(out / "figures.npz") as temporary:
+        np.savez_compressed(temporary, coverage=left_out.coverage, **small)  # type: ignore[arg-type]

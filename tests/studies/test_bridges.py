@@ -44,6 +44,9 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     with h5py.File(out / "pictures.h5") as file:
         np.testing.assert_allclose(file["seen"][:], pictures / 255, atol=1e-6)
         assert file["bridge"].shape == (60, 28, 28)
+    with np.load(out / "figures.npz") as shown:
+        assert shown["bridge"].shape == shown["spread"].shape == (16, 28, 28)
+        assert abs(float(shown["coverage"]) - 0.9) < 0.1
     assert {"reconstructions.png", "scores.svg", "voxels.tsv", "pictures.tsv"} <= {path.name for path in out.iterdir()}
     before = (out / "scores.tsv").stat().st_mtime_ns
     assert _brain(*options, data=no_mnist) == 0
@@ -195,6 +198,10 @@ def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
         f"figure{n}_{what}_{s}" for s in ("default", "document") for n, what in ((2, "images"), (3, "latents"))
     } <= figures
     assert {"figure1_objective", "figure4_images_document", "figure5_latents_document", "figure6_quality"} <= figures
+    with np.load(out / "figures.npz") as shown:
+        assert shown["default/trained/64/made"].shape == (8, 10, 28, 28)
+        assert shown["document/3 epochs/64/label_curve"].shape == (150,)
+        assert shown["own/points"].shape == (len(shown["own/labels"]), 2)
     assert json.loads((out / "bridge.json").read_text())["digits"].startswith("scikit-learn")
     capsys.readouterr()
 
