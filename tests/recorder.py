@@ -31,5 +31,5 @@ class Recorder:
 
     def stopped_short(self, may_end_early=("Band weights",)):
         """Name the bars that were not full at their end; a search may end before the evaluations that it may take."""
-        return [name for name, (total, done) in self.tasks.items() if abs(done - total) > 1e-6 * total
+        return [name for name, (total, done) in self.tasks.items() if done != total
                 and name not in may_end_early]  # fmt: skip

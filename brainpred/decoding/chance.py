@@ -29,11 +29,11 @@ from brainpred.storage import atomic_path
 
 __all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_chance", "save_chance"]
 
-FORMAT = "brainpred-chance-3"
+FORMAT = "brainpred-chance-4"
 NULL_EDGES = np.linspace(-1, 1, 201)
 UNITS_AT_ONCE = 4096
-# Identification that is tested, and among how many candidates.
-WAYS = {"identification_p": 2, "identification_10way_p": 10}
+# Identification that is tested, and among how many candidates; None: the distinct patterns of the features.
+WAYS: dict[str, int | None] = {"identification_p": 2, "identification_10way_p": 10, "identification_nway_p": None}
 # Permutations whose correlations are counted for the picture of the null; all enter p.
 COUNTED = 100
 LARGEST_R = np.float32(1 - 1e-6)
@@ -56,8 +56,9 @@ class LayerChance:
         p of that mean; the family-wise error over layers is controlled.
     pattern_r, identification, identification_10way : Interval
         95 % intervals of the means over scans.
-    identification_p, identification_10way_p : float
-        p of the means over scans of 2-way and 10-way identification; the family-wise error over layers is controlled.
+    identification_p, identification_10way_p, identification_nway_p : float
+        p of the means over scans of 2-way and 10-way identification, and of identification among the distinct patterns
+        of the features (NaN where there are none); the family-wise error over layers is controlled.
     drawn_mean_r : ndarray of float64 (n_different,)
         Mean r in every draw of blocks of time; the draws are the same for all layers.
     channel_low, channel_high : ndarray of float64 (n_channels,)
@@ -80,6 +81,7 @@ class LayerChance:
     identification_10way: Interval
     identification_p: float
     identification_10way_p: float
+    identification_nway_p: float
     drawn_mean_r: NDArray[np.float64]
     channel_low: NDArray[np.float64]
     channel_high: NDArray[np.float64]
@@ -212,9 +214,15 @@ def compare_with_chance(
     return Chance(block_length, n_blocks, n_permutations, length.wanted, bootstrap.weights, bootstrap.n_blocks, tested)
 
 
-def _identified(result: LayerResult, n_way: int, permutations: BlockPermutations) -> tuple[float, NDArray[np.float64]]:
+def _identified(
+    result: LayerResult, n_way: int | None, permutations: BlockPermutations
+) -> tuple[float, NDArray[np.float64]]:
     """Give by how much n-way identification is above 1 / n, mean over scans: as found, and under every permutation."""
-    elsewhere = identification_elsewhere(result.similarity, result.excluded, n_way, result.runs) - 1 / n_way
+    if n_way is None:
+        elsewhere = np.equal.outer(result.nway_chosen, result.nway_shown) - 1 / max(result.n_patterns, 1)
+        elsewhere[:, result.nway_shown < 0] = np.nan
+    else:
+        elsewhere = identification_elsewhere(result.similarity, result.excluded, n_way, result.runs) - 1 / n_way
     as_found = np.diag(elsewhere)[np.isfinite(np.diag(elsewhere))]
     return float(as_found.mean()) if len(as_found) else float("nan"), null_means(elsewhere, permutations)
 

@@ -123,16 +123,17 @@ def encode_voxels(
     """
     bands = np.repeat(list(layers), [int(np.prod(source.shapes[layer])) for layer in layers])
     folds, n_voxels = [], len(np.asarray(rois))
-    with reporter.task("Encoding " + " ".join(layers), 3 * n_voxels) as advance:  # fit, predict, compare with chance
+    n_steps = n_voxels * (2 * len(splits) + 1)  # voxels are fitted and predicted once a split, and compared with chance
+    with reporter.task("Encoding " + " ".join(layers), n_steps) as advance:
         for split in splits:
             ridge = make_ridge(bands=bands, cluster=np.asarray(rois))
             lengths = [source.n_scans(run.run) for run in split.train]
             X = _stacked([run.run for run in split.train], lengths, layers, source)
             ridge.fit(X, _backwards_bold(split), split.runs, split.groups, reporter=reporter)
-            advance(n_voxels / len(splits))
+            advance(n_voxels)
             with reporter.task("Predicting voxels", 2 * n_voxels) as on_block:
                 folds.append(_predict(ridge, split, layers, source, on_block))
-            advance(n_voxels / len(splits))
+            advance(n_voxels)
         result = _collect(folds, np.asarray(rois), n_permutations, seed, reporter)
         advance(n_voxels)
     return result

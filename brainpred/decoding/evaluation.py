@@ -30,11 +30,9 @@ from brainpred.numerics.timing import centre_runs, zscore_runs
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Run
 
-__all__ = ["STAGES", "evaluate_layer", "predict_repeats", "scored_scans"]
+__all__ = ["evaluate_layer", "evaluation_steps", "predict_repeats", "scored_scans"]
 
 UNITS_AT_ONCE = 8192
-# A layer is fitted, predicted and scored.
-STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -224,6 +222,11 @@ class _HeldOut:
         return forward_pattern_strength(self._bold, zscored, self._clips, self._scored, delays)
 
 
+def evaluation_steps(n_units: int, n_splits: int) -> int:
+    """Count what a bar counts while a layer is evaluated: units are fitted and predicted once a split, and scored."""
+    return n_units * (2 * n_splits + 1)
+
+
 def evaluate_layer(
     splits: Sequence[Split],
     layer: str,
@@ -252,8 +255,7 @@ def evaluate_layer(
     reporter : Reporter
         Where progress goes.
     advance : callable
-        Told of how many units (parts of them, where each run is held out in turn) are fitted, predicted and scored: in
-        all, :data:`STAGES` times the units of the layer.
+        Told of how many units are fitted, predicted and scored: in all :func:`evaluation_steps`.
 
     Returns
     -------
@@ -265,9 +267,9 @@ def evaluate_layer(
     for split in splits:
         units = split.units(layer, source)
         decoder = make_decoder().fit(split.X, units, split.runs, split.groups, like=split.fitted, reporter=reporter)
-        advance(n_units / len(splits))
+        advance(n_units)
         folds.append(_predict_fold(decoder, split, layer, source, reporter))
-        advance(n_units / len(splits))
+        advance(n_units)
         split.fitted = decoder if len(splits) == 1 else None
         if len(splits) > 1:
             split.forget()
@@ -298,7 +300,7 @@ def _collect(
     reliability = pooled_reliability(
         [clip for fold in folds for clip in fold.repeats], decorrelation_lengths(zscored, zscored, runs)
     )
-    correct, _, n_patterns = nway_identification(true, decoded)
+    chosen, shown, n_patterns = nway_identification(true, decoded)
     similarity = pattern_similarity(zscored_true, zscored)
     excluded = int(np.ceil(EXCLUDED_S / folds[0].tr_s))
     n_scans = [len(fold.runs) for fold in folds]
@@ -331,7 +333,8 @@ def _collect(
         identification_10way=identification(similarity, excluded, 10, runs).astype(np.float32),
         similarity=similarity.astype(np.float32),
         excluded=excluded,
-        nway_correct=correct,
+        nway_chosen=chosen,
+        nway_shown=shown,
         n_patterns=n_patterns,
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),

@@ -257,7 +257,7 @@ def identification_elsewhere(
 
 def nway_identification(
     true: ArrayLike, predicted: ArrayLike, max_candidates: int = 64
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], int]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Identify which of a few distinct patterns (categories, say) was shown.
 
     The candidates are the distinct rows of ``true`` that are not constant over units; samples whose truth
@@ -273,10 +273,10 @@ def nway_identification(
 
     Returns
     -------
-    correct : ndarray of bool (n_identified,)
-        Whether each sample was identified.
-    samples : ndarray of int64 (n_identified,)
-        Rows of the samples identified.
+    chosen : ndarray of int64 (n_samples,)
+        Candidate that each prediction is most like, from 0; -1 when nothing can be identified.
+    shown : ndarray of int64 (n_samples,)
+        Candidate that was shown; -1 where there was none.
     n_candidates : int
         Number of candidates; chance is 1 / n_candidates. 0 when nothing can be identified.
     """
@@ -288,6 +288,8 @@ def nway_identification(
     varied = np.flatnonzero(varies(np.asarray(true), axis=1)[firsts])
     samples = np.flatnonzero(np.isin(labels, varied))
     if not 2 <= len(varied) <= min(max_candidates, len(samples) // 2):
-        return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
-    similarity = _rows_correlated(np.asarray(predicted)[samples], np.asarray(true)[firsts[varied]])
-    return varied[similarity.argmax(axis=1)] == labels[samples], samples, len(varied)
+        return np.full(len(true), -1), np.full(len(true), -1), 0
+    numbered = np.full(len(firsts), -1)
+    numbered[varied] = np.arange(len(varied))
+    chosen = _rows_correlated(np.asarray(predicted), np.asarray(true)[firsts[varied]]).argmax(axis=1)
+    return chosen, numbered[labels], len(varied)

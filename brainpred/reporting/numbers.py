@@ -37,10 +37,10 @@ def probability(value: float) -> str:
 
     Examples
     --------
-    >>> probability(0.4612), probability(0.0291), probability(0.0004)
-    ('0.46', '0.029', '0.0004')
+    >>> probability(0.4612), probability(0.0291), probability(1 / 1001), probability(0.0004)
+    ('0.46', '0.029', '0.001', '0.0004')
     """
-    return number(value, 2 if value >= 0.1 else 3 if value >= 0.001 else 4)
+    return number(value, 2 if value >= 0.1 else 3 if round(value, 4) >= 0.001 else 4)
 
 
 def thousands(value: float) -> str:

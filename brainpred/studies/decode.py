@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import STAGES, evaluate_layer
+from brainpred.decoding.evaluation import evaluate_layer, evaluation_steps
 from brainpred.decoding.refit import RefitChance, load_refit, refit_permutations, refit_table, save_refit
 from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
 from brainpred.decoding.splits import (
@@ -279,13 +279,13 @@ def _decode_layers(
     reporter: Reporter,
 ) -> list[LayerResult]:
     results = []
-    n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
-    with reporter.task("Decoding " + " ".join(layers), STAGES * sum(n_units.values())) as advance:
+    n_steps = {layer: evaluation_steps(int(np.prod(source.shapes[layer])), len(splits)) for layer in layers}
+    with reporter.task("Decoding " + " ".join(layers), sum(n_steps.values())) as advance:
         for layer in layers:
             path, key = folder / f"decoded_{layer}.h5", keys[layer]
             if saved_key(path) == key:
                 result = load_result(path)
-                advance(STAGES * n_units[layer])
+                advance(n_steps[layer])
             else:
                 result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter, advance)
                 save_result(result, path, key, simulated=recording.simulated)

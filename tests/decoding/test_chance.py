@@ -82,6 +82,22 @@ def test_p_of_identification_by_moving_what_was_decoded():
         assert 1 / 40 < p[0] < p[1] < 1, "a test that tells the layers apart"
 
 
+def test_p_of_categories_by_moving_what_was_chosen():
+    rng = np.random.default_rng(9)
+    shown = np.resize(np.repeat([-1, 0, 2, 1], 4), 120)
+    chosen = np.where(rng.random(120) < 0.6, np.maximum(shown, 0), rng.integers(0, 3, 120))
+    nothing = np.full(120, -1)
+    results = [replace(noise("a", n_units=5), nway_chosen=chosen, nway_shown=shown, n_patterns=3),
+               replace(noise("b", n_units=4, seed=1), nway_chosen=nothing, nway_shown=nothing)]  # fmt: skip
+    chance = compare_with_chance(results, n_permutations=39, seed=3)
+    permutations = block_permutations(results[0].runs, chance.block_length, 39, np.random.default_rng(3))
+    found = np.mean([c == s for c, s in zip(chosen, shown, strict=True) if s >= 0])
+    null = [np.mean([chosen[come] == s for come, s in zip(samples, shown, strict=True) if s >= 0])
+            for samples in permuted_samples(permutations)]  # fmt: skip
+    assert chance.of("a").identification_nway_p == pytest.approx((1 + np.sum(np.array(null) >= found - 1e-9)) / 40)
+    assert np.isnan(chance.of("b").identification_nway_p)
+
+
 def test_identification_of_noise_is_found_one_time_in_twenty():
     found = []
     for seed in range(100):

@@ -140,7 +140,7 @@ def test_layer_without_scores_has_none_in_the_table():
     empty = replace(
         result, r=np.full(30, np.nan, np.float32), ceiling=np.full(30, np.nan, np.float32),
         reliability=np.full(30, np.nan, np.float32),
-        nway_correct=np.zeros(0, bool), n_patterns=0,
+        nway_shown=np.full(7, -1), n_patterns=0,
     )  # fmt: skip
     (line,) = layer_table([empty], chance_of(empty), simulated=False).to_dict("records")
     assert line["data"] == "measured"

@@ -204,7 +204,8 @@ def test_nway_identification_equals_the_loop():
     shown = rng.permutation(np.arange(29) % 7)
     true = patterns[shown]
     predicted = true + 1.2 * rng.standard_normal(true.shape)
-    correct, samples, n_candidates = nway_identification(true, predicted)
+    chosen, named, n_candidates = nway_identification(true, predicted)
+    samples, correct = np.flatnonzero(named >= 0), (chosen == named)[named >= 0]
 
     expected = {}
     for i, label in enumerate(shown):
@@ -215,6 +216,10 @@ def test_nway_identification_equals_the_loop():
     assert samples.tolist() == list(expected)
     assert correct.dtype == bool
     assert correct.tolist() == list(expected.values())
+    resting = np.flatnonzero(named < 0)
+    most_alike = [np.argmax([slow_pearson(predicted[i], true[np.flatnonzero(named == k)[0]]) for k in range(5)])
+                  for i in resting]  # fmt: skip
+    assert chosen[resting].tolist() == most_alike, "what is decoded while nothing is shown is like something too"
     assert 0 < correct.sum() < len(correct)
 
 
@@ -226,8 +231,9 @@ def test_nothing_is_identified_among_one_or_too_many_patterns(values):
         (np.ones_like(true), 64),
         (true + np.arange(2 * N_SAMPLES)[:, None] * np.arange(N_UNITS), 64),  # patterns that never recur
     ):
-        correct, samples, n_candidates = nway_identification(truth, predicted, max_candidates=most)
-        assert correct.size == samples.size == n_candidates == 0
+        chosen, shown, n_candidates = nway_identification(truth, predicted, max_candidates=most)
+        assert set(chosen) == set(shown) == {-1}
+        assert n_candidates == 0
     assert nway_identification(true, predicted, max_candidates=N_SAMPLES)[2] == N_SAMPLES
 
 

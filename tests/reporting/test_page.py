@@ -148,8 +148,9 @@ def fabricate_encoding(folder):
 
 def features_result():
     rng = np.random.default_rng(8)
+    shown = np.arange(33) % 8
     result = make_result("features", (8,), 33, reliability=np.full(8, np.nan, np.float32), n_patterns=8,
-                         nway_correct=rng.random(50) < 0.66)  # fmt: skip
+                         nway_shown=shown, nway_chosen=np.where(rng.random(33) < 0.66, shown, 7 - shown))  # fmt: skip
     result.runs[:] = np.repeat(["one", "two", "three"], 11).astype(result.runs.dtype)
     return result
 
@@ -378,7 +379,9 @@ def test_features_of_the_users_own(measured):
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
     assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
     assert "from 530 voxels. That is not told from chance. 8-way" in page.text
-    assert f"8-way identification {table['identification_nway'][0]:.2f} (chance 0.125)" in page.text
+    found, p = table["identification_nway"][0], probability(table["identification_nway_p"][0])
+    assert f"8-way identification (chance 0.125): {found:.2f} (p = {p})." in page.text
+    assert f"{found:.3f} (0.125) {p}" in page.text
     assert "There is no noise ceiling" in page.text
     assert "each left out in turn" in page.text
 
