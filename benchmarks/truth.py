@@ -3,10 +3,7 @@
     brainpred decode --subject sim01 && brainpred encode --subject sim01
     python benchmarks/truth.py sim01 results/simulated/sim01
 
-With each layer alone, which tells better where a layer is, though layers go together:
-
-    for layer in R0 R1 R2 R3; do brainpred encode --subject sim01 --layers $layer --out alone/$layer; done
-    python benchmarks/truth.py sim01 results/simulated/sim01 --alone alone
+How strongly each layer is carried in each region: benchmarks/layer_shares.py.
 
 Reads truth.tsv of the subject and the saved maps. See docs/scores.rst.
 """
@@ -32,7 +29,6 @@ def main() -> None:
     parser.add_argument("subject")
     parser.add_argument("results", type=Path)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--alone", type=Path, help="folder of encodings of each layer alone")
     parser.add_argument("--least", type=float, default=0.2, help="signal / noise of the voxels to be found")
     options = parser.parse_args()
     recording = load_recording("simulated", options.subject, options.data)
@@ -68,7 +64,6 @@ def main() -> None:
         f"| {mean_ceiling(reliability[strong]):.3f} | {mean_ceiling(voxels['reliability'][strong]):.3f} "
         f"| {np.sqrt((voxels['r'][strong] ** 2).mean()):.3f} |"
     )
-    print_layers(truth, planted, voxels, options.alone)
     print("\nArea under the ROC curve, those voxels against voxels that carry nothing")
     print("| map | all layers | R0 | R1 |\n|---|---|---|---|")
     nothing = (truth["layer"] == "none").to_numpy()
@@ -93,30 +88,6 @@ def main() -> None:
         "Voxels that carry nothing: "
         + ", ".join(f"p <= {at:g} in {(p <= at).mean():.2%}" for at in (0.05, 0.01, 0.001))
     )
-
-
-def print_layers(truth: pd.DataFrame, planted: pd.Series, voxels: pd.DataFrame, alone: Path | None) -> None:
-    """Compare the strength of each layer in each ROI."""
-    layers = sorted(set(truth["layer"]) - {"none"})
-    measures = {"bands that compete (R²)": {layer: voxels[f"r2_{layer}"] for layer in layers}}
-    if alone:
-        r = {
-            layer: pd.read_csv(alone / layer / "encoding_voxels.tsv", sep="\t", na_values="n/a")["r"].fillna(0)
-            for layer in layers
-        }
-        measures["each layer alone (r |r|)"] = {layer: one * one.abs() for layer, one in r.items()}
-    carried = (
-        pd.DataFrame({layer: planted * (truth["layer"] == layer) for layer in layers}).groupby(truth["roi"]).mean()
-    )
-    print("\nRank correlation of the planted and the measured strength of layers in ROIs")
-    print(f"| measure | all | {' | '.join(f'{layer}, over ROIs' for layer in layers)} | early_visual, over layers |")
-    print(f"|{'---|' * (len(layers) + 3)}")
-    for name, values in measures.items():
-        means = pd.DataFrame(values).groupby(truth["roi"]).mean()
-        cells = [spearmanr(carried.to_numpy().ravel(), means.to_numpy().ravel()).statistic]
-        cells += [spearmanr(carried[layer], means[layer]).statistic for layer in layers]
-        cells.append(spearmanr(carried.loc["early_visual"], means.loc["early_visual"]).statistic)
-        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
 
 
 if __name__ == "__main__":

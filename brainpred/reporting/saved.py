@@ -59,6 +59,7 @@ QUALITY_RUN_COLUMNS = (
 QUALITY_SCAN_COLUMNS = ("run", "scan", "dvars", "spike", "shift_mm")
 QUALITY_ROI_COLUMNS = ("roi", "n_voxels", "n_constant_voxels", "median_tsnr")
 ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
+SHARE_COLUMNS = ("roi", "layer", "share", "share_low", "share_high")
 TEXT_COLUMNS = ("layer", "baseline", "roi", "data", "band", "run", "role")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -148,13 +149,18 @@ def read_layers(folder: Path, layers: list[str]) -> list[dict[str, Any]]:
 
 
 def read_encoding(folder: Path) -> dict[str, Any] | None:
-    """Read how voxels were predicted, and how well in each ROI; None where ``brainpred encode`` did not run."""
+    """Read how voxels were predicted, how well in each ROI, and the shares of layers; None without an encoding."""
     settings = _encode_settings(folder)
     if settings is None:
         return None
     columns = (*ENCODING_COLUMNS, *(f"r2_{layer}" for layer in sorted(settings["layers"])))
     table = read_table(folder / "encoding.tsv", columns)
-    return {"settings": settings, "bands": sorted(settings["layers"]), "table": table, "rows": table_rows(table)}
+    shares = read_table(folder / "encoding_layers.tsv", SHARE_COLUMNS)
+    by_roi = [(roi, table_rows(own)) for roi, own in shares.groupby("roi", sort=False)]
+    return {
+        "settings": settings, "bands": sorted(settings["layers"]), "table": table, "rows": table_rows(table),
+        "shares": by_roi,
+    }  # fmt: skip
 
 
 def _encode_settings(folder: Path) -> dict[str, Any] | None:

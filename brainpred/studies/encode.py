@@ -8,6 +8,7 @@ from typing import Any
 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
+from brainpred.decoding.layer_shares import layer_shares
 from brainpred.decoding.splits import split_runs
 from brainpred.errors import ConfigError
 from brainpred.numerics.ridge.delays import delays_in_samples
@@ -122,6 +123,10 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     recording, source, layers = inputs.recording, inputs.source, inputs.layers
     _check_decoding(folder, inputs.key)
 
+    shares = layer_shares(
+        inputs.runs, layers, source, recording.rois, recording.tr_s, simulated=recording.simulated, reporter=reporter
+    )
+
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
             delays_s=config.delays_s, tr_s=recording.tr_s, device=config.device, precision=config.precision,
@@ -135,6 +140,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     tell_chance(result.block_length, result.wanted_length, result.n_blocks, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
+    write_table(folder / "encoding_layers.tsv", shares)
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
     values: Mapping[str, Any] = {"r": result.r, "q": result.q, "r2": result.r2} | {
         f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from brainpred.decoding.decoder import BrainDecoder
 from brainpred.decoding.encoding import encode_voxels
 from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.layer_shares import layer_shares
 from brainpred.decoding.splits import clean_recording, split_runs, voxel_explainable_variance
 from brainpred.numerics.ceiling import mean_ceiling
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
@@ -174,22 +175,24 @@ def test_strength_of_each_layer_in_each_region_is_recovered(subject, encoded):
     assert spearmanr(planted, measured).statistic >= 0.9
 
 
-def test_weak_signals_of_each_layer_are_recovered_by_a_ridge_a_layer():
-    """Bands that compete give a voxel to one layer; weak signals are told better by each layer alone."""
-    weak = make_subject(WEAK)
-    truth, runs, _ = weak
+def test_weak_signals_of_each_layer_are_recovered():
+    """Bands that compete give a voxel to one layer; what runs have in common tells weak signals of both."""
+    truth, runs, source = make_subject(WEAK)
     rois, variance = truth["roi"].to_numpy(str), planted_variance(truth).to_numpy()
     explainable = voxel_explainable_variance(runs)
     means = [[values[rois == roi].mean() for roi in WEAK] for values in (variance, explainable)]
     assert spearmanr(*means).statistic >= 0.9
-    planted, measured = [], []
-    for layer in SHAPES:
-        r = encode(weak, [layer]).r
-        for roi in WEAK:
-            own = rois == roi
-            planted.append((variance * (truth["layer"] == layer))[own].mean())
-            measured.append((r * np.abs(r))[own].mean())
-    assert spearmanr(planted, measured).statistic >= 0.9
+    shares = layer_shares(runs, list(SHAPES), source, rois, 1.0, simulated=True)
+    assert set(shares["data"]) == {"simulated"}
+    planted = np.array(
+        [(variance * (truth["layer"] == row.layer).to_numpy())[rois == row.roi].mean() for row in shares.itertuples()]
+    )
+    assert spearmanr(planted, shares["share"]).statistic >= 0.9
+    assert np.corrcoef(planted, shares["share"])[0, 1] > 0.98
+    # The response of the voxels is a second later than the canonical one, and places are pooled: a little is missed.
+    np.testing.assert_allclose(shares["share"], planted, atol=0.2 * planted.max())
+    assert ((shares["share_low"] <= planted) & (planted <= shares["share_high"])).mean() >= 0.7
+    assert (shares["share_low"][planted == 0] == 0).all()
 
 
 def test_ceilings_bracket_the_truth(subject, encoded, decoded):

@@ -143,6 +143,9 @@ def fabricate_encoding(folder):
     }
     table |= {"mean_ceiling": 0.75, "mean_r2": [0.25, 0.1], "r2_R0": [0.1875, 0.1], "r2_pixels": [0.0625, 0.0]}
     write_tsv(pd.DataFrame(table), folder / "encoding.tsv")
+    shares = {"roi": np.repeat(["V1", "V2"], 2), "layer": ["R0", "pixels"] * 2, "share": [0.1825, 0.0, 0.05, 0.025]}
+    shares |= {"share_low": [0.125, 0.0, 0.0, 0.0], "share_high": [0.2475, 0.01, 0.1, 0.075]}
+    write_tsv(pd.DataFrame(shares), folder / "encoding_layers.tsv")
     nib.save(head_image(), folder / "encoding_r.nii.gz")
 
 
@@ -546,6 +549,14 @@ def test_maps_of_surfaces_are_drawn_on_their_own(small, run):
     assert code == 0
     assert "No mesh is at hand" not in Page(small / "report.html").text
     assert run("report", "--subject", "sim01", "--out", small, "--surfaces", left)[0] == 2
+
+
+def test_shares_of_layers_have_intervals(small):
+    fabricate_encoding(small)
+    text = " ".join(Page(write_report(small)).text.split())
+    assert "18.25 (12.50 to 24.75) 0.00 (0.00 to 1.00)" in text
+    (small / "encoding_layers.tsv").unlink()
+    assert "encoding_layers.tsv is missing. Run: brainpred encode" in Page(write_report(small)).text
 
 
 def test_maps_of_scans_without_a_place_are_named(small):

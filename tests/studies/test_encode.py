@@ -33,6 +33,10 @@ def test_voxels_of_the_small_subject_are_predicted(run, tiny_data, tmp_path):
     regions = pd.read_csv(tmp_path / "encoding.tsv", sep="\t")
     assert regions["n_voxels"].sum() == 419
     assert {"r2_R3", "r2_pixels"} <= set(regions)
+    shares = pd.read_csv(tmp_path / "encoding_layers.tsv", sep="\t")
+    assert list(shares["layer"]) == ["R3", "pixels"] * len(regions)
+    assert set(shares["roi"]) == set(regions["roi"])
+    assert ((shares["share_low"] <= shares["share"]) & (shares["share"] <= shares["share_high"])).all()
     image = nib.load(tmp_path / "encoding_r2_pixels.nii.gz")
     assert b"simulated" in image.header["descrip"].item()
     inside = image.get_fdata()[image.get_fdata() != 0]

@@ -1,0 +1,134 @@
+"""How much of a ROI's variance follows each layer of features: shares that the layers have between them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from brainpred.decoding.splits import CleanRun
+from brainpred.features.source import FeatureSource
+from brainpred.numerics.haemodynamics import canonical_response, convolution_matrix
+from brainpred.numerics.timing import zscore_runs
+from brainpred.numerics.variance_components import variance_shares
+from brainpred.progress import SILENT, Reporter
+
+__all__ = ["layer_shares"]
+
+UNITS_AT_ONCE = VOXELS_AT_ONCE = 4096
+MOVED = 2.0  # of the median variance over the brain
+
+
+def layer_shares(
+    runs: Sequence[CleanRun],
+    layers: Sequence[str],
+    source: FeatureSource,
+    rois: ArrayLike,
+    tr_s: float,
+    *,
+    simulated: bool,
+    reporter: Reporter = SILENT,
+) -> pd.DataFrame:
+    """Tell how much of the variance of every ROI's voxels follows each layer of features.
+
+    The R² of layers that compete is what can be *predicted* from each, by a ridge that gives what layers have in common
+    to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs, tell together
+    how much of the variance of a single presentation has the covariance over time that a layer would give it; see
+    :func:`brainpred.numerics.variance_components.variance_shares`. A layer's covariance is that of its units, z-scored
+    within runs and convolved with the canonical haemodynamic response. Scans of more than twice the run's median
+    variance over the brain, during which the head moved, are left out.
+
+    Parameters
+    ----------
+    runs : sequence of CleanRun
+        The recording, training and test runs: what repeats in any two of them is used.
+    layers : sequence of str
+        Layers of features.
+    source : FeatureSource
+        Their units during every run.
+    rois : array_like (n_voxels,)
+        ROI of each voxel.
+    tr_s : float
+        Repetition time in seconds.
+    simulated : bool
+        Whether the scans were simulated.
+    reporter : Reporter
+        Where progress goes.
+
+    Returns
+    -------
+    DataFrame (one row a ROI and layer)
+        ROI, origin of the data, layer, its share of the variance with a 95 % interval.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than three runs, or a run has too few scans.
+    """
+    rois = np.asarray(rois)
+    lengths = [min(source.n_scans(run.run), len(run.bold)) for run in runs]
+    clips: dict[str, tuple[CleanRun, int]] = {}
+    for run, n in zip(runs, lengths, strict=True):
+        if n > clips.get(run.clip, (run, 0))[1]:
+            clips[run.clip] = run, n
+    begins = dict(zip(clips, np.cumsum([0, *(n for _, n in clips.values())]), strict=False))
+    rows = np.concatenate([begins[run.clip] + np.arange(n) for run, n in zip(runs, lengths, strict=True)])
+    names = np.repeat([run.run.name for run in runs], lengths)
+    kept = np.concatenate([_steady(run.bold[:n]) for run, n in zip(runs, lengths, strict=True)])
+    table: list[dict[str, Any]] = []
+    with reporter.task("Shares of layers", len(layers) + len(np.unique(rois))) as advance:
+        kernels = []
+        for layer in layers:
+            kernels.append(_kernel(layer, list(clips.values()), source, tr_s))
+            advance(1)
+        for roi in np.unique(rois):
+            products = _products(runs, lengths, np.flatnonzero(rois == roi))
+            shares = variance_shares(products, kernels, rows, names, kept)
+            table += [
+                {
+                    "roi": str(roi), "data": "simulated" if simulated else "measured", "layer": layer, "share": share,
+                    "share_low": low, "share_high": high,
+                }
+                for layer, share, low, high in zip(layers, *shares, strict=True)
+            ]  # fmt: skip
+            advance(1)
+    return pd.DataFrame(table)
+
+
+def _steady(bold: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell the scans whose variance over the brain is not that of a head that moves."""
+    variance = np.mean(np.square(bold), axis=1)
+    steady: NDArray[np.bool_] = variance <= MOVED * np.median(variance)
+    return steady
+
+
+def _kernel(
+    layer: str, clips: Sequence[tuple[CleanRun, int]], source: FeatureSource, tr_s: float
+) -> NDArray[np.float32]:
+    """Give the inner products of a layer's responses to all clips, (n_rows, n_rows)."""
+    lengths = [n for _, n in clips]
+    number = np.repeat(np.arange(len(clips)), lengths)
+    n_units = int(np.prod(source.shapes[layer]))
+    kernel = np.zeros((len(number), len(number)), dtype=np.float32)
+    for first in range(0, n_units, UNITS_AT_ONCE):
+        units = slice(first, min(first + UNITS_AT_ONCE, n_units))
+        values = np.concatenate([source.of_run(layer, run.run, units)[:n] for run, n in clips])
+        zscored, _, _ = zscore_runs(values, number)
+        kernel += zscored @ zscored.T
+    response = canonical_response(tr_s)
+    for clip, n in enumerate(lengths):
+        own, convolve = number == clip, convolution_matrix(response, n).astype(np.float32)
+        kernel[own] = convolve @ kernel[own]
+        kernel[:, own] = kernel[:, own] @ convolve.T
+    return kernel
+
+
+def _products(runs: Sequence[CleanRun], lengths: Sequence[int], voxels: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Give the means over voxels of the products of their scans, (n_samples, n_samples)."""
+    products = np.zeros((sum(lengths), sum(lengths)), dtype=np.float32)
+    for first in range(0, len(voxels), VOXELS_AT_ONCE):
+        part = voxels[first : first + VOXELS_AT_ONCE]
+        bold = np.concatenate([run.bold[:n, part] for run, n in zip(runs, lengths, strict=True)])
+        products += bold @ bold.T
+    return products / np.float32(len(voxels))
