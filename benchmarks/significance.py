@@ -15,6 +15,7 @@ from scipy.signal import lfilter
 
 from brainpred.decoding.chance import compare_with_chance
 from brainpred.decoding.result import LayerResult
+from brainpred.numerics.scores import pattern_similarity
 from brainpred.provenance import provenance
 
 AR1 = 0.8
@@ -46,7 +47,9 @@ def make_layer(n_scans: int, n_units: int) -> LayerResult:
         layer="noise", shape=(n_units,), runs=np.array(["clip"] * n_scans), true=true, decoded=decoded, mean=0 * one,
         std=one, folds=np.zeros(n_scans, np.int64), fold_mean=0 * one[None], fold_std=one[None], r=r, r2=one,
         reliability=one, ceiling=one, alphas=one, cv_r2=one, regret=np.zeros(2, np.float32), form="dual",
-        pattern_r=flat, identification=flat, identification_10way=flat, nway_correct=np.zeros(0, bool), n_patterns=0,
+        pattern_r=flat, identification=flat, identification_10way=flat, n_patterns=0,
+        nway_chosen=np.full(n_scans, -1), nway_shown=np.full(n_scans, -1),
+        similarity=pattern_similarity(true, decoded).astype(np.float32), excluded=4,
         band_names=("all",), band_weights=np.ones(1, np.float32), band_r2=one[None], delays=np.array([4]),
         lag_contributions=np.zeros((1, 1), np.float32), pattern=np.zeros(1, np.float32),
         train_runs=np.array([], dtype="U1"), train_true=none, train_decoded=none,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainpred.cli.options import Data, Device, Quiet, reporter
+from brainpred.cli.options import Data, Device, NamedDataset, Quiet, reporter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ def list_datasets() -> None:
 
 
 @app.command()
-def show(dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")]) -> None:
+def show(dataset: NamedDataset) -> None:
     """Show a data set's manifest: licence, citation, how to get it, subjects."""
     from brainpred.recordings.manifest import load_manifest, manifest_path
 
@@ -55,7 +55,7 @@ def _lines(value: object) -> list[str]:
 
 @app.command()
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")],
+    dataset: NamedDataset,
     data: Data = None,
     quiet: Quiet = False,
 ) -> None:
@@ -69,7 +69,7 @@ def fetch(
 
 @app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")],
+    dataset: NamedDataset,
     subjects: Annotated[list[str] | None, typer.Option(help="Subjects to look at (default: all).")] = None,
     data: Data = None,
     quiet: Quiet = False,

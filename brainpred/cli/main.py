@@ -12,14 +12,22 @@ from brainpred.cli import data, probe, train
 from brainpred.cli.options import (
     Confounds,
     Data,
+    Dataset,
+    Delays,
     Device,
     DummyScans,
+    Features,
     HighPass,
     Layers,
+    Memory,
     Out,
     PercentSignalChange,
+    Permutations,
+    Precision,
     Quiet,
     Seed,
+    Subject,
+    Weights,
     parse_size,
     reporter,
     spread_lists,
@@ -49,8 +57,9 @@ LAYER_COLUMNS = {
     "p": "p",
     "mean_ceiling": "ceiling",
     "mean_pattern_r": "pattern r",
-    "identification_2way": "2-way id.",
-    "identification_nway": "n-way id.",
+    "identification_2way": "2-way",
+    "identification_2way_p": "p (2-way)",
+    "identification_nway": "n-way",
 }
 VOXEL_COLUMNS = {
     "roi": "ROI",
@@ -71,9 +80,6 @@ GAIN_COLUMNS = {
 INTERRUPTED = 130
 # Typer may bring its own copy of click; this is the error class of the one in use.
 USAGE_ERROR: Any = typer.BadParameter.__base__
-
-Dataset = Annotated[str, typer.Option(help="Data set (see: brainpred data list), or a manifest file.")]
-Subject = Annotated[str, typer.Option(help="Subject, such as sim01.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,9 +107,9 @@ def decode(
     bands: Annotated[
         str, typer.Option(help="What shares a regularisation: roi, delay, roi×delay (roi*delay) or none.")
     ] = "roi",
-    delays: Annotated[list[float] | None, typer.Option(help="Seconds after the stimulus (default: 3 4 5 6).")] = None,
-    features: Annotated[Path | None, typer.Option(help="Decode these features (TSV or HDF5), not PredNet's.")] = None,
-    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    delays: Delays = None,
+    features: Features = None,
+    weights: Weights = "small",
     search: Annotated[
         str,
         typer.Option(help="How band weights are found: shared (by gradient, one set a layer), per-target or himalaya."),
@@ -114,15 +120,9 @@ def decode(
     dummy_scans: DummyScans = None,
     percent_signal_change: PercentSignalChange = None,
     device: Device = "auto",
-    precision: Annotated[
-        str, typer.Option(help="What units are multiplied in while scored: auto, float64, float32 or bfloat16.")
-    ] = "auto",
-    memory: Annotated[
-        str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
-    ] = None,
-    permutations: Annotated[
-        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
-    ] = 1000,
+    precision: Precision = "auto",
+    memory: Memory = None,
+    permutations: Permutations = 1000,
     refit_permutations: Annotated[
         int, typer.Option(help="Beside them, fit again so often to features whose blocks changed places (slow).")
     ] = 0,
@@ -148,8 +148,8 @@ def decode(
     title = f"{Path(dataset).stem}/{subject}" + (" (simulated)" if settings["simulated"] else "")
     _print_table(title, read_table(folder / "layers.tsv", tuple(LAYER_COLUMNS)), LAYER_COLUMNS)
     typer.echo(
-        f"p: of a mean r as high in the best of all layers, by {permutations} permutations of "
-        f"{settings['n_blocks']} blocks of {settings['block_scans']} scans."
+        f"p: of a mean r, or of 2-way identification, as high in the best of all layers, by {permutations} "
+        f"permutations of {settings['n_blocks']} blocks of {settings['block_scans']} scans."
     )
     typer.echo(f"Report: {folder / 'report.html'}")
 
@@ -159,23 +159,17 @@ def encode(
     subject: Subject,
     dataset: Dataset = "simulated",
     layers: Layers = None,
-    delays: Annotated[list[float] | None, typer.Option(help="Seconds before the scan (default: 3 4 5 6).")] = None,
-    features: Annotated[Path | None, typer.Option(help="Predict from these features (TSV or HDF5).")] = None,
-    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    delays: Delays = None,
+    features: Features = None,
+    weights: Weights = "small",
     high_pass_s: HighPass = None,
     confounds: Confounds = None,
     dummy_scans: DummyScans = None,
     percent_signal_change: PercentSignalChange = None,
     device: Device = "auto",
-    precision: Annotated[
-        str, typer.Option(help="What voxels are multiplied in while scored: auto, float64, float32 or bfloat16.")
-    ] = "auto",
-    memory: Annotated[
-        str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
-    ] = None,
-    permutations: Annotated[
-        int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")
-    ] = 100_000,
+    precision: Precision = "auto",
+    memory: Memory = None,
+    permutations: Permutations = 100_000,
     out: Out = None,
     data: Data = None,
     seed: Seed = 0,
@@ -281,7 +275,7 @@ def features(
         float | None, typer.Option(help="Seconds of a scan: one row of features (default: 1, or the subject's own).")
     ] = None,
     pooling: Annotated[str, typer.Option(help="Frames of a scan: mean, last, or lanczos (low-pass).")] = "mean",
-    weights: Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")] = "small",
+    weights: Weights = "small",
     size: Annotated[str | None, typer.Option(help="Frame size HEIGHTxWIDTH (default: as trained).")] = None,
     dtype: Annotated[str, typer.Option(help="How values are stored: float32 or float16.")] = "float32",
     precision: Annotated[str, typer.Option(help="How the network computes: float32 or bfloat16 (faster).")] = "float32",
@@ -371,7 +365,8 @@ def _print_table(title: str, table: "pd.DataFrame", columns: dict[str, str], dig
     for name in shown:
         printed.add_column(str(name), justify="right" if shown[name].dtype.kind in "fi" else "left")
     for row in shown.itertuples(index=False):
-        printed.add_row(*(f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in row))
+        texts = (f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in row)
+        printed.add_row(*("n/a" if text == "nan" else text for text in texts))
     Console().print(printed)
 
 

@@ -12,29 +12,56 @@ from brainpred.progress import SILENT, Reporter, RichReporter
 __all__ = [
     "Confounds",
     "Data",
+    "Dataset",
+    "Delays",
     "Device",
     "DummyScans",
+    "Features",
     "HighPass",
     "Layers",
+    "Memory",
     "Mnist",
+    "NamedDataset",
     "Out",
     "PercentSignalChange",
+    "Permutations",
+    "Precision",
     "Quiet",
     "Seed",
+    "Subject",
+    "Table",
+    "Weights",
     "parse_size",
     "reporter",
     "spread_lists",
 ]
 
 LIST_OPTIONS = (
-    "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--pairs",
-    "--more-pairs", "--settings", "--surfaces",
+    "--layers", "--delays", "--movies", "--movie", "--units", "--hold-out", "--subjects", "--test-runs", "--test-rows",
+    "--pairs", "--more-pairs", "--settings", "--surfaces",
 )  # fmt: skip
 
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder that holds one folder a data set (default: $BRAINPRED_DATA, else the cache)."),
 ]
+Dataset = Annotated[str, typer.Option(help="Data set (see: brainpred data list), or a manifest file.")]
+NamedDataset = Annotated[str, typer.Argument(help="Name of a data set, or a manifest file.")]
+Subject = Annotated[str, typer.Option(help="Subject, such as sim01.")]
+Delays = Annotated[
+    list[float] | None, typer.Option(help="Seconds from the stimulus to the BOLD signal (default: 3 4 5 6).")
+]
+Features = Annotated[Path | None, typer.Option(help="Use these features (TSV or HDF5), not PredNet's.")]
+Weights = Annotated[str, typer.Option(help="PredNet: name of a shipped one, or a file.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="What targets are multiplied in while they are scored: auto, float64, float32 or bfloat16."),
+]
+Memory = Annotated[
+    str | None, typer.Option(help="Memory for the ridge, such as '8 GB' (default: four fifths of what is free).")
+]
+Permutations = Annotated[int, typer.Option(help="Permutations of blocks of time that tell what chance gives.")]
+Table = Annotated[Path | None, typer.Option(help="TSV file to write.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Mnist = Annotated[
     Path | None,

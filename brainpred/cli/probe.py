@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, reporter
+from brainpred.cli.options import Data, Device, Mnist, Quiet, Seed, Table, reporter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def score(
     pictures: Annotated[
         int, typer.Option(help="Pictures to judge, of captions trained on and of held-out ones.")
     ] = 1000,
-    out: Annotated[Path | None, typer.Option(help="TSV file to write.")] = None,
+    out: Table = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -75,7 +75,7 @@ def score(
 @aligndraw.command()
 def attention(
     networks: Networks,
-    out: Annotated[Path | None, typer.Option(help="TSV file to write.")] = None,
+    out: Table = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -109,7 +109,7 @@ def mnist(
         list[int] | None, typer.Option(help="Numbers of pairs, such as: --pairs 256 1024 8192 (the default).")
     ] = None,
     more_pairs: Annotated[
-        list[int] | None, typer.Option(help="Further ones, for the default bridge and one seed (32 64 128 512 2048).")
+        list[int] | None, typer.Option(help="Further ones, for the default bridge (32 64 128 512 2048).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How often, with other pairs.")] = 3,
     settings: Annotated[
@@ -149,10 +149,22 @@ def mnist(
 @bridge.command()
 def brain(
     brain: Annotated[
-        str | None, typer.Option(help="Voxels (pairs x voxels): .npy, .npz, .mat or .h5, as FILE or FILE::NAME.")
+        str | None,
+        typer.Option(help="Voxels (pairs x voxels, or turned): .npy, .npz, .mat or .h5, as FILE or FILE::NAME."),
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels), as --brain.")
+        str | None, typer.Option(help="Pictures (pairs x rows x columns, or pairs x pixels, or turned), as --brain.")
+    ] = None,
+    test_brain: Annotated[
+        str | None, typer.Option(help="Voxels of test pairs; --brain and --images are training pairs then.")
+    ] = None,
+    test_images: Annotated[str | None, typer.Option(help="Pictures of test pairs.")] = None,
+    test_rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead: which pairs are test pairs, such as: --test-rows 90-99 (from 0), or a FILE::NAME of numbers "
+            "(.mat: from 1) or of a mark for each pair."
+        ),
     ] = None,
     vae: Annotated[str, typer.Option(help="Model of the pictures: digits, or a file.")] = "digits",
     subject: Annotated[
@@ -178,12 +190,13 @@ def brain(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Reconstruct pictures from voxels, each pair while it is left out, beside controls."""
+    """Reconstruct pictures from voxels, of test pairs or of each pair while it is left out, beside controls."""
     from brainpred.decoding.decoder import DEFAULT_DELAYS_S
     from brainpred.studies.brain_bridge import BrainBridgeConfig, bridge_brain
 
     config = BrainBridgeConfig(
-        brain, images, vae, folds, not strict, view, pairs, seed, subject, dataset, tuple(delays or DEFAULT_DELAYS_S)
+        brain, images, test_brain, test_images, tuple(test_rows or ()), vae, folds, not strict, view, pairs, seed,
+        subject, dataset, tuple(delays or DEFAULT_DELAYS_S),
     )  # fmt: skip
     table = bridge_brain(config, out, mnist=mnist, data=data, reporter=reporter(quiet))
     _show(table, None)

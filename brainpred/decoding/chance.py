@@ -19,17 +19,21 @@ from brainpred.numerics.resampling import (
     false_discovery_rates,
     max_statistic_p,
     null_correlations,
+    null_means,
     p_of_exceedances,
 )
+from brainpred.numerics.scores import identification_elsewhere
 from brainpred.numerics.significance import Interval, block_interval, time_blocks
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import atomic_path
 
 __all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_chance", "save_chance"]
 
-FORMAT = "brainpred-chance-2"
+FORMAT = "brainpred-chance-4"
 NULL_EDGES = np.linspace(-1, 1, 201)
 UNITS_AT_ONCE = 4096
+# Identification that is tested, and among how many candidates; None: the distinct patterns of the features.
+WAYS: dict[str, int | None] = {"identification_p": 2, "identification_10way_p": 10, "identification_nway_p": None}
 # Permutations whose correlations are counted for the picture of the null; all enter p.
 COUNTED = 100
 LARGEST_R = np.float32(1 - 1e-6)
@@ -52,6 +56,9 @@ class LayerChance:
         p of that mean; the family-wise error over layers is controlled.
     pattern_r, identification, identification_10way : Interval
         95 % intervals of the means over scans.
+    identification_p, identification_10way_p, identification_nway_p : float
+        p of the means over scans of 2-way and 10-way identification, and of identification among the distinct patterns
+        of the features (NaN where there are none); the family-wise error over layers is controlled.
     drawn_mean_r : ndarray of float64 (n_different,)
         Mean r in every draw of blocks of time; the draws are the same for all layers.
     channel_low, channel_high : ndarray of float64 (n_channels,)
@@ -72,6 +79,9 @@ class LayerChance:
     pattern_r: Interval
     identification: Interval
     identification_10way: Interval
+    identification_p: float
+    identification_10way_p: float
+    identification_nway_p: float
     drawn_mean_r: NDArray[np.float64]
     channel_low: NDArray[np.float64]
     channel_high: NDArray[np.float64]
@@ -172,6 +182,9 @@ def compare_with_chance(
     n_units = sum(len(result.r) for result in results)
     layers: list[dict[str, Any]] = []
     means = []
+    identified = {
+        name: [_identified(result, n_way, permutations) for result in results] for name, n_way in WAYS.items()
+    }
     with reporter.task("Permuting blocks of time", n_units) as advance:
         for result in results:
             p, null_mean, counts = _permute(result, permutations, advance)
@@ -191,10 +204,27 @@ def compare_with_chance(
                 }
             )  # fmt: skip
             means.append(mean.mean)
-    mean_p = max_statistic_p(means, np.stack([layer["null_mean_r"] for layer in layers], axis=1))
+    tests = {"mean_p": list(zip(means, (layer["null_mean_r"] for layer in layers), strict=True)), **identified}
+    for name, found in tests.items():
+        p_of_layers = max_statistic_p([one for one, _ in found], np.stack([null for _, null in found], axis=1))
+        for layer, layer_p in zip(layers, p_of_layers, strict=True):
+            layer[name] = float(layer_p)
     _, n_blocks, block_length = permutations.rows.shape
-    tested = tuple(LayerChance(mean_p=float(p), **layer) for layer, p in zip(layers, mean_p, strict=True))
+    tested = tuple(LayerChance(**layer) for layer in layers)
     return Chance(block_length, n_blocks, n_permutations, length.wanted, bootstrap.weights, bootstrap.n_blocks, tested)
+
+
+def _identified(
+    result: LayerResult, n_way: int | None, permutations: BlockPermutations
+) -> tuple[float, NDArray[np.float64]]:
+    """Give by how much n-way identification is above 1 / n, mean over scans: as found, and under every permutation."""
+    if n_way is None:
+        elsewhere = np.equal.outer(result.nway_chosen, result.nway_shown) - 1 / max(result.n_patterns, 1)
+        elsewhere[:, result.nway_shown < 0] = np.nan
+    else:
+        elsewhere = identification_elsewhere(result.similarity, result.excluded, n_way, result.runs) - 1 / n_way
+    as_found = np.diag(elsewhere)[np.isfinite(np.diag(elsewhere))]
+    return float(as_found.mean()) if len(as_found) else float("nan"), null_means(elsewhere, permutations)
 
 
 def _block_length(result: LayerResult) -> BlockLength:

@@ -122,13 +122,21 @@ def encode_voxels(
         If runs are too short.
     """
     bands = np.repeat(list(layers), [int(np.prod(source.shapes[layer])) for layer in layers])
-    folds = []
-    for split in splits:
-        ridge = make_ridge(bands=bands, cluster=np.asarray(rois))
-        X = _stacked([run.run for run in split.train], [source.n_scans(run.run) for run in split.train], layers, source)
-        ridge.fit(X, _backwards_bold(split), split.runs, split.groups, reporter=reporter)
-        folds.append(_predict(ridge, split, layers, source))
-    return _collect(folds, np.asarray(rois), n_permutations, seed)
+    folds, n_voxels = [], len(np.asarray(rois))
+    n_steps = n_voxels * (2 * len(splits) + 1)  # voxels are fitted and predicted once a split, and compared with chance
+    with reporter.task("Encoding " + " ".join(layers), n_steps) as advance:
+        for split in splits:
+            ridge = make_ridge(bands=bands, cluster=np.asarray(rois))
+            lengths = [source.n_scans(run.run) for run in split.train]
+            X = _stacked([run.run for run in split.train], lengths, layers, source)
+            ridge.fit(X, _backwards_bold(split), split.runs, split.groups, reporter=reporter)
+            advance(n_voxels)
+            with reporter.task("Predicting voxels", 2 * n_voxels) as on_block:
+                folds.append(_predict(ridge, split, layers, source, on_block))
+            advance(n_voxels)
+        result = _collect(folds, np.asarray(rois), n_permutations, seed, reporter)
+        advance(n_voxels)
+    return result
 
 
 def _stacked(runs: Sequence[Run], lengths: Sequence[int], layers: Sequence[str], source: FeatureSource) -> StackedRuns:
@@ -176,7 +184,13 @@ class _Fold:
     runs: NDArray[np.str_]
 
 
-def _predict(ridge: BandedRidgeCV, split: Split, layers: Sequence[str], source: FeatureSource) -> _Fold:
+def _predict(
+    ridge: BandedRidgeCV,
+    split: Split,
+    layers: Sequence[str],
+    source: FeatureSource,
+    advance: Callable[[float], None],
+) -> _Fold:
     shortest = min(ridge.delays_)
     clips = [group[0].clip for group in split.repeats]
     if min(split.n_scans) - shortest < 2:
@@ -192,9 +206,11 @@ def _predict(ridge: BandedRidgeCV, split: Split, layers: Sequence[str], source: 
     prepared = ridge.prepare(X, runs)
     for voxels, block in ridge.predict_blocks(prepared):
         predicted[:, voxels] = centre_runs(block.float().cpu().numpy()[kept], runs[kept])
+        advance(block.shape[1])
     for voxels, block in ridge.predict_blocks(prepared, by_band=True):
         parts = [centre_runs(part, runs[kept]) for part in block.float().cpu().numpy()[:, kept]]
         explained[:, voxels] = explained_parts(truth[:, voxels], np.stack(parts))
+        advance(block.shape[2])
     repeats = [
         repeat_moments(np.stack([run.bold[shortest:n] for run in group]))
         for group, n in zip(split.repeats, split.n_scans, strict=True)
@@ -216,7 +232,9 @@ def _mean_bold(group: Sequence[CleanRun], n_scans: int) -> NDArray[np.float32]:
     return mean
 
 
-def _collect(folds: Sequence[_Fold], rois: NDArray[Any], n_permutations: int, seed: int) -> EncodingResult:
+def _collect(
+    folds: Sequence[_Fold], rois: NDArray[Any], n_permutations: int, seed: int, reporter: Reporter
+) -> EncodingResult:
     true, predicted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("true", "predicted"))
     runs, rng = np.concatenate([fold.runs for fold in folds]), np.random.default_rng(seed)
     weights = [len(fold.runs) for fold in folds]
@@ -231,8 +249,10 @@ def _collect(folds: Sequence[_Fold], rois: NDArray[Any], n_permutations: int, se
     )
     length = resampling_block_length(true, predicted, runs)
     permutations = block_permutations(runs, length.samples, n_permutations, rng)
-    p = permuted_p(r, true, predicted, permutations)
-    low, high = _roi_intervals(true, predicted, rois, BlockBootstrap(runs, length.samples, rng))
+    with reporter.task("Permuting blocks of time", len(r)) as advance:
+        p = permuted_p(r, true, predicted, permutations, advance)
+    with reporter.task("Drawing blocks of time", len(r)) as advance:
+        low, high = _roi_intervals(true, predicted, rois, BlockBootstrap(runs, length.samples, rng), advance)
     return EncodingResult(
         bands=folds[0].band_names, r=r, r2=r2_score(true, predicted).astype(np.float32),
         reliability=reliability.reliability.astype(np.float32), ceiling=reliability.ceiling.astype(np.float32),
@@ -245,7 +265,11 @@ def _collect(folds: Sequence[_Fold], rois: NDArray[Any], n_permutations: int, se
 
 
 def _roi_intervals(
-    true: NDArray[np.float32], predicted: NDArray[np.float32], rois: NDArray[Any], bootstrap: BlockBootstrap
+    true: NDArray[np.float32],
+    predicted: NDArray[np.float32],
+    rois: NDArray[Any],
+    bootstrap: BlockBootstrap,
+    advance: Callable[[float], None],
 ) -> tuple[dict[str, float], dict[str, float]]:
     low, high = {}, {}
     for roi in np.unique(rois):
@@ -253,6 +277,7 @@ def _roi_intervals(
         parts = [own[first : first + VOXELS_AT_ONCE] for first in range(0, len(own), VOXELS_AT_ONCE)]
         mean = bootstrap.mean((true[:, part], predicted[:, part]) for part in parts)
         low[str(roi)], high[str(roi)] = bootstrap.interval(mean)
+        advance(len(own))
     return low, high
 
 

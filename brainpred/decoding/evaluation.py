@@ -30,7 +30,7 @@ from brainpred.numerics.timing import centre_runs, zscore_runs
 from brainpred.progress import SILENT, Reporter
 from brainpred.recordings.recording import Run
 
-__all__ = ["evaluate_layer", "predict_repeats", "scored_scans"]
+__all__ = ["evaluate_layer", "evaluation_steps", "predict_repeats", "scored_scans"]
 
 UNITS_AT_ONCE = 8192
 
@@ -62,15 +62,29 @@ class _Fold:
     train_runs: NDArray[np.str_]
 
 
-def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource) -> _Fold:
+def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, reporter: Reporter) -> _Fold:
+    """Predict what is held out, and split it among bands, delays and voxels, each of which goes through all units."""
+    n_units = len(decoder.mean_)
+    with reporter.task(f"Predicting {layer}", 4 * n_units) as advance:
+        return _predict(decoder, split, layer, source, advance)
+
+
+def _predict(
+    decoder: BrainDecoder, split: Split, layer: str, source: FeatureSource, advance: Callable[[float], None]
+) -> _Fold:
     n_scored = scored_scans(decoder, split)
     n_tests, n_held_out = len(split.repeats), sum(n_scored[: len(split.repeats)])
     true = [source.of_run(layer, group[0].run)[:n] for group, n in zip(split.predicted, n_scored, strict=True)]
-    zscored, repeats = predict_repeats(decoder, split, n_scored)
+    zscored, repeats = predict_repeats(decoder, split, n_scored, advance)
     labels = [np.repeat(group[0].clip, n) for group, n in zip(split.predicted, n_scored, strict=True)]
     nothing = np.empty((0, true[0].shape[1]), dtype=np.float32)
     held_out = _HeldOut(decoder, split, layer, source, n_scored[:n_tests])
     ridge = decoder.ridge_
+    explained = held_out.explained(advance)
+    lag_contributions = held_out.contributions()
+    advance(len(decoder.mean_))
+    pattern = held_out.pattern(zscored[:n_held_out])
+    advance(len(decoder.mean_))
     return _Fold(
         mean=decoder.mean_,
         std=decoder.std_,
@@ -87,9 +101,9 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
         repeats=repeats,
         tr_s=decoder.tr_s,
         delays=ridge.delays_,
-        explained=held_out.explained(),
-        lag_contributions=held_out.contributions(),
-        pattern=held_out.pattern(zscored[:n_held_out]),
+        explained=explained,
+        lag_contributions=lag_contributions,
+        pattern=pattern,
         train_true=np.concatenate([nothing, *true[n_tests:]]),
         train_decoded=decoder.restore(zscored[n_held_out:]),
         train_runs=np.concatenate([np.empty(0, dtype=labels[0].dtype), *labels[n_tests:]]),
@@ -97,7 +111,10 @@ def _predict_fold(decoder: BrainDecoder, split: Split, layer: str, source: Featu
 
 
 def predict_repeats(
-    decoder: BrainDecoder, split: Split, n_scored: Sequence[int]
+    decoder: BrainDecoder,
+    split: Split,
+    n_scored: Sequence[int],
+    advance: Callable[[float], None] = lambda n_units: None,
 ) -> tuple[NDArray[np.float32], list[RepeatMoments]]:
     """Predict everything that a split holds out, averaged over the repeats of a clip.
 
@@ -111,6 +128,8 @@ def predict_repeats(
         What is held out.
     n_scored : sequence of int
         Scans that are kept of each group of ``split.predicted``.
+    advance : callable
+        Told of every so many units that are predicted.
 
     Returns
     -------
@@ -132,6 +151,7 @@ def predict_repeats(
                 of_mean[number, units] = moments.of_mean
                 of_noise[number, units] = moments.of_noise
             begin, first = begin + n * len(group), first + n_kept
+        advance(block.shape[1])
     return zscored, [
         RepeatMoments(len(group), n, of_mean[number], of_noise[number])
         for number, (group, n) in enumerate(zip(split.repeats, n_scored[:n_tests], strict=True))
@@ -180,7 +200,7 @@ class _HeldOut:
             [np.arange(end - n, end - n + kept) for end, n, kept in zip(ends, split.n_scans, n_scored, strict=True)]
         )
 
-    def explained(self) -> NDArray[np.float64]:
+    def explained(self, advance: Callable[[float], None]) -> NDArray[np.float64]:
         """Give the part of each band in the sum of squares that is explained, (n_bands, n_units)."""
         ridge = self._ridge.ridge_
         parts_explained = np.empty((len(ridge.band_names_), self._truth.shape[1]))
@@ -189,6 +209,7 @@ class _HeldOut:
             true = self._truth[slice(None), numbers[units]][self._scored]
             centred = [centre_runs(part, clips) for part in parts[:, self._scored]]
             parts_explained[:, units] = explained_parts(true, np.stack(centred))
+            advance(true.shape[1])
         return parts_explained
 
     def contributions(self) -> NDArray[np.float64]:
@@ -201,12 +222,18 @@ class _HeldOut:
         return forward_pattern_strength(self._bold, zscored, self._clips, self._scored, delays)
 
 
+def evaluation_steps(n_units: int, n_splits: int) -> int:
+    """Count what a bar counts while a layer is evaluated: units are fitted and predicted once a split, and scored."""
+    return n_units * (2 * n_splits + 1)
+
+
 def evaluate_layer(
     splits: Sequence[Split],
     layer: str,
     source: FeatureSource,
     make_decoder: Callable[[], BrainDecoder],
     reporter: Reporter = SILENT,
+    advance: Callable[[float], None] = lambda steps: None,
 ) -> LayerResult:
     """Fit decoders of one layer and score them on held-out scans.
 
@@ -227,6 +254,8 @@ def evaluate_layer(
         Gives an unfitted decoder.
     reporter : Reporter
         Where progress goes.
+    advance : callable
+        Told of how many units are fitted, predicted and scored: in all :func:`evaluation_steps`.
 
     Returns
     -------
@@ -234,17 +263,25 @@ def evaluate_layer(
         Predictions and scores.
     """
     folds = []
+    n_units = int(np.prod(source.shapes[layer]))
     for split in splits:
         units = split.units(layer, source)
         decoder = make_decoder().fit(split.X, units, split.runs, split.groups, like=split.fitted, reporter=reporter)
-        folds.append(_predict_fold(decoder, split, layer, source))
+        advance(n_units)
+        folds.append(_predict_fold(decoder, split, layer, source, reporter))
+        advance(n_units)
         split.fitted = decoder if len(splits) == 1 else None
         if len(splits) > 1:
             split.forget()
-    return _collect(layer, source.shapes[layer], folds)
+    with reporter.task(f"Scoring {layer}", n_units) as on_block:
+        result = _collect(layer, source.shapes[layer], folds, on_block)
+    advance(n_units)
+    return result
 
 
-def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> LayerResult:
+def _collect(
+    layer: str, shape: tuple[int, ...], folds: Sequence[_Fold], on_block: Callable[[float], None]
+) -> LayerResult:
     def join(name: str) -> NDArray[Any]:
         parts = [getattr(fold, name) for fold in folds]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]  # a layer is large: no copy without need
@@ -258,11 +295,12 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         r[units] = pearson_correlation(zscored_true[:, units], zscored[:, units])
         # z-scoring took the level of a run from the truth: a prediction's own is no error.
         r2[units] = r2_score(zscored_true[:, units], centre_runs(zscored[:, units], runs))
+        on_block(len(r[units]))
     power = np.square(zscored_true, dtype=np.float64).sum(axis=0)
     reliability = pooled_reliability(
         [clip for fold in folds for clip in fold.repeats], decorrelation_lengths(zscored, zscored, runs)
     )
-    correct, _, n_patterns = nway_identification(true, decoded)
+    chosen, shown, n_patterns = nway_identification(true, decoded)
     similarity = pattern_similarity(zscored_true, zscored)
     excluded = int(np.ceil(EXCLUDED_S / folds[0].tr_s))
     n_scans = [len(fold.runs) for fold in folds]
@@ -293,7 +331,10 @@ def _collect(layer: str, shape: tuple[int, ...], folds: Sequence[_Fold]) -> Laye
         pattern_r=pattern_correlation(zscored_true, zscored).astype(np.float32),
         identification=identification(similarity, excluded, 2, runs).astype(np.float32),
         identification_10way=identification(similarity, excluded, 10, runs).astype(np.float32),
-        nway_correct=correct,
+        similarity=similarity.astype(np.float32),
+        excluded=excluded,
+        nway_chosen=chosen,
+        nway_shown=shown,
         n_patterns=n_patterns,
         band_names=folds[0].band_names,
         band_weights=average([fold.band_weights for fold in folds]),

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,8 +23,11 @@ from brainpred.numerics.resampling import (
 )
 from brainpred.numerics.scores import pearson_correlation
 from brainpred.numerics.timing import zscore_runs
+from brainpred.storage import atomic_path
 
-__all__ = ["RefitChance", "refit_permutations", "refit_table"]
+__all__ = ["RefitChance", "load_refit", "refit_permutations", "refit_table", "save_refit"]
+
+FORMAT = "brainpred-refit-1"
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,49 @@ def _training_features(
     yield joined[place]
     for samples in permuted_samples(block_permutations(clips, block_length, n_permutations, rng)):
         yield joined[samples][place]
+
+
+def save_refit(result: RefitChance, path: Path | str, key: str) -> None:
+    """Write as HDF5, so that a layer need not be fitted again when the run goes on.
+
+    Parameters
+    ----------
+    result : RefitChance
+        What to write.
+    path : Path or str
+        File.
+    key : str
+        Fingerprint of everything it depends on.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, key=key, layer=result.layer)
+        for name in ("units", "r", "p", "p_rows"):
+            file[name] = getattr(result, name)
+
+
+def load_refit(path: Path | str, key: str) -> RefitChance | None:
+    """Read what :func:`save_refit` wrote.
+
+    Parameters
+    ----------
+    path : Path or str
+        File.
+    key : str
+        Fingerprint that it must have.
+
+    Returns
+    -------
+    RefitChance or None
+        None where there is no readable file of this key: the layer is to be fitted again.
+    """
+    try:
+        with h5py.File(path) as file:
+            if file.attrs["format"] != FORMAT or file.attrs["key"] != key:
+                return None
+            arrays = {name: file[name][:] for name in ("units", "r", "p", "p_rows")}
+            return RefitChance(layer=str(file.attrs["layer"]), **arrays)
+    except (OSError, KeyError):
+        return None
 
 
 def refit_table(results: Sequence[RefitChance], *, simulated: bool) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from brainpred.storage import atomic_path
 
 __all__ = ["LayerResult", "greatest_contribution", "load_result", "open_result", "save_result", "saved_key"]
 
-FORMAT = "brainpred-decoded-5"
+FORMAT = "brainpred-decoded-7"
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,13 @@ class LayerResult:
     identification, identification_10way : ndarray of float32 (n_scans,)
         How often each scan is picked out of 2, or 10, by its pattern (chance 0.5 and 0.1); see
         :func:`brainpred.numerics.scores.identification`. Scans within 4 s are no candidates.
-    nway_correct : ndarray of bool (n_identified,)
-        Whether each scan's pattern was identified among the ``n_patterns`` distinct ones (categories).
+    similarity : ndarray of float32 (n_scans, n_scans)
+        Correlation over units of what was decoded at each scan (row) with what was shown at any (column).
+    excluded : int
+        How many scans before and after a scan are no candidates when it is identified.
+    nway_chosen, nway_shown : ndarray of int64 (n_scans,)
+        Which of the ``n_patterns`` distinct patterns (categories) each scan's decoded pattern is most like, and which
+        was shown, from 0; -1 where there was none.
     n_patterns : int
         Number of distinct patterns; 0 where features vary freely.
     band_names : tuple of str
@@ -104,7 +109,10 @@ class LayerResult:
     pattern_r: NDArray[np.float32]
     identification: NDArray[np.float32]
     identification_10way: NDArray[np.float32]
-    nway_correct: NDArray[np.bool_]
+    similarity: NDArray[np.float32]
+    excluded: int
+    nway_chosen: NDArray[np.int64]
+    nway_shown: NDArray[np.int64]
     n_patterns: int
     band_names: tuple[str, ...]
     band_weights: NDArray[np.float32]
@@ -120,6 +128,11 @@ class LayerResult:
     def contributions(self) -> NDArray[np.float32]:
         """Held-out contribution of each voxel, all delays together, (n_voxels,)."""
         return self.lag_contributions.sum(axis=0)
+
+    @property
+    def nway_correct(self) -> NDArray[np.bool_]:
+        """Whether each scan that showed one of the distinct patterns was identified among them, (n_identified,)."""
+        return (self.nway_chosen == self.nway_shown)[self.nway_shown >= 0]
 
     def zscored_pair(self, units: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Give some units as they are scored: z-scored within runs, true and as predicted, (n_scans, n_units).
@@ -252,4 +265,5 @@ def load_result(path: Path | str) -> LayerResult:
     values["shape"] = tuple(int(n) for n in values["shape"])
     values["band_names"] = tuple(str(name) for name in values["band_names"])
     values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])
+    values["excluded"] = int(values["excluded"])
     return LayerResult(**values)

@@ -74,8 +74,9 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     Returns
     -------
     DataFrame (one row a channel)
-        Mean r by Fisher's z with its 95 % interval, R², pattern r (over the channel's units, mean over scans),
-        ceiling, cross-validated R², and the part of the units whose q is below 0.05.
+        Mean r by Fisher's z with its 95 % interval, R² and the part of each band in it, pattern r (over the channel's
+        units, mean over scans), ceiling, r / ceiling (both NaN where most units have no ceiling of their own),
+        cross-validated R², and the part of the units whose q is below 0.05.
     """
     tested = chance.of(result.layer)
     found = np.where(np.isfinite(result.r), tested.q < SIGNIFICANT_Q, np.nan)
@@ -86,14 +87,16 @@ def channel_table(result: LayerResult, chance: Chance) -> pd.DataFrame:
     for number in range(result.shape[0]):
         own = slice(number * size, (number + 1) * size)
         true, predicted = result.zscored_pair(own)
+        r, ceiling = float(fisher_mean(result.r[own])), mean_ceiling(result.reliability[own], result.ceiling[own])
+        bands = {f"r2_{name}": _mean(part[own]) for name, part in zip(result.band_names, result.band_r2, strict=True)}
         rows.append(
             {
                 "layer": result.layer, "channel": number, "n_units": size,
-                "mean_r": float(fisher_mean(result.r[own])), "mean_r_low": low[number],
-                "mean_r_high": high[number], "mean_r2": _mean(result.r2[own]),
-                "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)),
-                "mean_ceiling": mean_ceiling(result.reliability[own]), "mean_cv_r2": _mean(result.cv_r2[own]),
-                "significant": _mean(found[own]),
+                "mean_r": r, "mean_r_low": low[number], "mean_r_high": high[number],
+                "mean_r2": _mean(result.r2[own]), **(bands if len(bands) > 1 else {}),
+                "mean_pattern_r": _mean(pearson_correlation(true.T, predicted.T)), "mean_ceiling": ceiling,
+                "mean_r_over_ceiling": r / ceiling if ceiling > 0 else float("nan"),
+                "mean_cv_r2": _mean(result.cv_r2[own]), "significant": _mean(found[own]),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -114,13 +117,15 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
     Returns
     -------
     DataFrame (one row a layer)
-        Means over units (r by Fisher's z, R²; the ceiling is the root of the mean reliability) and over scans
-        (pattern r, identification) with their intervals, p over layers, the part of units whose q is below 0.05, n-way
-        identification where features have few distinct patterns, and the origin of the scans.
+        Means over units (r by Fisher's z, R², reliability; the ceiling is the root of the mean reliability, NaN where
+        most units have no ceiling of their own) and over scans
+        (pattern r, identification) with their intervals, p over layers of mean r and of identification, the part of
+        units whose q is below 0.05, n-way identification where features have few distinct patterns, and the origin of
+        the scans.
     """
     rows = []
     for result in results:
-        ceiling, r = mean_ceiling(result.reliability), float(fisher_mean(result.r))
+        ceiling, r = mean_ceiling(result.reliability, result.ceiling), float(fisher_mean(result.r))
         tested = chance.of(result.layer)
         defined = np.isfinite(tested.q)
         rows.append(
@@ -130,17 +135,19 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
                 "mean_r_low": tested.low, "mean_r_high": tested.high, "p": tested.mean_p,
                 "median_r": float(np.nanmedian(result.r)) if np.isfinite(result.r).any() else float("nan"),
                 "significant": float(np.mean(tested.q[defined] < SIGNIFICANT_Q)) if defined.any() else float("nan"),
-                "mean_r2": _mean(result.r2), "mean_ceiling": ceiling,
-                # Chance would give most units of a brain without signal no ceiling, whatever their r.
-                "mean_r_over_ceiling": r / ceiling if np.isfinite(result.ceiling).mean() > 0.5 else float("nan"),
+                "mean_r2": _mean(result.r2), "mean_reliability": _mean(result.reliability), "mean_ceiling": ceiling,
+                "mean_r_over_ceiling": r / ceiling if ceiling > 0 else float("nan"),
                 "mean_pattern_r": _mean(result.pattern_r), "pattern_r_low": tested.pattern_r.low,
                 "pattern_r_high": tested.pattern_r.high, "identification_2way": _mean(result.identification),
                 "identification_2way_low": tested.identification.low,
                 "identification_2way_high": tested.identification.high,
+                "identification_2way_p": tested.identification_p,
                 "identification_10way": _mean(result.identification_10way),
                 "identification_10way_low": tested.identification_10way.low,
-                "identification_10way_high": tested.identification_10way.high, "nway": result.n_patterns,
+                "identification_10way_high": tested.identification_10way.high,
+                "identification_10way_p": tested.identification_10way_p, "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
+                "identification_nway_p": tested.identification_nway_p,
                 "mean_cv_r2": _mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
                 "cv_regret_p99": float(result.regret[1]), "form": result.form,
             }

@@ -12,7 +12,7 @@ from brainpred.models.weights_files import find_weights, read_header, write_weig
 
 __all__ = ["SHIPPED", "load_aligndraw", "save_aligndraw"]
 
-SHIPPED = ("B",)
+SHIPPED = ("A", "B")
 
 
 def save_aligndraw(network: AlignDRAW, path: Path | str, grammar: str, *, half: bool = False) -> None:
@@ -39,8 +39,8 @@ def load_aligndraw(weights: str | Path) -> tuple[AlignDRAW, str]:
     Parameters
     ----------
     weights : str or Path
-        Name of a study whose network ships (``"B"``) or a safetensors file that :func:`save_aligndraw`
-        wrote.
+        Name of a study whose network ships (``"A"``, ``"B"``) or a safetensors file that
+        :func:`save_aligndraw` wrote.
 
     Returns
     -------

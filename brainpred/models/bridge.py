@@ -17,7 +17,15 @@ from torch.distributions import Categorical
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.bridge_settings import BridgeSettings
 from brainpred.models.conditionals import Latents, fit_linear, fit_network
-from brainpred.models.guided import Evidence, NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
+from brainpred.models.guided import (
+    Evidence,
+    NormalMixture,
+    blurred_evidence,
+    draw_guided,
+    find_mode,
+    join_mixtures,
+    temper,
+)
 from brainpred.models.inference import infer, infer_pairs, latent_features, normal_of_pairs
 from brainpred.models.joint_mixture import fit_joint_mixture
 from brainpred.models.likelihood import (
@@ -26,7 +34,6 @@ from brainpred.models.likelihood import (
     conditional_log_likelihood,
     grid_log_likelihood,
     importance_log_likelihood,
-    summarise_weights,
 )
 from brainpred.progress import SILENT, Reporter
 
@@ -34,10 +41,8 @@ __all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
 
 ESTIMATORS = ("importance", "conditional", "grid")
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
-LEAST_EFFECTIVE = 20  # of those draws
-N_NORMALISER = 2048  # draws that the guided density is normalised by
+N_NORMALISER = 1000  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
-AT_ONCE = 20_000  # latents whose evidence is computed in one go
 
 
 class BridgeState(NamedTuple):
@@ -260,16 +265,11 @@ class LatentBridge:
         mean, spread = latents
         precision = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what the data add to the prior
         point, variance = mean * spread**-2 / precision, 1 / precision
-        backward, guidance = self._conditional("_backward"), self.settings.guidance
-
-        def evidence(z: Tensor, rows: Tensor) -> Tensor:
-            parts = [
-                blurred_log_density(backward.given(part), point[which], variance[which])
-                for part, which in zip(z.split(AT_ONCE), rows.split(AT_ONCE), strict=True)
-            ]
-            return guidance * torch.cat(parts)
-
-        return evidence
+        inner, guidance = (
+            blurred_evidence(self._conditional("_backward").given, point, variance),
+            self.settings.guidance,
+        )
+        return lambda z, rows: guidance * inner(z, rows)
 
     def draw_latents(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw latents of the target.
@@ -291,10 +291,14 @@ class LatentBridge:
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
             latents = infer("source", self.source, x)
-            base = self._base(latents, min(n, N_SOURCE) if self.settings.guidance else n, generator)
             if self.settings.guidance == 0:
+                base = self._base(latents, n, generator)
                 return base.unfold(*base.draw_from_each(n, len(x), generator)).reshape(n, len(x), -1)
-            return draw_guided(base, self._evidence(latents), n, len(x), generator)
+            latents, which = _distinct(latents)
+            base = self._base(latents, N_SOURCE, generator)
+            times = torch.nn.functional.one_hot(which).cumsum(dim=0)[torch.arange(len(x)), which] - 1
+            drawn = draw_guided(base, self._evidence(latents), n * (int(times.max()) + 1), len(latents[0]), generator)
+            return drawn[n * times + torch.arange(n)[:, None], which]
 
     def sample(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Generate data of the target.
@@ -365,24 +369,17 @@ class LatentBridge:
         """
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
-            latents = infer("source", self.source, x)
+            latents, which = _distinct(infer("source", self.source, x))
             base = self._base(latents, N_SOURCE, generator)
+            each = base.take(which)
             if self.settings.guidance == 0:
-                return base.log_prob
+                return each.log_prob
             evidence = self._evidence(latents)
-            noise, chosen, rows = base.draw(N_NORMALISER, len(x), generator)
-            weights = evidence(base.unfold(noise, chosen, rows), rows).reshape(N_NORMALISER, len(x))
-            drawn = summarise_weights(weights)
-            if float(drawn.effective.min()) < LEAST_EFFECTIVE:
-                raise ConfigError(
-                    f"Only {float(drawn.effective.min()):.1f} of {N_NORMALISER} draws of the base fit what the source "
-                    "says, too few to normalise a guided density. Use guidance 0 for likelihoods of such sources."
-                )
-            normaliser = drawn.values.to(base.means.dtype)
+            normaliser = temper(base, evidence, N_NORMALISER, len(latents[0]), generator).log_normaliser[which]
 
         def density(z: Tensor) -> Tensor:
-            rows = torch.arange(len(x)).repeat(len(z))
-            return base.log_prob(z) + evidence(z.flatten(0, 1), rows).reshape(len(z), len(x)) - normaliser
+            guided = evidence(z.flatten(0, 1), which.repeat(len(z))).reshape(len(z), len(x))
+            return each.log_prob(z) + guided - normaliser
 
         return density
 
@@ -433,3 +430,10 @@ class LatentBridge:
             if estimator == "grid":
                 return grid_log_likelihood(self.target, y, density)
             return importance_log_likelihood(self.target, y, density, n_draws, generator)
+
+
+def _distinct(latents: Latents) -> tuple[Latents, Tensor]:
+    """Give each posterior once, as many data of categories share theirs, and which one each datum has: (n,)."""
+    both, which = torch.cat(latents, dim=1).unique(dim=0, return_inverse=True)
+    mean, spread = both.chunk(2, dim=1)
+    return (mean, spread), which

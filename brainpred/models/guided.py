@@ -3,22 +3,26 @@ r"""Draw from a mixture of normal distributions times an evidence, :math:`b(z)\,
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
-__all__ = ["NormalMixture", "blurred_log_density", "draw_guided", "find_mode", "join_mixtures"]
+__all__ = ["NormalMixture", "Tempered", "blurred_evidence", "draw_guided", "find_mode", "join_mixtures", "temper"]
 
-CANDIDATES = 500  # draws of the base for each sample, of which the evidence picks
-FEW = 20  # effective candidates below which a search for the mode comes first
+CANDIDATES = 500  # draws of the base for each sample that a search for the mode, or a draw, begins with
+EFFECTIVE = 0.5  # part of the draws that stay effective when more of the evidence is let in
+MOST_TEMPERATURES = 200
+MOVES = 3  # updates of each draw before more of the evidence is let in
+SLICES = 20  # updates of each draw at the end
+MOST_SHRINKS = 40
+LEAST_SPREAD = 1e-3  # of the draws that ellipses are drawn about
 CLIMBS = 100
 CLIMB_RATE = 0.1
-SLICES = 20  # updates of each draw by elliptical slice sampling
-SLICES_FAR = 100  # where a climb came first, and neighbours began at one place
-MOST_SHRINKS = 40
 LEFT_OUT = 1e-12  # weight of the components that a density need not be summed over
 STARTS = 4  # of the search for the mode
+AT_ONCE = 20_000  # latents whose evidence is computed in one go
 
 # Latents (m, d) and the samples (m,) that they are for, to logarithms (m,), up to a constant for each sample.
 Evidence = Callable[[Tensor, Tensor], Tensor]
@@ -94,6 +98,13 @@ class NormalMixture:
         noise = torch.randn((n * n_samples, self.means.shape[2]), generator=generator)
         return noise, chosen.flatten(), torch.arange(n_samples).repeat(n)
 
+    def take(self, rows: Tensor) -> "NormalMixture":
+        """Give the mixtures of the samples named (m,), which may come more than once."""
+        if len(self.means) == 1:  # one mixture for all samples
+            return self
+        factors = self.factors if self.shared else self.factors[rows]
+        return NormalMixture(self.logits[rows], self.means[rows], factors, self.shared)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Give the log density of latents (k, n, d): (k, n)."""
         d = z.shape[-1]
@@ -130,35 +141,54 @@ def join_mixtures(parts: list[NormalMixture]) -> NormalMixture:
     )
 
 
-def blurred_log_density(distribution: Distribution, point: Tensor, variance: Tensor) -> Tensor:
-    r"""Give the log of :math:`\int N(point; z, variance)\, q(z)\, dz` for normal q, or mixtures of such.
+def blurred_evidence(given: Callable[[Tensor], Distribution], point: Tensor, variance: Tensor) -> Evidence:
+    r"""Give the log of :math:`\int N(point; x, variance)\, q(x|z)\, dx` for normal q, or mixtures of such.
 
     Parameters
     ----------
-    distribution : Distribution
-        q, batch (m,), event (d,).
-    point, variance : Tensor (m, d)
-        Where, and how uncertain along each axis.
+    given : callable
+        Latents z (m, d) to q, batch (m,), event (d_source,).
+    point, variance : Tensor (n, d_source)
+        Where each of n samples is, and how uncertain along each axis.
 
     Returns
     -------
-    Tensor (m,)
-        Log densities.
+    callable
+        Latents (m, d) and the samples (m,) that they are for, to log densities (m,). Covariances are factored once a
+        sample and component.
     """
-    if isinstance(distribution, MixtureSameFamily):
-        parts = _blur(distribution.component_distribution, variance[:, None])
-        inside = parts.log_prob(point[:, None])  # (m, components)
-        return torch.logsumexp(inside + distribution.mixture_distribution.logits.log_softmax(dim=1), dim=1)
-    return _blur(distribution, variance).log_prob(point)
+    factored: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def factor(row: int, q: NormalMixture) -> tuple[Tensor, Tensor]:
+        """Give inverse factors (components, d, d) and half log volumes (components,) of a sample's covariances."""
+        if row not in factored:
+            factors = torch.linalg.cholesky(q.factors @ q.factors.transpose(1, 2) + torch.diag(variance[row]))
+            identity = torch.eye(factors.shape[1], dtype=factors.dtype).expand_as(factors)
+            inverse = torch.linalg.solve_triangular(factors, identity, upper=False)
+            factored[row] = inverse, factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+        return factored[row]
 
-def _blur(distribution: Distribution, variance: Tensor) -> Distribution:
-    """Add variances along the axes to normal distributions."""
-    if isinstance(distribution, MultivariateNormal):
-        covariance = distribution.covariance_matrix + torch.diag_embed(variance.expand(distribution.loc.shape))
-        return MultivariateNormal(distribution.loc, covariance, validate_args=False)
-    inner = distribution.base_dist  # type: ignore[attr-defined]
-    return Independent(Normal(inner.loc, (inner.scale.square() + variance).sqrt(), validate_args=False), 1)
+    def part(z: Tensor, rows: Tensor) -> Tensor:
+        q = NormalMixture.of(given(z))
+        away = point[rows][:, None] - q.means  # (m, components, d)
+        if not q.shared:
+            total = q.factors.square() + variance[rows][:, None]
+            density = -0.5 * (away.square() / total + total.log()).sum(dim=2)
+        else:
+            density = torch.empty_like(q.logits)
+            order = rows.argsort()
+            for here in order.split(torch.unique_consecutive(rows[order], return_counts=True)[1].tolist()):
+                inverse, volume = factor(int(rows[here[0]]), q)
+                turned = away[here].transpose(0, 1) @ inverse.transpose(1, 2)  # (components, m, d)
+                density = density.index_copy(0, here, -0.5 * turned.square().sum(dim=2).T - volume)
+        log_scale = 0.5 * point.shape[1] * math.log(2 * math.pi)
+        return torch.logsumexp(density + q.logits, dim=1) - log_scale
+
+    def evidence(z: Tensor, rows: Tensor) -> Tensor:
+        pieces = zip(z.split(AT_ONCE), rows.split(AT_ONCE), strict=True)
+        return torch.cat([part(piece, which) for piece, which in pieces])
+
+    return evidence
 
 
 def _climb(base: NormalMixture, evidence: Evidence, noise: Tensor, chosen: Tensor, rows: Tensor) -> Tensor:
@@ -174,11 +204,34 @@ def _climb(base: NormalMixture, evidence: Evidence, noise: Tensor, chosen: Tenso
     return noise.detach()
 
 
-def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draw from base times evidence: candidates picked by the evidence, then moved by elliptical slice sampling.
+class Tempered(NamedTuple):
+    """Hold draws of base times evidence, and the normaliser of that.
 
-    Where next to no candidate fits, a climb leads to where others do. A draw stays within its component: the weights of
-    the components are those among the candidates.
+    Attributes
+    ----------
+    noise : Tensor (k n, d)
+        Draws as standard normal numbers of the component chosen; :meth:`NormalMixture.unfold` turns them into latents.
+    chosen, rows : Tensor (k n,)
+        Their components, and the samples that they are of.
+    heights : Tensor (k n,)
+        Logarithms of the evidence there.
+    log_normaliser : Tensor (n,)
+        Logarithm of the mean evidence of the base.
+    """
+
+    noise: Tensor
+    chosen: Tensor
+    rows: Tensor
+    heights: Tensor
+    log_normaliser: Tensor
+
+
+def temper(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: torch.Generator) -> Tempered:
+    r"""Draw from base times evidence by letting in the evidence little by little.
+
+    Draws of :math:`b\,e^{t}` are weighted by :math:`e^{t' - t}`, with t' so near t that half of them count, picked by
+    these weights, and moved by elliptical slice sampling; from t = 0 to t' = 1. The mean weights multiply to
+    :math:`\int b\,e`, however far the evidence lies from the base.
 
     Parameters
     ----------
@@ -193,51 +246,117 @@ def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generat
 
     Returns
     -------
-    Tensor (k, n, d)
-        Draws.
+    Tempered
+        Draws, those of one sample every n-th, and normalisers.
 
     References
     ----------
-    I. Murray, R. P. Adams, D. J. C. MacKay, "Elliptical slice sampling", AISTATS 2010, figure 2.
+    P. Del Moral, A. Doucet, A. Jasra, "Sequential Monte Carlo samplers", Journal of the Royal Statistical Society B
+    68, 2006, section 3.3; R. Nishihara, I. Murray, R. P. Adams, "Parallel MCMC with generalized elliptical slice
+    sampling", Journal of Machine Learning Research 15, 2014, for moves about where the draws are.
     """
-    noise, chosen, rows = base.draw(CANDIDATES, n, generator)
-    weights = evidence(base.unfold(noise, chosen, rows), rows).reshape(CANDIDATES, n).softmax(dim=0)
-    picked = torch.multinomial(weights.T, k, replacement=True, generator=generator).T * n + torch.arange(n)  # (k, n)
-    noise, chosen, rows = noise[picked.flatten()], chosen[picked.flatten()], torch.arange(n).repeat(k)
-    few = (1 / weights.square().sum(dim=0) < FEW)[rows]
-    if bool(few.any()):
-        noise[few] = _climb(base, evidence, noise[few], chosen[few], rows[few])
+    noise, chosen, rows = base.draw(k, n, generator)
+    heights = evidence(base.unfold(noise, chosen, rows), rows)
+    let_in, total = torch.zeros(n), torch.zeros(n)
+    for number in range(MOST_TEMPERATURES):
+        left = 1 - let_in
+        step = left if number == MOST_TEMPERATURES - 1 else torch.minimum(left, _step(heights.reshape(k, n)))
+        weights = step * heights.reshape(k, n)
+        total = total + weights.logsumexp(dim=0) - math.log(k)
+        let_in = let_in + step
+        picked = torch.multinomial(weights.softmax(dim=0).T, k, replacement=True, generator=generator).T * n
+        picked = (picked + torch.arange(n)).flatten()
+        noise, chosen, heights = noise[picked], chosen[picked], heights[picked]
+        if bool((step == left).all()):
+            break
+        about = _about(noise, n)
+        for _ in range(MOVES):
+            noise, heights = _slice(base, evidence, noise, chosen, rows, heights, let_in, about, generator)
+    return Tempered(noise, chosen, rows, heights, total)
+
+
+def _step(heights: Tensor) -> Tensor:
+    """Give the power of the evidence (k, n) by which as many draws as wanted stay effective: (n,)."""
+    low, high = torch.zeros(heights.shape[1]), torch.ones(heights.shape[1])
+    for _ in range(30):
+        middle = (low + high) / 2
+        effective = 1 / (middle * heights).softmax(dim=0).square().sum(dim=0)
+        enough = effective >= EFFECTIVE * len(heights)
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return torch.where(high == 1, high, low)  # never less than what was let in
+
+
+def draw_guided(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: torch.Generator) -> Tensor:
+    """Draw from base times evidence: as :func:`temper`, and each draw moved until it is one of its own.
+
+    Parameters
+    ----------
+    base, evidence, k, n, generator
+        As of :func:`temper`.
+
+    Returns
+    -------
+    Tensor (k, n, d)
+        Draws.
+    """
+    tempered = temper(base, evidence, CANDIDATES, n, generator)
+    picked = torch.randint(CANDIDATES, (k, n), generator=generator) if k > CANDIDATES else torch.arange(k)[:, None]
+    picked = (picked * n + torch.arange(n)).flatten()
+    noise, chosen, rows, heights = (part[picked] for part in tempered[:4])
+    whole, about = torch.ones(n), _about(tempered.noise, n)
     for _ in range(SLICES):
-        noise = _slice(base, evidence, noise, chosen, rows, generator)
-    for _ in range(SLICES_FAR if bool(few.any()) else 0):
-        noise[few] = _slice(base, evidence, noise[few], chosen[few], rows[few], generator)
+        noise, heights = _slice(base, evidence, noise, chosen, rows, heights, whole, about, generator)
     return base.unfold(noise, chosen, rows).reshape(k, n, -1)
 
 
+def _about(noise: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Give mean and spread (n, d) of each sample's draws, (k n, d)."""
+    spread, mean = torch.std_mean(noise.reshape(-1, n, noise.shape[1]), dim=0)
+    return mean, spread.clamp(min=LEAST_SPREAD)
+
+
 def _slice(
-    base: NormalMixture, evidence: Evidence, noise: Tensor, chosen: Tensor, rows: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Move every draw once along an ellipse, to where the evidence is above a level."""
-    other = torch.randn(noise.shape, generator=generator)
-    level = evidence(base.unfold(noise, chosen, rows), rows) + torch.rand(len(noise), generator=generator).log()
+    base: NormalMixture,
+    evidence: Evidence,
+    noise: Tensor,
+    chosen: Tensor,
+    rows: Tensor,
+    heights: Tensor,
+    let_in: Tensor,
+    about: tuple[Tensor, Tensor],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Move every draw once along an ellipse about where its sample's draws are, to where the density is above a level.
+
+    The ellipses are those of N(about), and the density that a level is set in is the one wanted over that.
+    """
+    centre, width, power = about[0][rows], about[1][rows], let_in[rows]
+
+    def density(here: Tensor, noise: Tensor, heights: Tensor) -> Tensor:
+        scaled = (noise - centre[here]) / width[here]
+        return power[here] * heights + 0.5 * (scaled.square() - noise.square()).sum(dim=1)
+
+    waiting = torch.arange(len(noise))
+    away, other = noise - centre, width * torch.randn(noise.shape, generator=generator)
+    level = density(waiting, noise, heights) + torch.rand(len(noise), generator=generator).log()
     angle = 2 * math.pi * torch.rand(len(noise), generator=generator)
     low, high = angle - 2 * math.pi, angle.clone()
-    moved, waiting = noise.clone(), torch.arange(len(noise))
+    moved, heights = noise.clone(), heights.clone()
     for _ in range(MOST_SHRINKS):
         turned = angle[waiting, None]
-        proposed = noise[waiting] * turned.cos() + other[waiting] * turned.sin()
-        z = base.unfold(proposed, chosen[waiting], rows[waiting])
-        fits = evidence(z, rows[waiting]) > level[waiting]
-        moved[waiting[fits]] = proposed[fits]
+        proposed = centre[waiting] + away[waiting] * turned.cos() + other[waiting] * turned.sin()
+        reached = evidence(base.unfold(proposed, chosen[waiting], rows[waiting]), rows[waiting])
+        fits = density(waiting, proposed, reached) > level[waiting]
+        moved[waiting[fits]], heights[waiting[fits]] = proposed[fits], reached[fits]
         waiting = waiting[~fits]
         if not len(waiting):
             break
         below = angle[waiting] < 0
         low[waiting] = torch.where(below, angle[waiting], low[waiting])
         high[waiting] = torch.where(below, high[waiting], angle[waiting])
-        width = high[waiting] - low[waiting]
-        angle[waiting] = low[waiting] + width * torch.rand(len(waiting), generator=generator)
-    return moved
+        span = high[waiting] - low[waiting]
+        angle[waiting] = low[waiting] + span * torch.rand(len(waiting), generator=generator)
+    return moved, heights
 
 
 def find_mode(base: NormalMixture, evidence: Evidence, n: int, generator: torch.Generator) -> Tensor:

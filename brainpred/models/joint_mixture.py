@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
@@ -17,7 +18,7 @@ SETTLED = 1e-4  # mean change of a membership after which there are no more
 N_COMPONENTS = (1, 3, 10, 20, 40)
 SHRINKAGES = (3.0, 10.0, 30.0, 100.0)
 FIRST_SHRINKAGE = 30.0
-LEAST_MEMBERS = 8  # pairs a component, on average
+LEAST_MEMBERS = 6  # pairs a component, on average
 PRIOR_PAIRS = 5.0  # how many pairs the prior N(0, I) of both models counts for
 FOLDS = 3
 ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses
@@ -211,10 +212,10 @@ def fit_joint_mixture(
     sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
     tried = {}
     every = torch.ones(n_pairs, dtype=torch.bool)
-    least = min(folds, key=lambda fold: n_pairs - len(fold))
-    some = every.clone()
-    some[least] = False
-    distinct = {start: len(points[some][:, side].unique(dim=0)) for start, side in sides.items()}
+    distinct = {
+        start: min(len(points[np.setdiff1d(np.arange(n_pairs), fold)][:, side].unique(dim=0)) for fold in folds)
+        for start, side in sides.items()
+    }
     candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
     for start, size in candidates:
         tried[start, size, FIRST_SHRINKAGE] = score(start, size, FIRST_SHRINKAGE)

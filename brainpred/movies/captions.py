@@ -179,8 +179,12 @@ class Grammar:
     @cached_property
     def held_out(self) -> frozenset[tuple[int, str]]:
         """Combinations of digit and place that training never shows: one place a digit, every place at least once."""
-        places = list(dict.fromkeys(place for template in self.templates for place in template.places))
-        return frozenset((digit, places[3 * digit % len(places)]) for digit in range(10))
+        return frozenset((digit, self.places[3 * digit % len(self.places)]) for digit in range(10))
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Where digits can be, in the order in which templates first name them."""
+        return tuple(dict.fromkeys(place for template in self.templates for place in template.places))
 
     def split(self) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
         """Part the captions into those for training and those that name a held-out combination.

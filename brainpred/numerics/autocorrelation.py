@@ -15,6 +15,8 @@ __all__ = ["BlockLength", "block_length", "decorrelation_lengths", "resampling_b
 # decorrelation length lose at most an eighth of the variance that correlations have by chance.
 DECORRELATIONS_A_BLOCK = 4
 FEWEST_BLOCKS = 5
+# With fewer, intervals and p are said to be coarse: a spread over ten is uncertain by a quarter of itself.
+FEW_BLOCKS = 10
 # Autocorrelation below this counts as none: it is what short series have of it by chance.
 LEAST_AUTOCORRELATION = 0.05
 UNITS_FOR_LENGTH = 2000
@@ -62,6 +64,27 @@ def _summed(shared: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sum products of autocorrelations up to the last lag before they fall below 0.05: (n_units,)."""
     reached = np.cumprod(shared[1:] >= LEAST_AUTOCORRELATION, axis=0).astype(bool)
     return np.asarray(1 + 2 * np.sum(shared[1:], axis=0, where=reached, dtype=np.float64))
+
+
+def uncertainty_of_spread(n_blocks: int) -> float:
+    r"""Tell by what part of itself a standard deviation over few blocks is uncertain, :math:`1 / \sqrt{2 (B - 1)}`.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Blocks B, 2 or more.
+
+    Returns
+    -------
+    float
+        Its standard error, as a part of it, as of normal values.
+
+    Examples
+    --------
+    >>> round(uncertainty_of_spread(6), 2)
+    0.32
+    """
+    return float(1 / np.sqrt(2 * (n_blocks - 1)))
 
 
 def decorrelation_lengths(true: ArrayLike, predicted: ArrayLike, runs: ArrayLike) -> NDArray[np.float64]:

@@ -198,27 +198,43 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return np.divide(part, whole, out=large, where=whole > 0)
 
 
-def mean_ceiling(reliability: ArrayLike) -> float:
+def mean_ceiling(reliability: ArrayLike, ceilings: ArrayLike | None = None) -> float:
     r"""Give the noise ceiling of many units together, :math:`\sqrt{\max(\bar\rho, 0)}`.
 
     The root is taken of the mean: the roots of every unit's own, cut off at 0, would give units without signal a
     ceiling, and weak ones too low a one. It is the root mean square of the units' ceilings.
 
+    Units that rise and fall together are lifted together by chance, and their mean may be far above 0 where there is no
+    signal. Their own ceilings tell: unless more than half of the units have one, there is none of all. Whatever they
+    have in common, chance gives so many a ceiling in at most twice as many cases as a single one (Rüger), 10 %.
+
     Parameters
     ----------
     reliability : array_like (n_units,)
         As :class:`PooledReliability` holds it; NaN is left out.
+    ceilings : array_like (n_units,), optional
+        Each unit's own, NaN where its reliability is not beyond its own error. None: the mean is taken as it is, as of
+        voxels, whose noise hardly depends on each other.
 
     Returns
     -------
     float
-        The ceiling; NaN without repeats.
+        The ceiling; NaN without repeats, and where most units have none.
+
+    References
+    ----------
+    B. Rüger, "Das maximale Signifikanzniveau des Tests: Lehne H0 ab, wenn k unter n gegebenen Tests zur Ablehnung
+    führen", Metrika 25, 1978, 171-178.
 
     Examples
     --------
     >>> mean_ceiling([0.5, -0.1, float("nan"), 0.35])
     0.5
+    >>> mean_ceiling([0.5, -0.1, 0.35], [0.7, float("nan"), float("nan")])
+    nan
     """
-    known = np.asarray(reliability, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    return float(np.sqrt(np.clip(known.mean(), 0, 1))) if len(known) else float("nan")
+    values = np.asarray(reliability, dtype=np.float64)
+    known = np.isfinite(values)
+    if not known.any() or (ceilings is not None and np.isfinite(np.asarray(ceilings)[known]).mean() <= 0.5):
+        return float("nan")
+    return float(np.sqrt(np.clip(values[known].mean(), 0, 1)))

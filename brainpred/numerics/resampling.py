@@ -1,6 +1,6 @@
 """Permute blocks of time: what correlations chance gives, and how often they reach what was found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "false_discovery_rates",
     "max_statistic_p",
     "null_correlations",
+    "null_means",
     "p_of_exceedances",
     "permuted_p",
     "permuted_samples",
@@ -134,6 +135,28 @@ def permuted_samples(permutations: BlockPermutations) -> Iterator[NDArray[np.int
         yield samples
 
 
+def null_means(elsewhere: NDArray[np.floating], permutations: BlockPermutations) -> NDArray[np.float64]:
+    r"""Average a score of every sample under permutations, :math:`\frac{1}{T} \sum_t S_{\pi(t), t}`.
+
+    Parameters
+    ----------
+    elsewhere : ndarray (n_samples, n_samples)
+        Score of each sample's (column's) truth with the prediction of any other (row), such as
+        :func:`brainpred.numerics.scores.identification_elsewhere`; columns of NaN are left out.
+    permutations : BlockPermutations
+        As :func:`block_permutations`.
+
+    Returns
+    -------
+    ndarray of float64 (n_permutations,)
+        Means; NaN where there is nothing to average.
+    """
+    known = np.flatnonzero(np.isfinite(elsewhere).all(axis=0))
+    if not len(known):
+        return np.full(len(permutations.orders), np.nan)
+    return np.array([elsewhere[samples[known], known].mean() for samples in permuted_samples(permutations)])
+
+
 def null_correlations(
     true: ArrayLike, predicted: ArrayLike, permutations: BlockPermutations
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -191,7 +214,11 @@ def standardised(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def permuted_p(
-    observed: NDArray[Any], true: ArrayLike, predicted: ArrayLike, permutations: BlockPermutations
+    observed: NDArray[Any],
+    true: ArrayLike,
+    predicted: ArrayLike,
+    permutations: BlockPermutations,
+    advance: Callable[[float], None] = lambda n_units: None,
 ) -> NDArray[np.float32]:
     r"""Tell how often chance gives a correlation as high, :math:`(1 + \#\{r_\pi \ge r\}) / (1 + n)`.
 
@@ -201,6 +228,8 @@ def permuted_p(
         Correlations that were found.
     true, predicted, permutations
         As :func:`null_correlations`.
+    advance : callable
+        Told of every so many units that are tested.
 
     Returns
     -------
@@ -214,6 +243,7 @@ def permuted_p(
     p = np.full(len(observed), np.nan, dtype=np.float32)
     for units, null in null_correlations(true, predicted, permutations):
         p[units] = p_of_exceedances(observed[units], null)
+        advance(null.shape[1])
     return p
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "EXCLUDED_S",
     "explained_parts",
     "identification",
+    "identification_elsewhere",
     "nway_identification",
     "pattern_correlation",
     "pattern_similarity",
@@ -212,25 +213,51 @@ def identification(
     ndarray of float64 (n_scans,)
         Part of draws in which each scan is picked; NaN where there are too few scans to draw from.
     """
-    n_scans = len(similarity)
-    away = np.abs(np.subtract.outer(np.arange(n_scans), np.arange(n_scans))) > excluded
-    if runs is not None:
-        names = np.asarray(runs)
-        away |= names[:, None] != names
-    own = np.diag(similarity)[:, None]
-    tied = np.abs(similarity - own) < TIE
-    lost = (away & ~tied & (similarity < own)).sum(axis=1) + 0.5 * (away & tied).sum(axis=1)
-    drawn_from = away.sum(axis=1).astype(float)
-    probability = np.ones(n_scans)
+    return np.diag(identification_elsewhere(similarity, excluded, n_way, runs)).copy()
+
+
+def identification_elsewhere(
+    similarity: NDArray[np.floating], excluded: int, n_way: int, runs: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Tell of each scan how often it would be picked if what was decoded were what was decoded at any other scan.
+
+    Parameters
+    ----------
+    similarity, excluded, n_way, runs
+        As :func:`identification`.
+
+    Returns
+    -------
+    ndarray of float64 (n_scans, n_scans)
+        Row: whose decoded pattern; column: the scan in whose place it stands. Its diagonal is :func:`identification`.
+    """
+    alike = np.asarray(similarity, dtype=np.float64)
+    n_scans = len(alike)
+    names = np.zeros(n_scans) if runs is None else np.asarray(runs)
+    lost, tied = np.empty((2, n_scans, n_scans))
+    for place, row in enumerate(alike):  # less alike than each column, and as alike, among all scans
+        ordered = np.sort(row)
+        lost[place] = np.searchsorted(ordered, row - TIE, side="right")
+        tied[place] = np.searchsorted(ordered, row + TIE, side="left") - lost[place]
+    drawn_from = np.full(n_scans, float(n_scans))
+    for step in range(-min(excluded, n_scans - 1), min(excluded, n_scans - 1) + 1):  # but for those too near in time
+        here = np.arange(max(0, -step), n_scans - max(0, step))
+        here = here[names[here] == names[here + step]]
+        gap = alike[:, here + step] - alike[:, here]
+        lost[:, here] -= gap <= -TIE
+        tied[:, here] -= np.abs(gap) < TIE
+        drawn_from[here] -= 1
+    beaten = lost + 0.5 * tied
+    probability = np.ones((n_scans, n_scans))
     for taken in range(n_way - 1):
         left = drawn_from - taken
-        probability *= np.maximum(lost - taken, 0) / np.where(left > 0, left, 1)
+        probability *= np.maximum(beaten - taken, 0) / np.where(left > 0, left, 1)
     return np.where(drawn_from >= n_way - 1, probability, np.nan)
 
 
 def nway_identification(
     true: ArrayLike, predicted: ArrayLike, max_candidates: int = 64
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], int]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Identify which of a few distinct patterns (categories, say) was shown.
 
     The candidates are the distinct rows of ``true`` that are not constant over units; samples whose truth
@@ -246,10 +273,10 @@ def nway_identification(
 
     Returns
     -------
-    correct : ndarray of bool (n_identified,)
-        Whether each sample was identified.
-    samples : ndarray of int64 (n_identified,)
-        Rows of the samples identified.
+    chosen : ndarray of int64 (n_samples,)
+        Candidate that each prediction is most like, from 0; -1 when nothing can be identified.
+    shown : ndarray of int64 (n_samples,)
+        Candidate that was shown; -1 where there was none.
     n_candidates : int
         Number of candidates; chance is 1 / n_candidates. 0 when nothing can be identified.
     """
@@ -261,6 +288,8 @@ def nway_identification(
     varied = np.flatnonzero(varies(np.asarray(true), axis=1)[firsts])
     samples = np.flatnonzero(np.isin(labels, varied))
     if not 2 <= len(varied) <= min(max_candidates, len(samples) // 2):
-        return np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), 0
-    similarity = _rows_correlated(np.asarray(predicted)[samples], np.asarray(true)[firsts[varied]])
-    return varied[similarity.argmax(axis=1)] == labels[samples], samples, len(varied)
+        return np.full(len(true), -1), np.full(len(true), -1), 0
+    numbered = np.full(len(firsts), -1)
+    numbered[varied] = np.arange(len(varied))
+    chosen = _rows_correlated(np.asarray(predicted), np.asarray(true)[firsts[varied]]).argmax(axis=1)
+    return chosen, numbered[labels], len(varied)

@@ -12,7 +12,15 @@ from brainpred.models.bridge import LatentBridge
 from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import VAE
 
-__all__ = ["METHODS", "LeftOut", "picture_scores", "reconstruct_left_out", "simulate_voxels", "summarise_pictures"]
+__all__ = [
+    "METHODS",
+    "LeftOut",
+    "picture_numbers",
+    "picture_scores",
+    "reconstruct_left_out",
+    "simulate_voxels",
+    "summarise_pictures",
+]
 
 METHODS = ("bridge", "ridge to latents", "ridge to pixels", "mean picture", "shuffled pairs")
 N_LATENTS = (5, 10, 15, 20, 30, 40, 60, 80)  # of voxels, tried by cross-validation
@@ -21,6 +29,7 @@ INTERVAL = 0.9
 USED = 0.9  # a latent of pictures counts as used where its posterior is narrower than this, the prior's spread being 1
 RESAMPLED = 2000
 CROSS_FITS = 10
+FEWEST_PAIRS = 16  # to learn from
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,9 @@ def reconstruct_left_out(
 ) -> LeftOut:
     """Leave out one fold of pairs after the other and reconstruct its pictures from its voxels.
 
-    Voxels are standardised over the patterns that the components see. Their latents are probabilistic principal
-    components, whose number is the one with which pictures' latents that are left out (of the pairs that are not) are
-    the likeliest.
+    Voxels are standardised over the patterns that the components see; what is constant there tells nothing. Repeats of
+    a picture are left out together. Voxels' latents are probabilistic principal components, whose number is the one
+    with which pictures' latents that are left out (of the pairs that are not) are the likeliest.
 
     Parameters
     ----------
@@ -78,9 +87,10 @@ def reconstruct_left_out(
     vae : VAE
         Model of the pictures.
     n_folds : int
-        Folds, drawn at random; ``n_pairs`` leaves out one pair at a time.
+        Folds, drawn at random; as many as there are pictures leave out one at a time.
     held_out : sequence of ndarray of int64, optional
-        Pairs that are left out together, in the place of folds that are drawn: such as those of each run.
+        Pairs that are left out together, in the place of folds that are drawn: such as those of each run. Others that
+        show the same pictures are not learned from.
     unpaired : bool
         Whether the principal components see the patterns of the pairs left out, as unpaired data: never their
         pictures. If not, the other patterns are cross-fitted (each is replaced by its projection on components of
@@ -102,8 +112,8 @@ def reconstruct_left_out(
     DataError
         If voxels and pictures do not belong together or are too few.
     """
-    raw, y = _checked(voxels, pictures, n_folds if held_out is None else 2)
-    n_pairs = len(raw)
+    raw, y = _checked(voxels, pictures)
+    shown = picture_numbers(pictures)
     flat = y.flatten(1).numpy()
     with torch.inference_mode():
         posterior = vae.posterior(y).base_dist
@@ -116,9 +126,14 @@ def reconstruct_left_out(
     rng = np.random.default_rng(seed)
     everything = _standardised(raw, slice(None))
     components: dict[int, ProbabilisticPCA] | None = {} if unpaired else None
-    folds = np.array_split(rng.permutation(n_pairs), n_folds) if held_out is None else held_out
+    folds = held_out if held_out is not None else _folds(shown, n_folds, rng)
     for left_out in folds:
-        rest = np.setdiff1d(np.arange(n_pairs), left_out)
+        rest = np.flatnonzero(~np.isin(shown, shown[left_out]))
+        if len(rest) < FEWEST_PAIRS:
+            raise DataError(
+                f"Expected {FEWEST_PAIRS} pairs or more to learn from, received {len(rest)} that show none of the "
+                f"{len(left_out)} pictures left out."
+            )
         x = everything if unpaired else _standardised(raw, rest)
         bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, components)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
@@ -148,9 +163,22 @@ def reconstruct_left_out(
     return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), back[rows], chosen)
 
 
-def _checked(
-    voxels: NDArray[np.floating], pictures: NDArray[np.floating], n_folds: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def picture_numbers(pictures: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Give each picture (n, height, width) the number (n,) of its first show; repeats have the same."""
+    flat = np.ascontiguousarray(pictures).reshape(len(pictures), -1)
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(picture.tobytes(), len(numbers)) for picture in flat], np.int64)
+
+
+def _folds(shown: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Deal pictures to folds at random, with all their repeats."""
+    n_pictures = int(shown.max()) + 1
+    if not 2 <= n_folds <= n_pictures:
+        raise DataError(f"Expected 2 to {n_pictures} folds, one for each picture that differs; received {n_folds}.")
+    return [np.flatnonzero(np.isin(shown, part)) for part in np.array_split(rng.permutation(n_pictures), n_folds)]
+
+
+def _checked(voxels: NDArray[np.floating], pictures: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
     """Check arrays and give them as tensors."""
     if len(voxels) != len(pictures):
         raise DataError(
@@ -161,12 +189,6 @@ def _checked(
             "Expected patterns (n, n_voxels) of 3 voxels or more and pictures (n, 28, 28), received "
             f"{voxels.shape} and {pictures.shape}."
         )
-    if not 2 <= n_folds <= len(voxels) or len(voxels) < 20:
-        raise DataError(f"Expected 20 pairs or more and 2 to that many folds, received {len(voxels)} and {n_folds}.")
-    spread = voxels.std(axis=0)
-    constant = int((spread == 0).sum())
-    if constant:
-        raise DataError(f"{constant} of {voxels.shape[1]} voxels are constant. Leave them out.")
     x, y = (np.ascontiguousarray(array, dtype=np.float32) for array in (voxels, pictures))
     return torch.from_numpy(x), torch.from_numpy(y)
 
@@ -238,8 +260,8 @@ def picture_scores(made: NDArray[np.floating], seen: NDArray[np.floating]) -> di
     -------
     dict of str to ndarray (n,)
         ``pixel_r``; ``mse``; ``ssim`` (Wang et al. 2004, windows of 7 x 7, by scikit-image);
-        ``identification_2way``, the part of the other pictures seen that resemble the reconstruction less than the
-        right one does (pixel r, ties half; chance 0.5).
+        ``identification_2way``, the part of the other pictures seen (repeats are none) that resemble the reconstruction
+        less than the right one does (pixel r, ties half; chance 0.5).
     """
     from skimage.metrics import structural_similarity
 
@@ -247,13 +269,14 @@ def picture_scores(made: NDArray[np.floating], seen: NDArray[np.floating]) -> di
     with np.errstate(invalid="ignore"):
         similarity = np.nan_to_num(np.corrcoef(made.reshape(n, -1), seen.reshape(n, -1))[:n, n:])
     own = np.diag(similarity)[:, None]
-    others = ~np.eye(n, dtype=bool)
+    shown = picture_numbers(seen)
+    others = shown[:, None] != shown
     won = ((similarity < own) & others).sum(axis=1) + 0.5 * ((similarity == own) & others).sum(axis=1)
     return {
         "pixel_r": np.diag(similarity).astype(float),
         "mse": np.square(made - seen).mean(axis=(1, 2), dtype=float),
         "ssim": np.array([structural_similarity(a, b, data_range=1.0) for a, b in zip(made, seen, strict=True)]),
-        "identification_2way": won / (n - 1),
+        "identification_2way": won / others.sum(axis=1),
     }
 
 

@@ -1,5 +1,7 @@
 """Read arrays that belong together row by row, such as brain patterns and the pictures seen."""
 
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,12 @@ from numpy.typing import NDArray
 from brainpred.arrays import open_array, split_address
 from brainpred.errors import DataError
 
-__all__ = ["load_array"]
+__all__ = ["arrange_pairs", "load_array", "read_rows"]
+
+Say = Callable[[str], None]
+CHANNELS = (3, 4)
+OVERSHOOT = 0.25  # of the range of grey levels, by which resizing may have gone beyond it
+LEAST_OF_255 = 20.0  # a brightest picture below this is no picture of 0 to 255
 
 
 def load_array(address: Path | str, what: str) -> NDArray[Any]:
@@ -43,3 +50,163 @@ def load_array(address: Path | str, what: str) -> NDArray[Any]:
             "voxels out."
         )
     return array
+
+
+def arrange_pairs(
+    brain: NDArray[Any],
+    images: NDArray[Any],
+    size: tuple[int, int],
+    *,
+    names: tuple[str, str] = ("--brain", "--images"),
+    say: Say = lambda text: None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Bring brain patterns and pictures of any usual order of axes, and any usual grey levels, to one form.
+
+    Parameters
+    ----------
+    brain : ndarray
+        Patterns, (pairs, voxels) or (voxels, pairs).
+    images : ndarray
+        Pictures: (pairs, rows, columns), (pairs, pixels), (pairs, channels, rows, columns) or (pairs, rows, columns,
+        channels), or with the pairs on the last axis in place of the first. Grey levels of 0 to 1 or of 0 to 255; what
+        resizing has moved a little beyond is clipped. Colours are averaged.
+    size : (height, width)
+        Pixels that pictures are resized to.
+    names : (str, str)
+        What the two are called in messages.
+    say : callable
+        Told of everything that was done to the arrays.
+
+    Returns
+    -------
+    patterns : ndarray of float32 (pairs, voxels)
+        Patterns.
+    pictures : ndarray of float32 (pairs, height, width)
+        Grey levels in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If the two do not belong together, or hold no patterns or pictures.
+    """
+    if brain.ndim != 2:
+        raise DataError(f"{names[0]}: expected an array (pairs, voxels), received shape {brain.shape}.")
+    n_pairs, turned, last = _find_pairs(brain, images, names)
+    if turned:
+        say(f"{names[0]}: {brain.shape[0]} voxels by {n_pairs} pairs; the array is turned.")
+        brain = brain.T
+    if last:
+        say(f"{names[1]}: the last axis counts the pictures.")
+        images = np.moveaxis(images, -1, 0)
+    pictures = _in_unit_range(_grey(images.astype(np.float32), names[1]), names[1], say)
+    if pictures.shape[1:] != size:
+        from skimage.transform import resize
+
+        say(f"{names[1]}: {pictures.shape[1]} x {pictures.shape[2]} pixels are resized to {size[0]} x {size[1]}.")
+        pictures = np.asarray([resize(picture, size, anti_aliasing=True) for picture in pictures], np.float32)
+    return np.ascontiguousarray(brain, np.float32), np.ascontiguousarray(pictures.clip(0, 1))
+
+
+def _find_pairs(brain: NDArray[Any], images: NDArray[Any], names: tuple[str, str]) -> tuple[int, bool, bool]:
+    """Give the number of pairs, whether the brain array must be turned, whether pictures are on the last axis."""
+    for turned in (False, True):
+        for last in (False, True):
+            count = brain.shape[1 if turned else 0]
+            rest = images.shape[:-1] if last else images.shape[1:]
+            one = [length for length in rest if length != 1]
+            if images.ndim > 1 and images.shape[-1 if last else 0] == count and (
+                len(one) > 1 or (len(one) == 1 and math.isqrt(one[0]) ** 2 == one[0])
+            ):  # fmt: skip
+                return count, turned, last
+    raise DataError(
+        f"Every brain pattern needs its picture: {names[0]} holds {brain.shape[0]} patterns of {brain.shape[1]} "
+        f"voxels, {names[1]} an array of shape {images.shape}. Expected pictures (pairs, rows, columns), or (pairs, "
+        "pixels) whose pixels make a square, with the pairs on the first axis of both, or on the last."
+    )
+
+
+def _grey(images: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Give pictures (pairs, rows, columns) of arrays whose first axis counts the pairs."""
+    shape = images.shape
+    if images.ndim == 4 and (1 in (shape[1], shape[3]) or shape[3] in CHANNELS or shape[1] in CHANNELS):
+        axis = 3 if shape[3] == 1 or (shape[3] in CHANNELS and shape[1] != 1) else 1
+        images = images.take(range(min(shape[axis], 3)), axis=axis).mean(axis=axis)
+    if images.ndim == 3 and 1 in images.shape[1:]:
+        images = images.reshape(len(images), -1)
+    if images.ndim == 2:
+        side = math.isqrt(images.shape[1])
+        images = images.reshape(-1, side, side)
+    if images.ndim != 3:
+        raise DataError(
+            f"{name}: expected (pairs, rows, columns), (pairs, pixels) or (pairs, channels, rows, columns), received "
+            f"shape {shape}."
+        )
+    return images
+
+
+def _in_unit_range(pictures: NDArray[np.float32], name: str, say: Say) -> NDArray[np.float32]:
+    """Divide grey levels by 255 where they go so far, and clip what is a little beyond."""
+    low, high = float(pictures.min()), float(pictures.max())
+    top = 255.0 if high > LEAST_OF_255 else 1.0
+    if low < -OVERSHOOT * top or high > (1 + OVERSHOOT) * top or low == high:
+        raise DataError(
+            f"{name}: expected grey levels of 0 to 1 or 0 to 255, received {low:g} to {high:g}. Rescale the pictures."
+        )
+    if low < 0 or high > top:
+        say(f"{name}: grey levels of {low:g} to {high:g} are clipped to 0 to {top:g}.")
+    return (pictures / np.float32(top)).clip(0, 1)
+
+
+def read_rows(rows: Sequence[str], n_pairs: int, what: str = "--test-rows") -> NDArray[np.int64]:
+    """Read which pairs are meant: numbers, ranges, or a file of numbers or marks.
+
+    Parameters
+    ----------
+    rows : sequence of str
+        Numbers and ranges such as ``90-99``, from 0; or one file or ``FILE::NAME``. A file holds numbers of pairs (from
+        0; in a ``.mat`` file from 1), or a mark for each pair, of two values: those of the greater are meant (0 and 1,
+        or 1 for training and 2 for test).
+    n_pairs : int
+        Pairs that there are.
+    what : str
+        What is read, for messages.
+
+    Returns
+    -------
+    ndarray of int64 (n_rows,)
+        Numbers of pairs from 0, ascending.
+
+    Raises
+    ------
+    DataError
+        If a number is none of a pair, or a file cannot be used.
+
+    Examples
+    --------
+    >>> read_rows(["3", "7-9"], 20)
+    array([3, 7, 8, 9])
+    """
+    if all(part.isdigit() for row in rows for part in row.split("-", 1)):
+        bounds = [[int(part) for part in row.split("-", 1)] for row in rows]
+        found = np.concatenate([np.arange(bound[0], bound[-1] + 1) for bound in bounds])
+    elif len(rows) == 1:
+        values = load_array(rows[0], what).ravel()
+        if not np.array_equal(values, np.round(values)):
+            raise DataError(f"{what}: expected numbers of pairs or marks, received {values[:3].tolist()} ...")
+        marks = np.unique(values)
+        if len(values) == n_pairs and len(marks) == 2:
+            found = np.flatnonzero(values == marks[1])
+        else:
+            found = values.astype(np.int64) - (split_address(rows[0])[0].suffix.lower() == ".mat")
+    else:
+        raise DataError(
+            f"{what}: expected numbers and ranges of pairs, such as 90-99, or one file; received {' '.join(rows)}."
+        )
+    found = np.unique(found.astype(np.int64))
+    if not len(found) or found[0] < 0 or found[-1] >= n_pairs:
+        raise DataError(
+            f"{what}: expected numbers of {n_pairs} pairs (from 0 to {n_pairs - 1}; in a .mat file, from 1 to "
+            f"{n_pairs}), or a mark of two values for each pair; received {len(found)} numbers"
+            + (f" from {found[0]} to {found[-1]}." if len(found) else ".")
+        )
+    return found

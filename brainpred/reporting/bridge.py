@@ -16,6 +16,7 @@ __all__ = [
     "quality_figure",
     "reconstruction_figure",
     "scores_figure",
+    "shown_rows",
 ]
 
 SHOWN = 16  # pictures a row
@@ -35,6 +36,11 @@ def _strip(pictures: NDArray[np.floating]) -> NDArray[np.floating]:
     """Put pictures side by side with a white line between."""
     padded = [np.pad(picture, ((0, 0), (0, 2)), constant_values=1) for picture in pictures]
     return np.concatenate(padded, axis=1)[:, :-2]
+
+
+def shown_rows(n: int) -> NDArray[np.int64]:
+    """Give the pictures out of n that :func:`reconstruction_figure` shows, evenly over the recording."""
+    return np.linspace(0, n - 1, min(SHOWN, n)).round().astype(np.int64)
 
 
 def reconstruction_figure(
@@ -62,7 +68,7 @@ def reconstruction_figure(
     Figure
         The figure.
     """
-    shown = np.linspace(0, len(seen) - 1, min(SHOWN, len(seen))).round().astype(int)
+    shown = shown_rows(len(seen))
     rows = {"seen": seen, "bridge": made["bridge"], "± over draws": 2 * spread}
     rows |= {name: pictures for name, pictures in made.items() if name != "bridge"}
     with page(

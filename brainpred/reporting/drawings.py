@@ -55,7 +55,7 @@ def drawing_grid(captions: Sequence[Caption], pictures: NDArray[np.floating]) ->
             # A line between neighbours, as dark canvases would run into each other.
             shown = np.concatenate([np.pad(picture, ((0, 0), (0, 2)), constant_values=1) for picture in row], axis=1)
             axes.imshow(shown[:, :-2], cmap="gray", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
+            axes.set(xticks=[], yticks=[], anchor="E")  # what is left of the width goes to the captions
             axes.spines[:].set_visible(False)
             axes.set_ylabel(caption.text, rotation=0, ha="right", va="center", fontproperties=japanese(13), labelpad=10)
     return figure

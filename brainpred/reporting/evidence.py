@@ -59,7 +59,8 @@ def null_figure(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
     centres, width = (NULL_EDGES[1:] + NULL_EDGES[:-1]) / 2, NULL_EDGES[1] - NULL_EDGES[0]
     low = min(float(np.nanmin(result.r)) for result in shown)
     high = max(float(np.nanmax(result.r)) for result in shown)
-    with page(9.0, 0.7 + 2.1 * n_rows, "r of units against chance", simulated=simulated) as figure:
+    width_in = 9.0 if len(results) <= 4 else 12.6  # a page shows more than four across its whole width
+    with page(width_in, 0.7 + 2.1 * n_rows, "r of units against chance", simulated=simulated) as figure:
         panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
         for axes, result in zip(panels, shown, strict=False):
             tested = chance.of(result.layer)
@@ -72,6 +73,7 @@ def null_figure(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
             axes.plot([tested.low, tested.high], [top, top], color=INK, lw=1.5, clip_on=False)
             axes.plot(tested.mean_r, top, "o", ms=5, color=INK, clip_on=False)
             axes.set_title(f"{result.layer}   p = {probability(tested.mean_p)}", size=10.5)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set(yticks=[], ylim=(0, 1.15 * top), xlim=(min(low, -0.3) - 0.02, max(high, 0.3) + 0.02))
             axes.spines["left"].set_visible(False)
             axes.axvline(0, color=FAINT, lw=1, zorder=0)
@@ -287,7 +289,7 @@ def quality_figure(scans: pd.DataFrame, *, simulated: bool) -> Figure:
     runs = list(dict.fromkeys(scans["run"]))
     begins = [int(np.flatnonzero(scans["run"] == run)[0]) for run in runs]
     labels = {"dvars": "DVARS (%)", "shift_mm": "shift (mm)"}
-    with page(9.0, 0.9 + 1.6 * len(series), "From scan to scan", simulated=simulated) as figure:
+    with page(12.6, 0.9 + 1.9 * len(series), "From scan to scan", simulated=simulated) as figure:
         panels = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         place = np.arange(len(scans))
         spikes = scans["spike"].to_numpy() > 0

@@ -99,7 +99,7 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
         raise DataError("No unit has a correlation: every unit is constant in the test scans.")
     colours = layer_colours([result.layer for result in results])
     title = "Decoding accuracy"
-    if any(np.isfinite(result.reliability).any() for result in results):
+    if any(np.isfinite(mean_ceiling(result.reliability, result.ceiling)) for result in results):
         title += " (dashed: noise ceiling)"
     with page(max(4.8, 1.6 + 2.0 * len(results)), 5.0, title, simulated=simulated) as figure:
         axes = figure.subplots()
@@ -113,8 +113,8 @@ def layer_figure(results: Sequence[LayerResult], *, simulated: bool) -> Figure:
             note: dict[str, Any] = {"textcoords": "offset points", "path_effects": glow}
             mean = float(fisher_mean(values))
             axes.annotate(number(mean), (x, mean), (9, 0), va="center", weight="bold", zorder=6, **note)
-            if np.isfinite(result.reliability).any():
-                ceiling = mean_ceiling(result.reliability)
+            ceiling = mean_ceiling(result.reliability, result.ceiling)
+            if np.isfinite(ceiling):
                 axes.hlines(ceiling, x - 0.38, x + 0.40, color=INK, lw=1.8, linestyles=(0, (4, 2)))
                 axes.annotate(f"ceiling {number(ceiling)}", (x - 0.38, ceiling), (0, 4), size=10, **note)
         axes.set_xticks(range(len(results)), [f"{result.layer}\n{len(result.r):,} units" for result in results])

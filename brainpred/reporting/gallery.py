@@ -102,7 +102,7 @@ def draw_pictures(folder: Path, settings: Mapping[str, Any], advance: Callable[[
 def _chance(folder: Path) -> Chance:
     chance = load_chance(folder / "significance.h5")
     if chance is None:
-        raise DataError(f"{folder / 'significance.h5'} is missing. Run brainpred decode again.")
+        raise DataError(f"{folder / 'significance.h5'} is missing, or of another version. Run brainpred decode again.")
     return chance
 
 

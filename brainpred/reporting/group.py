@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from brainpred.errors import DataError
+from brainpred.errors import ConfigError, DataError
 from brainpred.numerics.bootstrap import fisher_mean
 from brainpred.numerics.significance import mean_interval, ratio_of_means
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
 from brainpred.reporting.figures import layer_colours
-from brainpred.reporting.numbers import FILTERS
+from brainpred.reporting.numbers import FILTERS, joined, unbroken
 from brainpred.reporting.pictures import Pictures
 from brainpred.reporting.saved import LAYER_COLUMNS, read_settings, read_table, table_rows
 from brainpred.reporting.style import INK, MUTED, page
@@ -23,6 +24,10 @@ from brainpred.storage import atomic_path, make_directory, write_table
 
 __all__ = ["group_figure", "group_table", "write_group_report"]
 
+# Scores whose p is counted over subjects, and that p.
+TESTED = {
+    "mean_r": "p", "identification_2way": "identification_2way_p", "identification_10way": "identification_10way_p",
+}  # fmt: skip
 # What is averaged over subjects: correlations by Fisher's z.
 METRICS = {
     "mean_r": "mean r",
@@ -36,7 +41,7 @@ METRICS = {
 }
 PARTS = ("identification_2way", "identification_10way", "significant")
 BY_FISHER = ("mean_r", "mean_pattern_r")
-# The mean of one by that of the other: leaving out subjects without a ceiling would choose among them.
+# The mean of one by that of the other.
 RATIO = "mean_r_over_ceiling"
 # Subjects are comparable if they were decoded alike.
 ALIKE = {
@@ -59,7 +64,7 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
     Parameters
     ----------
     subjects : DataFrame (one row a subject and layer)
-        Columns ``subject``, ``layer``, ``p`` and the scores.
+        Columns ``subject``, ``layer``, the scores and their p.
     baselines : sequence of str
         Layers that need no network: every other layer is compared with them within subjects.
 
@@ -67,12 +72,12 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
     -------
     DataFrame (one row a layer and metric)
         Mean over subjects, its 95 % interval (Student's t over subjects; by Fisher's z for correlations), spread,
-        number of subjects, and, for mean r, in how many of them p of the layer is below 0.05.
+        number of subjects, and, for mean r and identification, in how many of them p of the layer is below 0.05.
     """
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
         for metric in METRICS:
-            values = (own["mean_r"] / own["mean_ceiling"] if metric == RATIO else own[metric]).to_numpy(dtype=float)
+            values = _values(own, metric)
             values = values[np.isfinite(values)]
             if not len(values):
                 continue
@@ -80,7 +85,7 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
                 mean = float(fisher_mean(values))
                 low, high = np.tanh(mean_interval(np.arctanh(values)))
             elif metric == RATIO:
-                mean, (low, high) = ratio_of_means(own["mean_r"], own["mean_ceiling"])
+                mean, (low, high) = ratio_of_means(own["mean_r"], _values(own, "mean_ceiling"))
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
                 if metric in PARTS:  # Student's t knows no bounds
@@ -89,10 +94,23 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
                 {
                     "layer": layer, "metric": metric, "n_subjects": len(values), "mean": mean, "low": float(low),
                     "high": float(high), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-                    "n_significant": int((own["p"] < 0.05).sum()) if metric == "mean_r" else float("nan"),
+                    "n_significant": int((own[TESTED[metric]] < 0.05).sum()) if metric in TESTED else float("nan"),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows + _differences(subjects, baselines))
+
+
+def _values(own: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """Give a score of every subject; ceilings of all or none, for those with one would be a choice among subjects."""
+    if metric not in ("mean_ceiling", RATIO):
+        return own[metric].to_numpy(dtype=float)
+    if np.isfinite(own["mean_ceiling"]).mean() <= 0.5:
+        return np.full(len(own), np.nan)
+    ceilings = np.sqrt(own["mean_reliability"].to_numpy(dtype=float).clip(0, 1))
+    if metric == "mean_ceiling":
+        return ceilings
+    r = own["mean_r"].to_numpy(dtype=float)
+    return np.divide(r, ceilings, out=np.full(len(r), np.nan), where=ceilings > 0)
 
 
 def _differences(subjects: pd.DataFrame, baselines: Sequence[str]) -> list[dict[str, Any]]:
@@ -175,9 +193,17 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
 
     Raises
     ------
+    ConfigError
+        If there are fewer than two subjects.
     DataError
         If a subject has no results, or simulated and measured subjects are mixed.
     """
+    if len(folders) < 2:
+        name = next(iter(folders), "S")
+        raise ConfigError(
+            f"A group needs two or more different subjects, received {joined(list(folders)) if folders else 'none'}. "
+            f"The page of one subject is made by: brainpred report --subject {name}"
+        )
     out = make_directory(out)
     settings = {subject: read_settings(folder) for subject, folder in folders.items()}
     kinds = {bool(one["simulated"]) for one in settings.values()}
@@ -213,7 +239,7 @@ def write_group_report(folders: Mapping[str, Path], out: Path | str, reporter: R
     )  # fmt: skip
     path = out / "group.html"
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(unbroken(text), encoding="utf-8")
     return path
 
 

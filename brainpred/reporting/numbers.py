@@ -1,10 +1,11 @@
 """Write numbers for readers."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["FILTERS", "capitalised", "joined", "number", "probability", "signed", "thousands"]
+__all__ = ["FILTERS", "capitalised", "joined", "number", "probability", "signed", "thousands", "unbroken"]
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -36,10 +37,10 @@ def probability(value: float) -> str:
 
     Examples
     --------
-    >>> probability(0.4612), probability(0.0291), probability(0.0004)
-    ('0.46', '0.029', '0.0004')
+    >>> probability(0.4612), probability(0.0291), probability(1 / 1001), probability(0.0004)
+    ('0.46', '0.029', '0.001', '0.0004')
     """
-    return number(value, 2 if value >= 0.1 else 3 if value >= 0.001 else 4)
+    return number(value, 2 if value >= 0.1 else 3 if round(value, 4) >= 0.001 else 4)
 
 
 def thousands(value: float) -> str:
@@ -74,6 +75,17 @@ def capitalised(words: str) -> str:
     'R of R0'
     """
     return words[:1].upper() + words[1:]
+
+
+def unbroken(page: str) -> str:
+    """Keep a number and its per cent, and p and its number, on one line of a page.
+
+    Examples
+    --------
+    >>> unbroken("95 % interval, p = 0.002").replace(chr(160), "~")
+    '95~% interval, p~=~0.002'
+    """
+    return re.sub(r"\bp = (?=\d)", "p\u00a0=\u00a0", re.sub(r"(?<=\d) (?=%)", "\u00a0", page))
 
 
 FILTERS: dict[str, Any] = {

@@ -11,11 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from brainpred.decoding.bands import check_bands
 from brainpred.errors import DataError
+from brainpred.numerics.autocorrelation import FEW_BLOCKS, uncertainty_of_spread
 from brainpred.progress import SILENT, Reporter
 from brainpred.reconstruction.controls import EXPLANATIONS
 from brainpred.reporting.figures import TIMELINE_PERCENTILE, layer_colours
 from brainpred.reporting.gallery import draw_pictures, is_drawn_on_glass
-from brainpred.reporting.numbers import FILTERS, joined, number, probability, signed
+from brainpred.reporting.numbers import FILTERS, joined, number, probability, signed, unbroken
 from brainpred.reporting.saved import (
     DIFFERENCE_COLUMNS,
     LAG_COLUMNS,
@@ -34,6 +35,8 @@ from brainpred.reporting.viewer import viewer_data
 from brainpred.storage import atomic_path
 
 __all__ = ["write_report"]
+
+NOT_FOUND_P = 0.05
 
 BASELINE_WORDS = {
     "pixels": "the picture blurred to 16 × 20 pixels",
@@ -100,10 +103,12 @@ def write_report(folder: Path | str, reporter: Reporter = SILENT) -> Path:
         late_lags=_late_lags(folder),
         differences=differences,
         encoding=_encoding(folder),
+        few_blocks=FEW_BLOCKS,
+        uncertain_by=100 * uncertainty_of_spread(max(settings["n_blocks"], 2)),
     )
     path = folder / "report.html"
     with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(unbroken(page), encoding="utf-8")
     return path
 
 
@@ -131,6 +136,8 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
     text = "The features are" if first["layer"] == "features" else f"{first['layer']} is"
     text += f" decoded with a mean r of {accuracy(first)} from {settings['n_voxels']:,} voxels"
     text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
+    if all(row["p"] >= NOT_FOUND_P for row in own):
+        text += f" {'No layer is' if others else 'That is not'} told from chance."
     plain = [row for row in rows if row not in own]
     if plain:
         named = joined([f"{row['layer']} {number(row['mean_r'])}" for row in plain])
@@ -138,11 +145,12 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
         text += _against(own, plain, differences)
     for nway in dict.fromkeys(int(row["nway"]) for row in own if row["nway"] > 0):
         scores = [
-            number(row["identification_nway"]) + (f" ({row['layer']})" if others else "")
+            f"{number(row['identification_nway'])}{' of ' + row['layer'] if others else ''}"
+            f" (p = {probability(row['identification_nway_p'])})"
             for row in own
             if row["nway"] == nway
         ]
-        text += f" {nway}-way identification {', '.join(scores)} (chance {number(1 / nway, 3)})."
+        text += f" {nway}-way identification (chance {number(1 / nway, 3)}): {', '.join(scores)}."
     if not any(row["nway"] > 0 for row in own):
         best = max(own, key=lambda row: np.nan_to_num(row["identification_2way"]))
         text += f" A scan is told apart from another by its decoded {best['layer']} in"
@@ -150,6 +158,8 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
         if math.isfinite(best["identification_2way_low"]):
             low, high = (number(100 * best[f"identification_2way_{end}"], 0) for end in ("low", "high"))
             text += f"; 95 % interval {low} to {high} %"
+        if math.isfinite(best["identification_2way_p"]):
+            text += f"; p = {probability(best['identification_2way_p'])}"
         text += ")."
     return text
 
@@ -157,16 +167,16 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
 def _against(
     own: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Say which layers are decoded better than all features that need no network."""
+    """Say which layers have a higher mean r than all features that need no network, and how sure that is."""
     best = max(plain, key=lambda row: np.nan_to_num(row["mean_r"]))
     better = [str(row["layer"]) for row in own if row["mean_r"] > best["mean_r"]]
-    text = f" {joined(better) if better else 'No layer'} {'are' if len(better) > 1 else 'is'}"
-    text += f" decoded better than {best['layer']}"
+    text = f" {joined(better) if better else 'No layer'} {'have' if len(better) > 1 else 'has'}"
+    text += f" a higher mean r than {best['layer']}"
     first = max(own, key=lambda row: np.nan_to_num(row["mean_r"]))
     for row in differences:
         if (row["layer"], row["baseline"]) == (first["layer"], best["layer"]):
-            ends = f"{signed(row['low'])} to {signed(row['high'])}"
-            text += f" ({row['layer']} less {row['baseline']}: {signed(row['difference'])}, 95 % interval {ends})"
+            ends = f"{signed(row['low'], 3)} to {signed(row['high'], 3)}"
+            text += f" ({row['layer']} less {row['baseline']}: {signed(row['difference'], 3)}, 95 % interval {ends})"
     return text + "."
 
 

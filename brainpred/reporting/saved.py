@@ -43,10 +43,11 @@ NEEDED = (
     "block_scans_wanted", "n_blocks", "delays_scans", "baselines", "maps",
 )  # fmt: skip
 LAYER_COLUMNS = (
-    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "mean_r_low",
-    "mean_r_high", "median_r", "p", "significant", "mean_r2", "mean_ceiling", "mean_r_over_ceiling", "mean_pattern_r",
+    "layer", "n_units", "n_constant_units", "n_scans", "mean_r", "mean_r_low", "mean_r_high", "median_r", "p",
+    "significant", "mean_r2", "mean_reliability", "mean_ceiling", "mean_r_over_ceiling", "mean_pattern_r",
     "pattern_r_low", "pattern_r_high", "identification_2way", "identification_2way_low", "identification_2way_high",
-    "identification_10way", "nway", "identification_nway",
+    "identification_2way_p", "identification_10way", "identification_10way_p", "nway", "identification_nway",
+    "identification_nway_p",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
 BAND_COLUMNS = ("layer", "band", "weight", "r2")

@@ -13,7 +13,7 @@ from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.recordings.paired_arrays import load_array
+from brainpred.recordings.paired_arrays import arrange_pairs, load_array, read_rows
 from brainpred.storage import (
     atomic_path,
     file_fingerprint,
@@ -30,9 +30,11 @@ from brainpred.studies.train_aligndraw import find_digits
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainpred.probes.brain_bridge import LeftOut
+
 __all__ = ["BrainBridgeConfig", "bridge_brain"]
 
-VERSION = 3  # raise it when the same arrays and settings give other results
+VERSION = 4  # raise it when the same arrays and settings give other results
 CLEARLY = 5.0  # nats a picture by which another view must fit better before pictures are turned
 SIDE = 28
 
@@ -46,12 +48,16 @@ class BrainBridgeConfig:
     brain, pictures : str or None
         Arrays, as :func:`brainpred.recordings.paired_arrays.load_array`; None for both: a recording, or simulated
         voxels.
+    test_brain, test_pictures : str or None
+        Arrays of test pairs; ``brain`` and ``pictures`` are of training pairs then.
+    test_rows : tuple of str
+        Which of the pairs are test pairs, as :func:`brainpred.recordings.paired_arrays.read_rows`.
     vae : str
         Model of the pictures, by shipped name or file.
     n_folds : int or None
         Folds that are left out in turn; 0: one pair at a time; None: 10, or as the runs of a recording say.
     unpaired : bool
-        Whether the voxels' components see patterns whose pictures are left out.
+        Whether the voxels' components see patterns whose pictures are left out; never those of test pairs.
     view : str
         ``"auto"``, or one of :data:`brainpred.probes.brain_bridge.VIEWS`.
     n_simulated : int
@@ -68,6 +74,9 @@ class BrainBridgeConfig:
 
     brain: str | None = None
     pictures: str | None = None
+    test_brain: str | None = None
+    test_pictures: str | None = None
+    test_rows: tuple[str, ...] = ()
     vae: str = "digits"
     n_folds: int | None = None
     unpaired: bool = True
@@ -95,7 +104,8 @@ def bridge_brain(
         What to reconstruct and how.
     out : Path or str
         Folder that receives ``scores.tsv`` (a row a method and metric), ``pictures.tsv`` (a row a pair),
-        ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png`` and ``bridge.json``.
+        ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png``, ``figures.npz`` (pictures that the
+        first shows) and ``bridge.json``.
     mnist, data : Path or str, optional
         Where digits come from for a simulation, as :func:`brainpred.studies.train_aligndraw.find_digits`; recordings
         lie in the second.
@@ -118,7 +128,12 @@ def bridge_brain(
 
     from brainpred.models.vae import SHIPPED, load_vae
     from brainpred.models.weights_files import find_weights
-    from brainpred.probes.brain_bridge import picture_scores, reconstruct_left_out, summarise_pictures
+    from brainpred.probes.brain_bridge import (
+        picture_numbers,
+        picture_scores,
+        reconstruct_left_out,
+        summarise_pictures,
+    )
     from brainpred.reporting.bridge import reconstruction_figure, scores_figure
     from brainpred.reporting.style import save_figure
 
@@ -127,26 +142,32 @@ def bridge_brain(
     if vae.config.data != "digits":
         raise ConfigError(f"A VAE of pictures of 28 x 28 pixels is needed, {config.vae!r} is one of {vae.config.data}.")
     pairs = _pairs(config, mnist, data, reporter)
-    voxels, held_out, simulated = pairs.voxels, pairs.held_out, pairs.simulated
-    pictures, view = _turn(pairs.pictures, vae, config, reporter)
-    n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or len(voxels))
+    held_out, simulated = pairs.held_out, pairs.simulated
+    pictures, view = _turn(pairs, vae, config, reporter)
+    kept = _varying(pairs, reporter)
+    voxels = pairs.voxels[:, kept]
+    n_pictures = int(picture_numbers(pictures).max()) + 1
+    if n_pictures < len(pictures):
+        reporter.say(f"{len(pictures)} pairs show {n_pictures} pictures: repeats of a picture are left out together.")
+    n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or n_pictures)
+    unpaired = config.unpaired and not pairs.split
     key = fingerprint(
         version=VERSION, voxels=_hash(voxels), pictures=_hash(pictures),
         vae=file_fingerprint(find_weights(config.vae, "VAE", SHIPPED)),
-        n_folds=n_folds, unpaired=config.unpaired, seed=config.seed,
+        n_folds=n_folds, unpaired=unpaired, seed=config.seed,
         held_out=[rows.tolist() for rows in held_out or ()],
     )  # fmt: skip
     out = make_directory(out)
     if (out / "bridge.json").is_file() and read_json(out / "bridge.json").get("key") == key:
         reporter.say(f"{out} holds this already, from the same arrays and settings; delete bridge.json to do it again.")
         return pd.read_csv(out / "scores.tsv", sep="\t")
-    if config.unpaired:
+    if unpaired:
         reporter.say(
             "The voxels' components see all patterns, but no picture left out (--strict: no such pattern either)."
         )
     with reporter.task("Leaving out pairs", n_folds) as advance:
         left_out = reconstruct_left_out(
-            voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=config.unpaired, seed=config.seed,
+            voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=unpaired, seed=config.seed,
             advance=advance,
         )  # fmt: skip
     n_pairs, voxels, pictures = len(voxels), voxels[left_out.rows], pictures[left_out.rows]
@@ -158,10 +179,10 @@ def bridge_brain(
     voxel_r = _correlate(voxels, left_out.voxels)
     for name, frame in (
         ("scores.tsv", table), ("pictures.tsv", by_pair),
-        ("voxels.tsv", pd.DataFrame({"voxel": range(len(voxel_r)), "r": voxel_r})),
+        ("voxels.tsv", pd.DataFrame({"voxel": kept, "r": voxel_r})),
     ):  # fmt: skip
         write_table(out / name, frame)
-    _write_pictures(out / "pictures.h5", pictures, left_out.pictures, left_out.spread)
+    _write_pictures(out, pictures, left_out)
     for name, figure in (
         ("reconstructions", reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated)),
         ("scores", scores_figure(table, left_out.coverage, voxel_r, simulated=simulated)),
@@ -172,7 +193,9 @@ def bridge_brain(
         out / "bridge.json",
         {
             **asdict(config), "key": key, "simulated": simulated, "n_pairs": n_pairs, "n_left_out": len(voxels),
-            "n_voxels": voxels.shape[1], "view": view, "voxel_latents": left_out.n_latents,
+            "n_pictures": n_pictures, "n_voxels": voxels.shape[1],
+            "n_constant_voxels": pairs.voxels.shape[1] - len(kept), "split": pairs.split, "view": view,
+            "voxel_latents": left_out.n_latents,
             "coverage_of_90_percent_intervals": left_out.coverage, "median_voxel_r": float(np.median(voxel_r)),
             "provenance": provenance(),
         },
@@ -190,6 +213,15 @@ def _check_config(config: BrainBridgeConfig) -> None:
 
     if (config.brain is None) != (config.pictures is None):
         raise ConfigError("Give both --brain and --images, or neither to simulate voxels.")
+    separate = config.test_brain is not None or config.test_pictures is not None
+    if (config.test_brain is None) != (config.test_pictures is None) or (separate and config.test_rows):
+        raise ConfigError(
+            "Test pairs are given as --test-brain and --test-images, or as --test-rows of --brain and --images."
+        )
+    if (separate or config.test_rows) and (config.brain is None or config.n_folds is not None):
+        raise ConfigError(
+            "Test pairs are left out of --brain and --images, all at once: give both of these, and leave out --folds."
+        )
     if config.subject and (config.brain or config.n_folds is not None):
         raise ConfigError(
             "With --subject, the recording gives patterns and pictures, and its runs say what is left out: leave out "
@@ -202,12 +234,31 @@ def _check_config(config: BrainBridgeConfig) -> None:
 
 
 class _Pairs(NamedTuple):
-    """Hold brain patterns and pictures, what is left out together if that is known, and whether they were computed."""
+    """Hold brain patterns and pictures.
+
+    Attributes
+    ----------
+    voxels, pictures : ndarray of float32 (n, n_voxels) and (n, 28, 28)
+        Pair by pair.
+    held_out : list of ndarray of int64 or None
+        What is left out together, if that is known.
+    simulated : bool
+        Whether voxels were computed.
+    split : bool
+        Whether ``held_out`` are test pairs, of which nothing may be known.
+    """
 
     voxels: NDArray[np.float32]
     pictures: NDArray[np.float32]
     held_out: list[NDArray[np.int64]] | None
     simulated: bool
+    split: bool = False
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """Rows of the pairs that choices may be made from."""
+        every = np.arange(len(self.voxels))
+        return np.setdiff1d(every, self.held_out[0]) if self.split and self.held_out else every
 
 
 def _pairs(config: BrainBridgeConfig, mnist: Path | str | None, data: Path | str | None, reporter: Reporter) -> _Pairs:
@@ -216,7 +267,7 @@ def _pairs(config: BrainBridgeConfig, mnist: Path | str | None, data: Path | str
         return _record(config, data, reporter)
     if config.brain is None:
         return _Pairs(*_simulate(config, mnist, data, reporter), None, True)
-    return _Pairs(*_load(config, reporter), None, False)
+    return _load(config, reporter)
 
 
 def _record(config: BrainBridgeConfig, data: Path | str | None, reporter: Reporter) -> _Pairs:
@@ -257,55 +308,59 @@ def _simulate(
     return simulate_voxels(pictures, rng), pictures
 
 
-def _load(config: BrainBridgeConfig, reporter: Reporter) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read voxels and pictures, and bring pictures to 28 x 28 pixels in [0, 1]."""
-    voxels = load_array(str(config.brain), "--brain").astype(np.float32)
-    pictures = load_array(str(config.pictures), "--images").astype(np.float32)
-    if voxels.ndim != 2:
-        raise DataError(f"--brain: expected an array (pairs, voxels), received shape {voxels.shape}.")
-    n = len(voxels)
-    if len(pictures) != n and pictures.shape[-1] == n:
-        pictures = np.moveaxis(pictures, -1, 0)  # pictures last, as MATLAB's users stack them
-        reporter.say("--images: the last axis counts the pictures.")
-    if len(pictures) != n:
-        other = "" if len(pictures) != voxels.shape[1] else " The brain array may be voxels by pairs: turn it."
-        raise DataError(
-            f"Every brain pattern needs its picture: --brain holds {n} patterns, --images {len(pictures)} "
-            f"pictures.{other}"
+def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
+    """Read voxels and pictures of all pairs, and which are test pairs."""
+    from brainpred.probes.brain_bridge import picture_numbers
+
+    def read(brain: str | None, images: str | None, names: tuple[str, str]) -> Any:
+        patterns, pictures = (
+            load_array(str(address), name) for address, name in zip((brain, images), names, strict=True)
         )
-    if pictures.ndim == 4 and pictures.shape[-1] in (1, 3, 4):
-        pictures = pictures[..., :3].mean(axis=-1)
-    if pictures.ndim == 2:
-        side = round(pictures.shape[1] ** 0.5)
-        if side * side != pictures.shape[1]:
+        return arrange_pairs(patterns, pictures, (SIDE, SIDE), names=names, say=reporter.say)
+
+    voxels, pictures = read(config.brain, config.pictures, ("--brain", "--images"))
+    if config.test_brain is not None:
+        test = read(config.test_brain, config.test_pictures, ("--test-brain", "--test-images"))
+        if test[0].shape[1] != voxels.shape[1]:
             raise DataError(
-                f"--images: {pictures.shape[1]} pixels make no square. Give pictures as (pairs, rows, columns)."
+                f"--test-brain: expected the {voxels.shape[1]} voxels of --brain, received {test[0].shape[1]}."
             )
-        pictures = pictures.reshape(n, side, side)
-    if pictures.ndim != 3:
-        raise DataError(
-            f"--images: expected (pairs, rows, columns) or (pairs, pixels), received shape {pictures.shape}."
-        )
-    low, high = float(pictures.min()), float(pictures.max())
-    if low < 0 or high > 255 or low == high:
-        raise DataError(f"--images: expected grey levels of 0 to 1 or 0 to 255, received {low:g} to {high:g}.")
-    pictures = pictures / np.float32(255 if high > 1 else 1)
-    if pictures.shape[1:] != (SIDE, SIDE):
-        from skimage.transform import resize
+        rows = np.arange(len(voxels), len(voxels) + len(test[0]))
+        voxels, pictures = np.concatenate([voxels, test[0]]), np.concatenate([pictures, test[1]])
+    elif config.test_rows:
+        rows = read_rows(config.test_rows, len(voxels))
+    else:
+        return _Pairs(voxels, pictures, None, False)
+    shown = picture_numbers(pictures)
+    if len(np.unique(shown[rows])) < 2:
+        raise DataError("Scores need 2 different pictures or more among the test pairs, received 1.")
+    seen = np.setdiff1d(np.flatnonzero(np.isin(shown, shown[rows])), rows)
+    n_training = len(voxels) - len(rows) - len(seen)
+    reporter.say(
+        f"{n_training} training pairs, {len(rows)} test pairs; components, sizes and ridges are of the former."
+    )
+    if len(seen):
+        reporter.say(f"{len(seen)} further pairs show a picture of the test pairs: they are not learned from.")
+    return _Pairs(voxels, pictures, [rows], False, True)
 
-        reporter.say(f"--images: {pictures.shape[1]} x {pictures.shape[2]} pixels are resized to {SIDE} x {SIDE}.")
-        pictures = np.asarray([resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in pictures])
-    return voxels, pictures.astype(np.float32)
+
+def _varying(pairs: _Pairs, reporter: Reporter) -> NDArray[np.int64]:
+    """Give the voxels that vary over the pairs known; say how many do not."""
+    kept = np.flatnonzero(np.ptp(pairs.voxels[pairs.known], axis=0) > 0)
+    n_constant = pairs.voxels.shape[1] - len(kept)
+    if n_constant:
+        reporter.say(f"{n_constant} of {pairs.voxels.shape[1]} voxels are constant and left out.")
+    if len(kept) < 3:
+        raise DataError(f"Expected 3 voxels or more that vary, received {len(kept)} of {pairs.voxels.shape[1]}.")
+    return kept
 
 
-def _turn(
-    pictures: NDArray[np.float32], vae: Any, config: BrainBridgeConfig, reporter: Reporter
-) -> tuple[NDArray[np.float32], str]:
+def _turn(pairs: _Pairs, vae: Any, config: BrainBridgeConfig, reporter: Reporter) -> tuple[NDArray[np.float32], str]:
     """Turn pictures to the view that the model knows; say so."""
     from brainpred.probes.brain_bridge import VIEWS, best_view
 
     plain = next(iter(VIEWS))
-    view, bounds = best_view(pictures, vae, tuple(VIEWS))
+    view, bounds = best_view(pairs.pictures[pairs.known], vae, tuple(VIEWS))
     if config.view != "auto":
         view = config.view
     elif bounds[view] - bounds[plain] < CLEARLY:
@@ -315,7 +370,7 @@ def _turn(
             f"The model of digits knows these pictures best {view} ({bounds[view]:.0f} nats a picture, as they are "
             f"{bounds[plain]:.0f}): they are taken so. Force another with --view."
         )
-    return np.ascontiguousarray(VIEWS[view](pictures)), view
+    return np.ascontiguousarray(VIEWS[view](pairs.pictures)), view
 
 
 def _correlate(measured: NDArray[np.floating], predicted: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -325,11 +380,20 @@ def _correlate(measured: NDArray[np.floating], predicted: NDArray[np.floating]) 
     return np.nan_to_num(pearson_correlation(measured.astype(float), predicted.astype(float)))
 
 
-def _write_pictures(
-    path: Path, seen: NDArray[np.float32], made: dict[str, NDArray[np.float32]], spread: NDArray[np.float32]
-) -> None:
+def _write_pictures(out: Path, seen: NDArray[np.float32], left_out: LeftOut) -> None:
+    """Write all pictures, and in small those that the figure shows."""
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, pictures in {"seen": seen, **made, "bridge, standard deviation": spread}.items():
+    from brainpred.reporting.bridge import shown_rows
+
+    made = {"seen": seen, **left_out.pictures}
+    with atomic_path(out / "pictures.h5") as temporary, h5py.File(temporary, "w") as file:
+        for name, pictures in {**made, "bridge, standard deviation": left_out.spread}.items():
             file.create_dataset(name, data=pictures, compression="gzip")
+    rows = shown_rows(len(seen))
+    small = {
+        name: (255 * pictures[rows]).clip(0, 255).round().astype(np.uint8)
+        for name, pictures in {**made, "spread": left_out.spread}.items()
+    }
+    with atomic_path(out / "figures.npz") as temporary:
+        np.savez_compressed(temporary, coverage=left_out.coverage, **small)  # type: ignore[arg-type]

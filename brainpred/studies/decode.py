@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from brainpred.decoding.bands import check_bands
 from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, save_chance
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
-from brainpred.decoding.evaluation import evaluate_layer
-from brainpred.decoding.refit import refit_permutations, refit_table
+from brainpred.decoding.evaluation import evaluate_layer, evaluation_steps
+from brainpred.decoding.refit import RefitChance, load_refit, refit_permutations, refit_table, save_refit
 from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
 from brainpred.decoding.splits import (
     CleanRun,
@@ -51,6 +51,7 @@ from brainpred.studies.voxels import voxel_table
 
 __all__ = ["DecodeConfig", "decode_subject", "default_folder"]
 
+N_TABLES = 7  # what _write_tables writes
 RESULT_VERSION = 7  # raise it when the same scans, features and settings give other results
 
 
@@ -184,10 +185,11 @@ def _decode_into(
     results = _decode_layers(config, recording, splits, layers, source, keys, folder, reporter)
     chance = _find_chance(folder, config, results, keys, reporter)
     if config.n_refit_permutations:
-        _fit_again(folder, config, recording, splits, layers, source, chance.block_length, reporter)
+        _fit_again(folder, config, recording, splits, keys, source, chance.block_length, reporter)
     baselines = [] if config.features else [layer for layer in layers if layer in BASELINES]
-    _write_tables(folder, recording, results, chance, source.unit_names, baselines)
-    maps |= _write_maps(folder, recording, runs, results, baselines)
+    with reporter.task("Writing tables and maps", N_TABLES + len(results) + 1) as advance:
+        _write_tables(folder, recording, results, chance, source.unit_names, baselines, advance)
+        maps |= _write_maps(folder, recording, runs, results, baselines, advance)
     write_json(
         folder / "decode.json",
         {
@@ -253,7 +255,7 @@ def _forget_other_results(folder: Path, keys: Mapping[str, str]) -> None:
     settings = folder / "decode.json"
     before = read_json(settings).get("keys", {}) if settings.is_file() else keys
     if any(before.get(layer) != key for layer, key in keys.items() if layer in before) or not set(before) & set(keys):
-        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit.tsv"):
+        for pattern in ("decode.json", "reconstruct*", "filmstrip_*.png", "figure_*.png", "report.html", "refit*"):
             for stale in folder.glob(pattern):
                 stale.unlink()
 
@@ -277,17 +279,17 @@ def _decode_layers(
     reporter: Reporter,
 ) -> list[LayerResult]:
     results = []
-    n_units = {layer: int(np.prod(source.shapes[layer])) for layer in layers}
-    with reporter.task("Decoding " + " ".join(layers), sum(n_units.values())) as advance:
+    n_steps = {layer: evaluation_steps(int(np.prod(source.shapes[layer])), len(splits)) for layer in layers}
+    with reporter.task("Decoding " + " ".join(layers), sum(n_steps.values())) as advance:
         for layer in layers:
             path, key = folder / f"decoded_{layer}.h5", keys[layer]
             if saved_key(path) == key:
                 result = load_result(path)
+                advance(n_steps[layer])
             else:
-                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter)
+                result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter, advance)
                 save_result(result, path, key, simulated=recording.simulated)
             results.append(result)
-            advance(n_units[layer])
     return results
 
 
@@ -296,22 +298,30 @@ def _fit_again(
     config: DecodeConfig,
     recording: Recording,
     splits: Sequence[Split],
-    layers: Sequence[str],
+    keys: Mapping[str, str],
     source: FeatureSource,
     block_length: int,
     reporter: Reporter,
 ) -> None:
-    """Fit decoders of some units to permuted features, and write what they make of p."""
-    with reporter.task(
-        "Fitting to permuted features", len(layers) * len(splits) * (1 + config.n_refit_permutations)
-    ) as advance:
-        refitted = [
-            refit_permutations(
-                splits, layer, source, _decoder_maker(config, recording), n_permutations=config.n_refit_permutations,
-                n_units=config.n_refit_units, block_length=block_length, seed=config.seed, advance=advance,
-            )
-            for layer in layers
-        ]  # fmt: skip
+    """Fit decoders of some units to permuted features, layer by layer, and write what they make of p.
+
+    A layer whose fits are already in the folder, for the same scans, features and settings, is not fitted again.
+    """
+    how = {"n_permutations": config.n_refit_permutations, "n_units": config.n_refit_units, "block_length": block_length}
+    n_fits = len(splits) * (1 + config.n_refit_permutations)
+    refitted: list[RefitChance] = []
+    with reporter.task("Fitting to permuted features", len(keys) * n_fits) as advance:
+        for layer, layer_key in keys.items():
+            path, key = folder / f"refit_{layer}.h5", fingerprint(layer=layer_key, **how)
+            result = load_refit(path, key)
+            if result is None:
+                result = refit_permutations(
+                    splits, layer, source, _decoder_maker(config, recording), seed=config.seed, advance=advance, **how
+                )
+                save_refit(result, path, key)
+            else:
+                advance(n_fits)
+            refitted.append(result)
     write_table(folder / "refit.tsv", refit_table(refitted, simulated=recording.simulated))
 
 
@@ -325,7 +335,7 @@ def _find_chance(
     if chance is None:
         chance = compare_with_chance(results, n_permutations=config.n_permutations, seed=config.seed, reporter=reporter)
         save_chance(chance, path, key)
-    tell_chance(chance.block_length, chance.wanted_length, config.n_permutations, reporter)
+    tell_chance(chance.block_length, chance.wanted_length, chance.n_blocks, config.n_permutations, reporter)
     return chance
 
 
@@ -336,20 +346,27 @@ def _write_tables(
     chance: Chance,
     unit_names: Mapping[str, list[str]],
     baselines: Sequence[str],
+    advance: Callable[[float], None],
 ) -> None:
-    simulated = recording.simulated
-    write_table(folder / "layers.tsv", layer_table(results, chance, simulated=simulated))
-    for name, tables in {
-        "scores": [unit_table(result, chance, unit_names.get(result.layer)) for result in results],
-        "channels": [channel_table(result, chance) for result in results],
-    }.items():
+    simulated, rois = recording.simulated, recording.rois
+
+    def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         table = pd.concat(tables, ignore_index=True)
         table.insert(1, "data", "simulated" if simulated else "measured")
-        write_table(folder / f"{name}.tsv", table)
-    write_table(folder / "differences.tsv", difference_table(results, chance, baselines, simulated=simulated))
-    write_table(folder / "bands.tsv", band_table(results, simulated=simulated))
-    write_table(folder / "roi_contributions.tsv", roi_table(results, recording.rois, simulated=simulated))
-    write_table(folder / "lags.tsv", lag_table(results, recording.rois, recording.tr_s, simulated=simulated))
+        return table
+
+    tables: dict[str, Callable[[], pd.DataFrame]] = {
+        "layers": lambda: layer_table(results, chance, simulated=simulated),
+        "scores": lambda: joined([unit_table(one, chance, unit_names.get(one.layer)) for one in results]),
+        "channels": lambda: joined([channel_table(one, chance) for one in results]),
+        "differences": lambda: difference_table(results, chance, baselines, simulated=simulated),
+        "bands": lambda: band_table(results, simulated=simulated),
+        "roi_contributions": lambda: roi_table(results, rois, simulated=simulated),
+        "lags": lambda: lag_table(results, rois, recording.tr_s, simulated=simulated),
+    }
+    for name, tabulate in tables.items():
+        write_table(folder / f"{name}.tsv", tabulate())
+        advance(1)
 
 
 def _write_maps(
@@ -358,6 +375,7 @@ def _write_maps(
     runs: Sequence[CleanRun],
     results: Sequence[LayerResult],
     baselines: Sequence[str],
+    advance: Callable[[float], None],
 ) -> dict[str, list[str]]:
     """Write maps, and give the names of each one's files."""
     maps: dict[str, list[str]] = {}
@@ -370,6 +388,7 @@ def _write_maps(
     for result in results:
         write(f"contribution_{result.layer}", result.contributions, f"contribution to decoding {result.layer}")
         write(f"pattern_{result.layer}", result.pattern, f"forward pattern of decoded {result.layer}")
+        advance(1)
     own = [result.contributions for result in results if result.layer not in baselines]
     if own:
         write("contribution_any", greatest_contribution(own), "contribution to decoding any layer, in spreads")
@@ -379,4 +398,5 @@ def _write_maps(
     else:
         write("explainable_variance", variance, "explainable variance of one scan")
     write_table(folder / "voxels.tsv", voxel_table(recording, columns))
+    advance(1)
     return maps

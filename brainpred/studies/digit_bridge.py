@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.progress import SILENT, Reporter
-from brainpred.provenance import provenance
-from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory, write_json, write_table
+from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory
+from brainpred.studies.digit_bridge_outputs import COMPARED, run_file, write_digit_bridge
 from brainpred.studies.train_aligndraw import find_digits
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+    from torch import Tensor
 
     from brainpred.models.vae import VAE
     from brainpred.movies.scenes import DigitImages
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_VAES", "SETTINGS", "DigitBridgeConfig", "bridge_digits"]
 
-VERSION = 3  # raise it when the same data and settings give other results
+VERSION = 4  # raise it when the same data and settings give other results
 # Options of the bridge, by setting and direction ("image": labels to images; "label": images to labels).
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {"image": {"guidance": 4.0, "guide": "mixture"}, "label": {}},
@@ -42,7 +40,6 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "Bayes": {"image": {"base": "standard", "guidance": 1.0}, "label": {}},
 }  # fmt: skip
 IMAGE_VAES = {"trained": "digits", "3 epochs": "digits_3_epochs"}
-COMPARED = ("default", "document")  # at every number of pairs, with every seed and both image models
 N_READ = 2000
 SHOWN = 8  # pictures a label in a figure
 
@@ -56,7 +53,7 @@ class DigitBridgeConfig:
     pairs : tuple of int
         Numbers of pairs, of those digits that the VAEs were not trained on; the rest evaluates.
     more_pairs : tuple of int
-        Further ones, for the default setting with the trained image VAE and one seed.
+        Further ones, for the default setting with the trained image VAE.
     seeds : int
         How often everything is done, with other pairs.
     n_scored : int
@@ -90,11 +87,6 @@ class _Run:
     pairs: int
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Name its file."""
-        return f"{self.setting}_{self.image_vae}_{self.pairs}_{self.seed}".replace(" ", "-")
-
 
 def bridge_digits(
     config: DigitBridgeConfig,
@@ -112,7 +104,8 @@ def bridge_digits(
         Which experiments.
     out : Path or str
         Folder that receives ``runs.tsv`` (a row a bridge), ``table1.tsv`` and ``table2.tsv`` (means over seeds with
-        intervals), figures (PNG and SVG), ``bridge.json``, and what runs have in ``runs/``.
+        intervals), figures (PNG and SVG), ``figures.npz`` (what they show), ``bridge.json``, and what runs have in
+        ``runs/``.
     mnist, data : Path or str, optional
         Where the digits come from, as :func:`brainpred.studies.train_aligndraw.find_digits`.
     reporter : Reporter
@@ -158,15 +151,16 @@ def bridge_digits(
                 version=VERSION, digits=digits_key, vaes=[keys[run.image_vae], keys["label"]], options=options,
                 n_scored=config.n_scored, **asdict(run),
             )  # fmt: skip
-            rows.append(_saved(folder / f"{run.name}.npz", key))
+            path = folder / run_file(run.setting, run.image_vae, run.pairs, run.seed)
+            rows.append(_saved(path, key))
             if rows[-1] is None:
-                rows[-1] = _run(run, vaes, held_out, config, folder / f"{run.name}.npz", key)
+                rows[-1] = _run(run, vaes, held_out, config, path, key)
             advance(1)
     table = pd.DataFrame(rows)
     # On the same digits: other digits differ by more than bridges do.
     table["log_p_x_gain"] = table["log_p_x"] - table["log_p_x_own"]
     own = {name: _own(vaes, name, held_out, config) for name in dict(config.image_vaes)}
-    _write(Path(out), table, own, config, digits, reporter)
+    write_digit_bridge(Path(out), table, own, config, digits.source, reporter)
     return table
 
 
@@ -188,7 +182,9 @@ def _held_out(digits: DigitImages, config: DigitBridgeConfig) -> Digits:
     # The VAEs that ship have never seen scikit-learn's digits; one of the user's own may have been trained on them.
     parts = [digits.train, digits.validation, digits.test] if shipped and digits.source != "MNIST" else [digits.test]
     pictures, labels = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
-    most = max((*config.pairs, *config.more_pairs))
+    fewest, most = min((*config.pairs, *config.more_pairs)), max((*config.pairs, *config.more_pairs))
+    if fewest < 10:
+        raise DataError(f"{fewest} pairs cannot show all ten digits. Ask for 10 or more with --pairs.")
     if most + 100 > len(labels):
         raise DataError(
             f"{most} pairs and 100 digits to evaluate are more than the {len(labels)} of {digits.source}. Ask for "
@@ -207,26 +203,32 @@ def _plan(config: DigitBridgeConfig) -> Iterator[_Run]:
             for image_vae, _ in config.image_vaes:
                 yield from (_Run(setting, image_vae, pairs, seed) for setting in compared)
         yield from (_Run(setting, first, min(config.pairs), seed) for setting in others)
-    if "default" in config.settings:
-        further = [pairs for pairs in config.more_pairs if pairs not in config.pairs]
-        yield from (_Run("default", first, pairs, config.seed) for pairs in further)
+        if "default" in config.settings:
+            further = [pairs for pairs in config.more_pairs if pairs not in config.pairs]
+            yield from (_Run("default", first, pairs, seed) for pairs in further)
+
+
+def _order(labels: Tensor, seed: int) -> Tensor:
+    """Put digits in an order at random, the first of each label in front: a bridge must have seen them all."""
+    import torch
+
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    first = torch.tensor([int((labels[order] == label).nonzero()[0]) for label in labels.unique()])
+    others = torch.ones(len(order), dtype=torch.bool)
+    others[first] = False
+    return torch.cat([order[torch.sort(first)[0]], order[others]])
 
 
 def _run(
     run: _Run, vaes: Mapping[str, VAE], held_out: Digits, config: DigitBridgeConfig, path: Path, key: str
 ) -> dict[str, Any]:
     """Fit and judge one bridge in both directions."""
-    import torch
-
     from brainpred.models.bridge import LatentBridge
     from brainpred.models.digit_reader import load_digit_reader
     from brainpred.probes.digit_bridge import Digits, judge_images, judge_labels
 
-    order = torch.randperm(len(held_out.labels), generator=torch.Generator().manual_seed(run.seed))
+    order = _order(held_out.labels, run.seed)
     pairs, rest = (Digits(*(array[rows] for array in held_out)) for rows in (order[: run.pairs], order[run.pairs :]))
-    missing = sorted(set(range(10)) - set(pairs.labels.tolist()))
-    if missing:
-        raise DataError(f"{run.pairs} pairs of seed {run.seed} show no {missing[0]}. Ask for more with --pairs.")
     options, models = SETTINGS[run.setting], (vaes["label"], vaes[run.image_vae])
     to_image = LatentBridge(*models, seed=run.seed, **options["image"]).fit((pairs.labels, pairs.pictures))
     to_label = LatentBridge(*models[::-1], seed=run.seed, **options["label"]).fit((pairs.pictures, pairs.labels))
@@ -278,108 +280,7 @@ def _own(
         q = models["label"].posterior(held_out.labels[:N_READ]).base_dist
         points = q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator)
     return {
-        "scores": own_scores(models, held_out, config.n_scored, config.seed), "made": chosen.numpy(),
+        "scores": own_scores(models, held_out, config.n_scored, config.seed),
+        "made": (255 * chosen.numpy()).round().astype(np.uint8),
         "points": (points.numpy(), held_out.labels[:N_READ].numpy()),
     }  # fmt: skip
-
-
-def _interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Give the mean over seeds with its 95 % interval by Student's t."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def _summary(table: pd.DataFrame, own: Mapping[str, Any], columns: Sequence[str]) -> pd.DataFrame:
-    """Average columns over seeds, with intervals; the models' own scores below."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for (setting, image_vae, pairs), group in table.groupby(["setting", "image_vae", "pairs"], sort=False):
-        row: dict[str, Any] = {"setting": setting, "image_vae": image_vae, "pairs": pairs, "seeds": len(group)}
-        for column in columns:
-            row[column], row[f"{column}_low"], row[f"{column}_high"] = _interval(group[column].to_numpy())
-        rows.append(row)
-    for image_vae, content in own.items():
-        scores = {column: content["scores"].get(column, math.nan) for column in columns}
-        rows.append({"setting": "the VAE itself", "image_vae": image_vae, **scores})
-    return pd.DataFrame(rows)
-
-
-def _write(
-    out: Path, table: pd.DataFrame, own: Mapping[str, Any], config: DigitBridgeConfig, digits: DigitImages,
-    reporter: Reporter,
-) -> None:  # fmt: skip
-    """Write tables and figures."""
-    from brainpred.reporting.style import save_figure
-
-    tables = {
-        "runs": table,
-        "table1": _summary(
-            table, own, ("log_p_x", "log_p_x_own", "log_p_x_gain", "log_p_x_document", "recognised", "diversity")
-        ),
-        "table2": _summary(table, own, ("log_p_y", "log_p_y_grid", "log_p_y_document", "accuracy")),
-    }
-    for name, frame in tables.items():
-        write_table(out / f"{name}.tsv", frame)
-    for name, figure in _figures(out, table, own, config):
-        for suffix in (".png", ".svg"):
-            save_figure(figure, out / f"{name}{suffix}")
-        reporter.say(f"Figure: {out / name}.png")
-    write_json(out / "bridge.json", {**asdict(config), "digits": digits.source, "provenance": provenance()})
-
-
-def _figures(
-    out: Path, table: pd.DataFrame, own: Mapping[str, Any], config: DigitBridgeConfig
-) -> Iterator[tuple[str, Figure]]:
-    """Draw document 002's five figures for every setting that was compared, and quality against pairs."""
-    from brainpred.reporting.bridge import curve_figure, label_figure, latents_figure, quality_figure
-
-    def content(setting: str, image_vae: str, pairs: int) -> dict[str, NDArray[Any]]:
-        run = _Run(setting, image_vae, pairs, config.seed)
-        with np.load(out / "runs" / f"{run.name}.npz", allow_pickle=False) as saved:
-            return {name: saved[name] for name in ("made", "points", "labels", "image_curve", "label_curve")}
-
-    numbers, first = sorted(config.pairs), next(name for name, _ in config.image_vaes)
-    if "document" in config.settings:
-        held = {f"N = {pairs}": content("document", first, pairs) for pairs in numbers}
-        yield (
-            "figure1_objective",
-            curve_figure(
-                {
-                    "label from image": {name: part["label_curve"].tolist() for name, part in held.items()},
-                    "image from label": {name: part["image_curve"].tolist() for name, part in held.items()},
-                },
-                "Objective of document 002's bridge while it is trained",
-            ),
-        )
-    figures = dict(zip((name for name, _ in config.image_vaes), ((2, 3), (4, 5)), strict=False))
-    for setting in (name for name in config.settings if name in COMPARED):
-        for image_vae, (images, latents) in figures.items():
-            held = {f"N = {pairs}": content(setting, image_vae, pairs) for pairs in numbers}
-            what = f"{'document 002' if setting == 'document' else 'default'}, image VAE: {image_vae}"
-            yield (
-                f"figure{images}_images_{setting}",
-                label_figure(
-                    {name: part["made"] / 255 for name, part in held.items()} | {"VAE itself": own[image_vae]["made"]},
-                    f"Images from labels ({what})",
-                ),
-            )
-            yield (
-                f"figure{latents}_latents_{setting}",
-                latents_figure(
-                    {name: (part["points"], part["labels"]) for name, part in held.items()}
-                    | {"label VAE itself": own[image_vae]["points"]},
-                    f"Label latents from images ({what})",
-                ),
-            )
-    level = own[first]["scores"]["log_p_x"]
-    chosen = table[(table["image_vae"] == first) & table["setting"].isin(COMPARED)]
-    yield "figure6_quality", quality_figure(
-        chosen, {"log_p_x": level, "recognised": math.nan, "diversity": 1.0, "accuracy": math.nan},
-        "Quality against the number of pairs",
-    )  # fmt: skip

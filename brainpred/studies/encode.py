@@ -137,7 +137,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
         split_runs(inputs.runs, source, recording.tr_s), layers, source, recording.rois, make_ridge,
         n_permutations=config.n_permutations, seed=config.seed, reporter=reporter,
     )  # fmt: skip
-    tell_chance(result.block_length, result.wanted_length, config.n_permutations, reporter)
+    tell_chance(result.block_length, result.wanted_length, result.n_blocks, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
     write_table(folder / "encoding_layers.tsv", shares)

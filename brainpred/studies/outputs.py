@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.errors import DataError
+from brainpred.numerics.autocorrelation import FEW_BLOCKS, uncertainty_of_spread
 from brainpred.progress import Reporter
 from brainpred.recordings.recording import Recording
 from brainpred.storage import read_json
@@ -76,13 +77,15 @@ def forget_encoding(folder: Path, data_key: str) -> bool:
     return True
 
 
-def tell_chance(block_length: int, wanted_length: int, n_permutations: int, reporter: Reporter) -> None:
-    """Say what makes p uncertain: runs too short for the blocks that are wanted, and few permutations.
+def tell_chance(block_length: int, wanted_length: int, n_blocks: int, n_permutations: int, reporter: Reporter) -> None:
+    """Say what makes p uncertain: runs too short for the blocks that are wanted, few blocks, and few permutations.
 
     Parameters
     ----------
     block_length, wanted_length : int
         Scans of a block, and as many as its autocorrelation asks for.
+    n_blocks : int
+        Blocks.
     n_permutations : int
         Permutations.
     reporter : Reporter
@@ -92,6 +95,11 @@ def tell_chance(block_length: int, wanted_length: int, n_permutations: int, repo
         reporter.say(
             f"Note: blocks of {wanted_length} scans are wanted, but the held-out runs are too short: blocks have "
             f"{block_length}, and p is rather too small."
+        )
+    if n_blocks < FEW_BLOCKS:
+        reporter.say(
+            f"Note: {n_blocks} blocks of time are few. The width of intervals is itself uncertain by about "
+            f"{100 * uncertainty_of_spread(n_blocks):.0f} %, and p is coarse. More held-out scans are the remedy."
         )
     if n_permutations < FEW_PERMUTATIONS:
         reporter.say(

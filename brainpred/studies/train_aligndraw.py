@@ -169,9 +169,11 @@ def train_aligndraw(
     claim_folder(out, {**asdict(settings), "digits": digits.source})
     recipe = RECIPES[settings.recipe]
     if recipe.n_lessons:
-        read = teach_reading(network.language, grammar, recipe.n_lessons, settings.seed)
+        read, read_held_out = teach_reading(
+            network.language, network.attention, grammar, recipe.n_lessons, settings.seed
+        )
         network.language.requires_grad_(False)
-        reporter.say(f"{read:.1%} of the captions are read.")
+        reporter.say(f"{read:.1%} of the captions are read, and {read_held_out:.1%} of those held out.")
     writes = fit(
         AlignDRAWTraining(network, recipe, settings.entropy_penalty, settings.seed),
         SceneData(grammar, digits, settings.batch_size, n_batches, settings.seed),

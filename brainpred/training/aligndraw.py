@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import lightning
 import numpy as np
@@ -21,6 +21,16 @@ __all__ = ["RECIPES", "AlignDRAWTraining", "Recipe", "SceneBatches", "SceneData"
 WARM_UP_STEPS = 200
 VALIDATION_SCENES = 400
 VALIDATION_EPOCH = 2**32 - 1  # which no training reaches
+_Value = TypeVar("_Value", int, float)
+
+
+def _at(stages: tuple[tuple[float, _Value], ...], done: float) -> _Value:
+    """Give the value of the stage in which a part ``done`` of the training is over."""
+    for share, value in stages:
+        done -= share
+        if done < 0:
+            return value
+    return stages[-1][1]
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,9 @@ class Recipe:
     n_lessons : int
         Lessons in reading before the drawing begins (:func:`brainpred.training.lessons.teach_reading`); after them the
         encoder of captions stays as it is. 0: the encoder learns from the drawing alone.
+    kl_weights : tuple of (float, float)
+        Parts of the training and the weight of the KL divergence in the loss in each. Where it is above 1, what z says
+        of the digits costs more than what the caption says of them, so that captions are used.
     """
 
     optimizer: str
@@ -50,14 +63,15 @@ class Recipe:
     clip_norm: float
     stages: tuple[tuple[float, int], ...]
     n_lessons: int = 0
+    kl_weights: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
     def n_steps(self, done: float) -> int:
         """Give T where a part ``done`` of the training, 0 to 1, is over."""
-        for share, n_steps in self.stages:
-            done -= share
-            if done < 0:
-                return n_steps
-        return self.stages[-1][1]
+        return _at(self.stages, done)
+
+    def kl_weight(self, done: float) -> float:
+        """Give the weight of the KL divergence where a part ``done`` of the training, 0 to 1, is over."""
+        return _at(self.kl_weights, done)
 
     def rate(self, step: int, n_updates: int) -> float:
         """Give the factor on the learning rate."""
@@ -73,7 +87,7 @@ RECIPES = {
     "fast": Recipe("adam", 2e-3, cosine=True, clip_norm=50.0, stages=((0.55, 8), (0.25, 16), (0.2, 32))),
 }
 # Drawing at the full rate, the encoder would forget its lessons within 250 updates.
-RECIPES["lessons"] = replace(RECIPES["fast"], learning_rate=1.5e-3, n_lessons=1500)
+RECIPES["lessons"] = replace(RECIPES["fast"], learning_rate=1.5e-3, n_lessons=2000, kl_weights=((0.2, 1.0), (0.8, 3.0)))
 
 
 class Scenes(NamedTuple):
@@ -192,7 +206,7 @@ class AlignDRAWTraining(lightning.LightningModule):
         n_steps = min(self.recipe.n_steps(done), self.network.config.n_steps)
         drawing = self.network(tokens, pictures, n_steps=n_steps)
         nll, kl = (part.mean() for part in self.network.loss(drawing, pictures))
-        loss = nll + kl
+        loss = nll + self.recipe.kl_weight(done) * kl
         if self.entropy_penalty:
             loss = loss + self.entropy_penalty * _entropy(drawing.alpha)
         self.log_dict(
@@ -201,12 +215,13 @@ class AlignDRAWTraining(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Scenes, batch_index: int) -> None:
-        """Log the negative evidence lower bound of new pictures, with every step."""
+        """Log the loss of new pictures as it is at the end of the training: with every step, and the last KL weight."""
         tokens, pictures = batch
         generator = torch.Generator(tokens.device).manual_seed(self.seed + batch_index)
         drawing = self.network(tokens, pictures, generator=generator)
         nll, kl = self.network.loss(drawing, pictures)
-        self.log("validation_loss", (nll + kl).mean(), batch_size=len(tokens))
+        loss = (nll + self.recipe.kl_weight(1.0) * kl).mean()
+        self.log("validation_loss", loss, batch_size=len(tokens))
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Give the optimiser with its schedule."""

@@ -128,15 +128,17 @@ quality = quality_figure(
 
 from brainpred.reporting.bridge import reconstruction_figure, scores_figure
 
-methods = [name.removeprefix("brain/") for name in saved if name.startswith("brain/") and "/" not in name[6:]]
-made = {name: saved[f"brain/{name}"] / 255 for name in methods if name not in ("seen", "spread")}
-pictures = reconstruction_figure(saved["brain/seen"] / 255, made, saved["brain/spread"] / 255, simulated=True)
+with np.load(data / "brain.npz") as content:
+    made = {name: content[name] / 255 for name in content.files if name != "coverage"}
+    coverage = float(content["coverage"])
+seen, spread = made.pop("seen"), made.pop("spread")
+pictures = reconstruction_figure(seen, made, spread, simulated=True)
 
 # %%
 
 brain = pd.read_csv(data / "brain.tsv", sep="\t")
 voxel_r = pd.read_csv(data / "brain_voxels.tsv", sep="\t")["r"].to_numpy()
-scores = scores_figure(brain, float(saved["coverage"]), voxel_r, simulated=True)
+scores = scores_figure(brain, coverage, voxel_r, simulated=True)
 
 # %%
 # The components of the voxels were computed from all ninety patterns, those left out included, and from no picture.

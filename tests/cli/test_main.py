@@ -1,16 +1,22 @@
 """The command line as users meet it: exit codes, one-line errors, nothing left behind."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from brainpred.cli import main as main_module
+from brainpred.cli import options
 from brainpred.cli.main import main
 from brainpred.cli.options import spread_lists
 from brainpred.movies.video import write_video
@@ -268,3 +274,24 @@ def test_main_returns_within_a_second_for_help(capsys):
     assert main(["--help"]) == 0
     assert time.monotonic() - began < 1.0
     assert "reconstruct" in capsys.readouterr().out
+
+
+def test_no_option_is_described_twice():
+    """What several commands share is defined once, in options.py."""
+    words = Counter()
+    for path in Path(options.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("Option", "Argument"):
+                words.update(keyword.value.value for keyword in node.keywords
+                             if keyword.arg == "help" and isinstance(keyword.value, ast.Constant))  # fmt: skip
+    assert len(words) > 60
+    assert [text for text, n in words.items() if n > 1] == []
+
+
+def test_numbers_that_do_not_exist_are_n_a(capsys):
+    table = pd.DataFrame({"layer": ["R0", "R1"], "ceiling": [0.5, np.nan], "nothing": [np.nan, np.nan]})
+    main_module._print_table("title", table, {"layer": "layer", "ceiling": "ceiling", "nothing": "nothing"})
+    printed = capsys.readouterr().out
+    assert "n/a" in printed
+    assert "nan" not in printed
+    assert "nothing" not in printed

@@ -8,6 +8,8 @@ import pytest
 
 from brainpred.decoding.chance import NULL_EDGES, LayerChance, compare_with_chance, load_chance, save_chance
 from brainpred.errors import CheckpointError, ConfigError
+from brainpred.numerics.resampling import block_permutations, permuted_samples
+from brainpred.numerics.scores import identification, pattern_similarity
 from tests.decoding.test_result import make_result
 from tests.reference.resampling_reference import adjusted_p, correlate, permuted_correlations
 
@@ -34,6 +36,8 @@ def noise(layer, n_scans=120, n_units=37, seed=0, signal=0.0, phi=0.7):
     decoded = predicted * result.fold_std[folds] + result.fold_mean[folds]
     result = replace(result, decoded=decoded.astype(np.float32))
     truth, zscored = result.zscored_pair()
+    similarity = pattern_similarity(truth, zscored).astype(np.float32)
+    result = replace(result, similarity=similarity, excluded=2)
     r = np.array([correlate(a, b) for a, b in zip(truth.T, zscored.T, strict=True)])
     return replace(result, r=r.astype(np.float32))
 
@@ -44,8 +48,6 @@ def test_p_by_loops_over_permutations():
     chance = compare_with_chance(results, n_permutations=59, seed=3)
     assert [one.layer for one in chance.layers] == ["R0", "R1"]
     # The same permutations again, from the same seed.
-    from brainpred.numerics.resampling import block_permutations
-
     permutations = block_permutations(results[0].runs, chance.block_length, 59, np.random.default_rng(3))
     assert permutations.rows.shape[1:] == (chance.n_blocks, chance.block_length)
     assert chance.wanted_length >= chance.block_length // 1.25
@@ -59,6 +61,51 @@ def test_p_by_loops_over_permutations():
         np.testing.assert_allclose(one.null_mean_r, np.tanh(np.arctanh(null[:, known]).mean(axis=1)), atol=1e-5)
         np.testing.assert_array_equal(one.null_counts, np.histogram(null[:, known], NULL_EDGES)[0])
         assert one.low < one.mean_r < one.high
+
+
+def test_p_of_identification_by_moving_what_was_decoded():
+    results = [noise("R0", signal=0.06, seed=2), noise("R1", n_units=5, seed=1, signal=0.05)]
+    chance = compare_with_chance(results, n_permutations=39, seed=3)
+    permutations = block_permutations(results[0].runs, chance.block_length, 39, np.random.default_rng(3))
+    for name, n_way in (("identification_p", 2), ("identification_10way_p", 10)):
+        found = np.array([identification(one.similarity, 2, n_way, one.runs).mean() for one in results])
+        null = np.array(
+            [
+                [identification(one.similarity[samples], 2, n_way, one.runs).mean() for one in results]
+                for samples in permuted_samples(permutations)
+            ]
+        )
+        greatest = ((null - 1 / n_way) / null.std(axis=0)).max(axis=1)  # each relative to what chance makes of it
+        scaled = (found - 1 / n_way) / null.std(axis=0)
+        p = [(1 + np.sum(greatest >= one - 1e-5)) / 40 for one in scaled]
+        assert [getattr(one, name) for one in chance.layers] == pytest.approx(p, abs=1e-9)
+        assert 1 / 40 < p[0] < p[1] < 1, "a test that tells the layers apart"
+
+
+def test_p_of_categories_by_moving_what_was_chosen():
+    rng = np.random.default_rng(9)
+    shown = np.resize(np.repeat([-1, 0, 2, 1], 4), 120)
+    chosen = np.where(rng.random(120) < 0.6, np.maximum(shown, 0), rng.integers(0, 3, 120))
+    nothing = np.full(120, -1)
+    results = [replace(noise("a", n_units=5), nway_chosen=chosen, nway_shown=shown, n_patterns=3),
+               replace(noise("b", n_units=4, seed=1), nway_chosen=nothing, nway_shown=nothing)]  # fmt: skip
+    chance = compare_with_chance(results, n_permutations=39, seed=3)
+    permutations = block_permutations(results[0].runs, chance.block_length, 39, np.random.default_rng(3))
+    found = np.mean([c == s for c, s in zip(chosen, shown, strict=True) if s >= 0])
+    null = [np.mean([chosen[come] == s for come, s in zip(samples, shown, strict=True) if s >= 0])
+            for samples in permuted_samples(permutations)]  # fmt: skip
+    assert chance.of("a").identification_nway_p == pytest.approx((1 + np.sum(np.array(null) >= found - 1e-9)) / 40)
+    assert np.isnan(chance.of("b").identification_nway_p)
+
+
+def test_identification_of_noise_is_found_one_time_in_twenty():
+    found = []
+    for seed in range(100):
+        chance = compare_with_chance([noise("R0", 200, n_units=6, seed=seed, phi=0.8)], n_permutations=99, seed=seed)
+        found.append((chance.layers[0].identification_p, chance.layers[0].identification_10way_p))
+    rates = (np.array(found) <= 0.05).mean(axis=0)
+    assert (rates >= 0.01).all()
+    assert (rates <= 0.10).all()
 
 
 def test_channels_have_intervals_of_their_own():
@@ -85,6 +132,8 @@ def test_signal_is_found_and_noise_is_not():
     assert chance.of("R0").mean_p == pytest.approx(1 / 500)
     assert chance.of("R0").low > 0.3
     assert (chance.of("R0").q < 0.05).mean() > 0.9
+    assert chance.of("R0").identification_p == chance.of("R0").identification_10way_p == pytest.approx(1 / 500)
+    assert chance.of("R1").identification_p > 0.05
     assert chance.of("R1").mean_p > 0.05
     assert (chance.of("R1").q < 0.05).mean() < 0.1
 
@@ -113,6 +162,10 @@ def test_what_is_saved_comes_back(tmp_path):
     assert load_chance(tmp_path / "s.h5", "other key") is None
     assert load_chance(tmp_path / "none.h5") is None
     with h5py.File(tmp_path / "s.h5", "a") as file:
+        form, file.attrs["format"] = file.attrs["format"], "brainpred-chance-2"
+    assert load_chance(tmp_path / "s.h5", "key3") is None, "that of an older version is made again"
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        file.attrs["format"] = form
         del file["R0"].attrs["mean_p"]
     with pytest.raises(CheckpointError, match="run brainpred decode again"):
         load_chance(tmp_path / "s.h5")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainpred.decoding.decoder import BrainDecoder
-from brainpred.decoding.evaluation import evaluate_layer
+from brainpred.decoding.evaluation import evaluate_layer, evaluation_steps
 from brainpred.decoding.splits import (
     CleanRun,
     clean_recording,
@@ -355,6 +355,14 @@ def test_features_one_scan_short_leave_the_last_scan_out(source):
     longer = show(source, "c2", name="longer", seed=9, n_scans=32)
     result = evaluate([runs[0], longer, runs[2], *repeats(source)], source)
     assert result.r.min() > 0.7
+
+
+def test_bar_counts_whole_units_where_runs_are_left_out_in_turn(source):
+    done = []
+    splits = split_runs(training(source), source, TR_S)
+    evaluate_layer(splits, "R0", source, make_decoder, advance=done.append)
+    assert sum(done) == evaluation_steps(6, len(splits)) == 6 * 7
+    assert all(isinstance(steps, int) for steps in done)
 
 
 def test_categories_are_identified():

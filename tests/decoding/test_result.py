@@ -25,9 +25,11 @@ def make_result(layer="R1", shape=SHAPE, n_scans=7, n_voxels=11, seed=0):
         r=draw(n_units), r2=draw(n_units), reliability=draw(n_units),
         ceiling=np.abs(draw(n_units)), alphas=draw(n_units), cv_r2=draw(n_units),
         regret=np.abs(draw(2)), form="dual", pattern_r=draw(n_scans), identification=draw(n_scans),
-        identification_10way=draw(n_scans), folds=np.array([0] * 4 + [1] * (n_scans - 4)),
+        identification_10way=draw(n_scans), similarity=draw(n_scans, n_scans), excluded=3,
+        folds=np.array([0] * 4 + [1] * (n_scans - 4)),
         fold_mean=draw(2, n_units), fold_std=np.abs(draw(2, n_units)),
-        nway_correct=rng.random(5) < 0.5, n_patterns=4,
+        nway_chosen=rng.integers(0, 4, n_scans), nway_shown=np.r_[rng.integers(0, 4, 5), [-1] * (n_scans - 5)],
+        n_patterns=4,
         band_names=("early visual", "roi×delay+4", "rest"), band_weights=draw(3),
         band_r2=draw(3, n_units), delays=np.array([3, 4]), lag_contributions=draw(2, n_voxels), pattern=draw(n_voxels),
         train_runs=np.array(["train-01"] * 3), train_true=draw(3, n_units), train_decoded=draw(3, n_units),
@@ -58,7 +60,7 @@ def test_saved_result_comes_back(tmp_path):
 @pytest.mark.parametrize("change", ["nothing identified", "flat layer", "one band", "runs beyond ASCII"])
 def test_results_of_other_kinds_come_back(tmp_path, change):
     result = {
-        "nothing identified": replace(make_result(), nway_correct=np.zeros(0, dtype=bool), n_patterns=0),
+        "nothing identified": replace(make_result(), nway_shown=np.full(7, -1), n_patterns=0),
         "flat layer": make_result("features", (13,)),
         "one band": replace(make_result(), band_names=("all",), band_weights=np.ones(1, np.float32)),
         "runs beyond ASCII": replace(make_result(), runs=np.array(["映画"] * 3 + ["é"] * 4)),
@@ -87,6 +89,16 @@ def test_foreign_or_missing_file_is_refused_and_has_no_key(tmp_path):
         load_result(tmp_path / "none.h5")
     assert saved_key(tmp_path / "other.h5") is None
     assert saved_key(tmp_path / "none.h5") is None
+
+
+def test_result_of_an_older_version_is_refused_and_has_no_key(tmp_path):
+    path = tmp_path / "R1.h5"
+    save_result(make_result(), path, "k", simulated=True)
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = "brainpred-decoded-5"
+    assert saved_key(path) is None, "brainpred decode computes it again"
+    with pytest.raises(CheckpointError, match=r"or one of another version\. Run brainpred decode again"):
+        load_result(path)
 
 
 @pytest.mark.parametrize("lacking", ["lag_contributions", "n_patterns", "key"])

@@ -71,7 +71,8 @@ def test_layer_table_holds_means():
         result.reliability[:] = np.abs(result.reliability) / 4
         result.reliability[7] *= -1  # counts against the others
     first.r[[2, 5]] = np.nan
-    table = layer_table([first, second], chance_of(first, second), simulated=True)
+    chance = chance_of(first, second)
+    table = layer_table([first, second], chance, simulated=True)
     assert table["layer"].tolist() == ["R0", "R1"]
     assert table["data"].tolist() == ["simulated", "simulated"]
     assert table["n_units"].tolist() == [30, 30]
@@ -91,6 +92,11 @@ def test_layer_table_holds_means():
         assert line["identification_2way"] == pytest.approx(sum(map(float, result.identification)) / 7, abs=1e-6)
         tenth = sum(map(float, result.identification_10way)) / 7
         assert line["identification_10way"] == pytest.approx(tenth, abs=1e-6)
+        tested = chance.of(result.layer)
+        assert line["identification_2way_p"] == tested.identification_p
+        assert line["identification_10way_p"] == tested.identification_10way_p or np.isnan(
+            line["identification_10way_p"]
+        )
         assert line["identification_nway"] == pytest.approx(sum(map(bool, result.nway_correct)) / 5)
 
 
@@ -101,10 +107,12 @@ def test_ratio_to_the_ceiling_needs_ceilings_and_not_a_low_r():
     result.ceiling[:] = np.where(np.arange(30) < 16, 0.5, np.nan)
     (line,) = layer_table([result], chance, simulated=True).to_dict("records")
     assert line["mean_r_over_ceiling"] == pytest.approx(1.8, abs=1e-5), "above 1 by chance, and shown"
+    assert line["mean_ceiling"] == 0.5
     result.ceiling[14:] = np.nan
     (line,) = layer_table([result], chance, simulated=True).to_dict("records")
     assert np.isnan(line["mean_r_over_ceiling"])
-    assert line["mean_ceiling"] == 0.5
+    assert np.isnan(line["mean_ceiling"]), "what most units lack a layer lacks"
+    assert line["mean_reliability"] == 0.25
 
 
 def test_differences_to_what_needs_no_network():
@@ -132,7 +140,7 @@ def test_layer_without_scores_has_none_in_the_table():
     empty = replace(
         result, r=np.full(30, np.nan, np.float32), ceiling=np.full(30, np.nan, np.float32),
         reliability=np.full(30, np.nan, np.float32),
-        nway_correct=np.zeros(0, bool), n_patterns=0,
+        nway_shown=np.full(7, -1), n_patterns=0,
     )  # fmt: skip
     (line,) = layer_table([empty], chance_of(empty), simulated=False).to_dict("records")
     assert line["data"] == "measured"
@@ -160,8 +168,15 @@ def test_channels_are_means_over_their_units():
     true, predicted = result.zscored_pair(slice(15, 30))
     patterns = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, predicted, strict=True)]
     assert table["mean_pattern_r"][1] == pytest.approx(np.mean(patterns), abs=1e-5)
-    result.reliability[15:] = -0.1
-    assert channel_table(result, chance)["mean_ceiling"][1] == 0
+    result.reliability[15:], result.ceiling[15:23] = -0.1, np.nan
+    assert np.isnan(channel_table(result, chance)["mean_ceiling"][1])
+    assert np.isnan(channel_table(result, chance)["mean_r_over_ceiling"][1])
+    result.reliability[15:], result.ceiling[15:] = 0.04, 0.2
+    second = channel_table(result, chance).iloc[1]
+    assert second["mean_ceiling"] == pytest.approx(0.2)
+    assert second["mean_r_over_ceiling"] == pytest.approx(second["mean_r"] / 0.2, rel=1e-5)
+    for name, part in zip(result.band_names, result.band_r2, strict=True):
+        assert second[f"r2_{name}"] == pytest.approx(part[15:].mean(), abs=1e-6)
     assert first["significant"] == pytest.approx(5 / 14)
     assert table["significant"][1] == pytest.approx(5 / 15)
 

@@ -155,18 +155,38 @@ def test_a_user_s_own_model_of_categories_is_joined_both_ways():
     assert (made.mean(0) - means).abs().max() < 0.6
 
 
-def test_a_guided_density_integrates_to_one_and_is_refused_where_it_cannot_be_normalised(linear):
+def test_a_guided_density_integrates_to_one(linear):
     source, target, x, y = linear
     bridge = LatentBridge(source, target, guidance=2.0).fit((x[:300], y[:300]))
     axis = torch.linspace(-5, 5, 81)
     grid = torch.cartesian_prod(axis, axis)[:, None].expand(-1, 2, -1)
     total = bridge.log_density(x[600:602])(grid).exp().sum(0) * (axis[1] - axis[0]) ** 2
     torch.testing.assert_close(total, torch.ones(2), atol=0.1, rtol=0)
-    many = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_guided_likelihood_is_known_where_no_draw_of_the_base_fits_the_source():
+    # Target and source are the same, almost without noise, in twelve latents: p(y|x) is N(y; x, about 2 noise^2).
+    many = torch.randn(400, 12, generator=torch.Generator().manual_seed(0))
     model = Exact(torch.eye(12), 0.05)
-    narrow = LatentBridge(model, model, family="linear", base="standard", guidance=1.0).fit((many[:200], many[:200]))
-    with pytest.raises(ConfigError, match="too few to normalise"):
-        narrow.log_likelihood(many[200:], many[200:])
+    bridge = LatentBridge(model, model, family="linear", base="standard", guidance=1.0).fit((many[:300], many[:300]))
+    held = many[300:310]
+    told = bridge.log_likelihood(held, held).mean
+    # z given x has variance r^2 = 1 / (1 + 1 / 0.05^2); y given z has 0.05^2.
+    spread = 1 / (1 + 1 / 0.05**2)
+    truth = Independent(Normal(held * (1 - spread), (spread + 0.05**2) ** 0.5), 1).log_prob(held).mean()
+    assert abs(told - float(truth)) < 2.0
+
+
+def test_the_same_source_given_twice_has_draws_of_its_own_and_one_density(linear):
+    source, target, x, y = linear
+    bridge = LatentBridge(source, target, guidance=2.0).fit((x[:200], y[:200]))
+    twice = x[[600, 601, 600]]
+    draws = bridge.draw_latents(twice, 300)
+    assert not torch.isclose(draws[:, 0], draws[:, 2]).all(dim=1).any()
+    torch.testing.assert_close(draws[:, 0].mean(0), draws[:, 2].mean(0), atol=0.2, rtol=0)
+    density = bridge.log_density(twice)(draws[:5, :1].expand(-1, 3, -1))
+    torch.testing.assert_close(density[:, 0], density[:, 2])
+    assert not torch.isclose(density[:, 0], density[:, 1]).any()
 
 
 @pytest.mark.parametrize("name", [*FITS, "mixture", "guided by a network"])

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from brainpred.models.guided import NormalMixture, blurred_log_density, draw_guided, find_mode, join_mixtures
+from brainpred.models.guided import (
+    NormalMixture,
+    blurred_evidence,
+    draw_guided,
+    find_mode,
+    join_mixtures,
+    temper,
+)
 
 
 def _mixtures(kind, n=3, components=4, d=2, seed=0):
@@ -58,13 +65,45 @@ def test_joined_mixtures_average():
     torch.testing.assert_close(joined.log_prob(z), expected, atol=1e-4, rtol=0)
 
 
-def test_blurred_density_is_a_convolution():
-    distribution = _mixtures("shared", n=1, d=1)
-    point, variance = torch.tensor([[0.4]]), torch.tensor([[0.3]])
+@pytest.mark.parametrize("kind", ["shared", "own"])
+def test_blurred_evidence_is_a_convolution(kind):
+    distribution = _mixtures(kind, n=7, d=1)
+    samples = torch.tensor([2, 0, 1, 1, 0, 2, 1])  # seven latents, of three samples in no order
+    point, variance = torch.tensor([[0.4], [-1.0], [2.0]]), torch.tensor([[0.3], [0.05], [1.2]])
+    told = blurred_evidence(lambda z: distribution, point, variance)(torch.zeros(7, 2), samples)
     grid = torch.linspace(-15, 15, 60_001)
-    density = distribution.log_prob(grid[:, None, None]).squeeze().exp()
-    expected = (density * Normal(grid, 0.3**0.5).log_prob(point[0]).exp()).sum() * (grid[1] - grid[0])
-    assert float(blurred_log_density(distribution, point, variance)) == pytest.approx(float(expected.log()), abs=2e-3)
+    density = distribution.log_prob(grid[:, None, None]).exp()  # (grid, 7)
+    blur = Normal(grid[:, None], variance[samples, 0].sqrt()).log_prob(point[samples, 0]).exp()
+    expected = (density * blur).sum(0) * (grid[1] - grid[0])
+    torch.testing.assert_close(told, expected.log(), atol=2e-3, rtol=0)
+
+
+def test_blurred_evidence_of_many_latents_against_whole_covariances():
+    distribution = _mixtures("shared", n=5, d=6)
+    generator = torch.Generator().manual_seed(1)
+    point, variance = torch.randn(2, 6, generator=generator), torch.rand(2, 6, generator=generator)
+    samples = torch.tensor([1, 0, 1, 1, 0])
+    told = blurred_evidence(lambda z: distribution, point, variance)(torch.zeros(5, 2), samples)
+    parts = distribution.component_distribution
+    covariance = parts.covariance_matrix + torch.diag_embed(variance[samples])[:, None]
+    blurred = MixtureSameFamily(distribution.mixture_distribution, MultivariateNormal(parts.loc, covariance))
+    torch.testing.assert_close(told, blurred.log_prob(point[samples]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("where", [0.8, 7.0, 15.0])
+def test_the_normaliser_is_known_however_far_the_evidence_is(where):
+    # Two samples at once: evidence N(z; where, 0.25 I) and twice that far.
+    base = NormalMixture(torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.eye(3)[None], True)
+    centres = torch.tensor([where, 2 * where])
+
+    def evidence(z, rows):
+        return Independent(Normal(centres[rows][:, None].expand(-1, 3), 0.5), 1).log_prob(z)
+
+    tempered = temper(base, evidence, 2000, 2, torch.Generator().manual_seed(0))
+    expected = Independent(Normal(torch.zeros(3), 1.25**0.5), 1).log_prob(centres[:, None].expand(-1, 3))
+    torch.testing.assert_close(tempered.log_normaliser, expected, atol=1.0, rtol=0.004)
+    z = base.unfold(*tempered[:3]).reshape(2000, 2, 3)
+    torch.testing.assert_close(z.mean(0), (0.8 * centres)[:, None].expand(-1, 3), atol=0.15, rtol=0.01)
 
 
 @pytest.mark.parametrize("where", [0.8, 7.0])

@@ -140,6 +140,30 @@ def test_autocorrelated_noise_needs_more_reliability():
     assert (pooled_reliability(moments, length).p < 0.05).mean() == pytest.approx(0.05, abs=0.02)
 
 
+@pytest.mark.parametrize("common", [0.5, 0.95])
+def test_units_that_go_together_have_no_ceiling_by_chance(common):
+    """Chance lifts the units of a layer together; their mean has a root far above 0, and is nevertheless none."""
+    rng, found, roots = np.random.default_rng(11), [], []
+    for _ in range(200):
+        shared = rng.standard_normal((5, 60, 1))
+        noise = np.sqrt(common) * shared + np.sqrt(1 - common) * rng.standard_normal((5, 60, 41))
+        pooled = pooled_reliability([repeat_moments(noise)])
+        found.append(np.isfinite(mean_ceiling(pooled.reliability, pooled.ceiling)))
+        roots.append(mean_ceiling(pooled.reliability))
+    assert np.percentile(roots, 90) > 0.25, "without the rule many would have a ceiling"
+    assert np.mean(found) <= 0.08
+    _, signal = simulate(5, 97, np.full(41, 0.1))
+    pooled = pooled_reliability([repeat_moments(signal)])
+    assert mean_ceiling(pooled.reliability, pooled.ceiling) == mean_ceiling(pooled.reliability) > 0.4
+
+
+def test_ceiling_of_many_needs_most_to_have_one():
+    reliability, own = np.array([0.3, 0.1, 0.2, np.nan, -0.1]), np.array([0.5, 0.3, np.nan, np.nan, np.nan])
+    assert np.isnan(mean_ceiling(reliability, own)), "two of four, the fifth does not vary"
+    own[2] = 0.4
+    assert mean_ceiling(reliability, own) == pytest.approx(np.sqrt(0.125))
+
+
 def test_what_was_not_repeated_or_does_not_vary_has_no_ceiling():
     _, repeats = simulate(3, 41, [0.5, 0.5])
     repeats[:, :, 1] = 2.5

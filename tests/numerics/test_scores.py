@@ -8,6 +8,7 @@ import pytest
 from brainpred.errors import DataError
 from brainpred.numerics.scores import (
     identification,
+    identification_elsewhere,
     nway_identification,
     pattern_correlation,
     pattern_similarity,
@@ -163,6 +164,31 @@ def test_identification_of_perfect_blind_and_too_few():
     assert np.isnan(identification(np.eye(5), 0, 10)).all()
 
 
+@pytest.mark.parametrize("runs", [None, ["a"] * 4 + ["b"] * 3 + ["a"] * 4])
+def test_identification_in_the_place_of_any_scan(runs):
+    rng = np.random.default_rng(8)
+    similarity = rng.integers(0, 9, (11, 11)) / 9  # many are alike
+    for n_way in (2, 3):
+        elsewhere = identification_elsewhere(similarity, 2, n_way, runs)
+        for place in range(11):
+            moved = np.tile(similarity[place], (11, 1))  # what was decoded at this scan, at the place of every scan
+            np.testing.assert_allclose(elsewhere[place], identified_with_ties(moved, 2, n_way, runs), atol=1e-12)
+        np.testing.assert_array_equal(np.diag(elsewhere), identification(similarity, 2, n_way, runs))
+
+
+def identified_with_ties(similarity, excluded, n_way, runs):
+    """Count scans that are beaten, and half of those as alike, then draw without replacement."""
+    parts = []
+    for scan, row in enumerate(similarity):
+        away = [t for t in range(len(row)) if abs(t - scan) > excluded or (runs and runs[t] != runs[scan])]
+        beaten = sum(row[t] < row[scan] for t in away) + 0.5 * sum(row[t] == row[scan] for t in away)
+        part = 1.0
+        for taken in range(n_way - 1):
+            part *= max(beaten - taken, 0) / (len(away) - taken)
+        parts.append(part)
+    return parts
+
+
 def test_scans_of_other_runs_are_never_excluded():
     similarity = np.random.default_rng(5).random((9, 9)) + 0.2 * np.eye(9)
     runs = ["a"] * 4 + ["b"] * 5
@@ -178,7 +204,8 @@ def test_nway_identification_equals_the_loop():
     shown = rng.permutation(np.arange(29) % 7)
     true = patterns[shown]
     predicted = true + 1.2 * rng.standard_normal(true.shape)
-    correct, samples, n_candidates = nway_identification(true, predicted)
+    chosen, named, n_candidates = nway_identification(true, predicted)
+    samples, correct = np.flatnonzero(named >= 0), (chosen == named)[named >= 0]
 
     expected = {}
     for i, label in enumerate(shown):
@@ -189,6 +216,10 @@ def test_nway_identification_equals_the_loop():
     assert samples.tolist() == list(expected)
     assert correct.dtype == bool
     assert correct.tolist() == list(expected.values())
+    resting = np.flatnonzero(named < 0)
+    most_alike = [np.argmax([slow_pearson(predicted[i], true[np.flatnonzero(named == k)[0]]) for k in range(5)])
+                  for i in resting]  # fmt: skip
+    assert chosen[resting].tolist() == most_alike, "what is decoded while nothing is shown is like something too"
     assert 0 < correct.sum() < len(correct)
 
 
@@ -200,8 +231,9 @@ def test_nothing_is_identified_among_one_or_too_many_patterns(values):
         (np.ones_like(true), 64),
         (true + np.arange(2 * N_SAMPLES)[:, None] * np.arange(N_UNITS), 64),  # patterns that never recur
     ):
-        correct, samples, n_candidates = nway_identification(truth, predicted, max_candidates=most)
-        assert correct.size == samples.size == n_candidates == 0
+        chosen, shown, n_candidates = nway_identification(truth, predicted, max_candidates=most)
+        assert set(chosen) == set(shown) == {-1}
+        assert n_candidates == 0
     assert nway_identification(true, predicted, max_candidates=N_SAMPLES)[2] == N_SAMPLES
 
 

@@ -146,7 +146,7 @@ def test_the_view_of_pictures_is_found(view, digits, vae):
         (((40, 30), (39, 28, 28)), "40 patterns, 39 pictures"),
         (((40, 30, 2), (40, 28, 28)), r"received \(40, 30, 2\)"),
         (((40, 30), (40, 20, 28)), r"received \(40, 30\) and \(40, 20, 28\)"),
-        (((10, 30), (10, 28, 28)), "20 pairs or more"),
+        (((10, 30), (10, 28, 28)), "16 pairs or more to learn from, received 9"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_told(shapes, match, vae):
@@ -155,9 +155,43 @@ def test_arrays_that_do_not_belong_together_are_told(shapes, match, vae):
         reconstruct_left_out(*(rng.random(shape) for shape in shapes), vae)
 
 
-def test_constant_voxels_are_told(digits, vae):
-    voxels = np.random.default_rng(0).random((90, 30))
-    voxels[:, [3, 8]] = 1.0
-    with pytest.raises(DataError, match="2 of 30 voxels are constant"):
-        reconstruct_left_out(voxels, digits, vae)
+def test_constant_voxels_tell_nothing(digits, vae):
+    voxels = simulate_voxels(digits[:40], np.random.default_rng(2), n_voxels=60)
+    padded = np.insert(voxels, [3, 8], 1.0, axis=1)
+    plain, more = (reconstruct_left_out(v, digits[:40], vae, n_folds=2, n_draws=3) for v in (voxels, padded))
+    np.testing.assert_allclose(plain.pictures["ridge to pixels"], more.pictures["ridge to pixels"], atol=1e-4)
+    assert np.isfinite(more.voxels).all()
+
+
+def test_repeats_of_a_picture_are_left_out_together(digits, vae):
+    # Voxels that say nothing but which picture it was: with its repeat to learn from, each would be known.
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(24, 80)).astype(np.float32)
+    pictures, voxels = np.tile(digits[:24], (2, 1, 1)), np.tile(code, (2, 1))
+    voxels = voxels + 0.01 * rng.normal(size=voxels.shape).astype(np.float32)
+    made = reconstruct_left_out(voxels, pictures, vae, n_folds=4, n_draws=3).pictures
+    for method in ("bridge", "ridge to pixels", "ridge to latents"):
+        assert picture_scores(made[method], pictures)["identification_2way"].mean() < 0.7
+    with pytest.raises(DataError, match="2 to 24 folds"):
+        reconstruct_left_out(voxels, pictures, vae, n_folds=25)
+
+
+def test_pairs_that_show_what_is_left_out_are_not_learned_from(digits, vae):
+    pictures = digits[:40].copy()
+    pictures[[38, 39]] = pictures[[0, 1]]
+    voxels = simulate_voxels(pictures, np.random.default_rng(2), n_voxels=200)
+    changed = voxels.copy()
+    changed[[0, 1]] *= 5  # pairs 0 and 1 show what 38 and 39, which are left out, show
+    first, second = (
+        reconstruct_left_out(v, pictures, vae, held_out=[np.array([37, 38, 39])], unpaired=False, n_draws=3).pictures
+        for v in (voxels, changed)
+    )
+    for method in METHODS:
+        np.testing.assert_array_equal(first[method], second[method])
+
+
+def test_a_repeat_is_no_other_picture_to_tell_apart():
+    seen = np.random.default_rng(0).random((4, 28, 28))
+    scores = picture_scores(np.tile(seen, (2, 1, 1)), np.tile(seen, (2, 1, 1)))
+    np.testing.assert_array_equal(scores["identification_2way"], 1.0)
     assert torch.is_grad_enabled()

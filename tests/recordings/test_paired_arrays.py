@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from brainpred.errors import DataError
-from brainpred.recordings.paired_arrays import load_array
+from brainpred.recordings.paired_arrays import arrange_pairs, load_array, read_rows
 
 ARRAY = np.arange(35, dtype=np.float64).reshape(5, 7)
 
@@ -60,3 +60,100 @@ def test_what_is_wrong_is_told(tmp_path):
     np.save(tmp_path / "f.npy", np.array([None]), allow_pickle=True)
     with pytest.raises(DataError, match="holds object, and no numbers"):
         load_array(tmp_path / "f.npy", "--brain")
+
+
+N, SIDE = 11, 7
+PICTURES = np.random.default_rng(0).random((N, SIDE, SIDE)).astype(np.float32)
+PATTERNS = np.random.default_rng(1).random((N, 5)).astype(np.float32)
+FLAT = PICTURES.reshape(N, -1)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        PICTURES,
+        FLAT,
+        FLAT.T,
+        PICTURES[:, None],
+        PICTURES[..., None],
+        FLAT[:, None],
+        np.moveaxis(PICTURES, 0, -1),
+        np.moveaxis(PICTURES[:, None], 0, -1),
+        PICTURES[:, None].repeat(3, axis=1),
+        PICTURES[..., None].repeat(3, axis=3),
+        np.moveaxis(PICTURES[..., None].repeat(3, axis=3), 0, -1),
+    ],
+    ids=lambda images: str(images.shape),
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_pairs_in_any_order_of_axes_come_out_alike(images, turned):
+    brain = PATTERNS.T if turned else PATTERNS
+    patterns, pictures = arrange_pairs(brain, images, (SIDE, SIDE))
+    np.testing.assert_array_equal(patterns, PATTERNS)
+    np.testing.assert_allclose(pictures, PICTURES, atol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1, False), (255, False), (1.1, True), (1.1 * 255, True)])
+def test_grey_levels_come_out_alike_and_a_little_beyond_is_clipped(factor, told):
+    said = []
+    stretched = PICTURES / PICTURES.max() * factor
+    _, pictures = arrange_pairs(PATTERNS, stretched, (SIDE, SIDE), say=said.append)
+    top = 255 if factor > 2 else 1
+    np.testing.assert_allclose(pictures, (stretched / top).clip(0, 1), atol=1e-6)
+    assert bool(said) is told
+    assert all("are clipped to 0 to" in text for text in said)
+
+
+def test_pictures_are_resized_and_stay_in_range():
+    said = []
+    _, pictures = arrange_pairs(PATTERNS, PICTURES, (14, 14), say=said.append)
+    assert pictures.shape == (N, 14, 14)
+    assert 0 <= pictures.min() < pictures.max() <= 1
+    assert said == ["--images: 7 x 7 pixels are resized to 14 x 14."]
+
+
+@pytest.mark.parametrize(
+    ("brain", "images", "match"),
+    [
+        (PATTERNS[0], PICTURES, "expected an array .pairs, voxels., received shape .5,."),
+        (PATTERNS[:8], PICTURES, r"--brain holds 8 patterns of 5 voxels, --images an array of shape \(11, 7, 7\)"),
+        (PATTERNS, FLAT[:, :48], "whose pixels make a square"),
+        (PATTERNS, np.zeros((N, 2, 3, 4, 5)), r"received shape \(11, 2, 3, 4, 5\)"),
+        (PATTERNS, PICTURES * 3, "expected grey levels of 0 to 1 or 0 to 255, received .* to 2.9"),
+        (PATTERNS, PICTURES * 1000, "received .* to 9"),
+        (PATTERNS, PICTURES - 1, "received -0.99"),
+        (PATTERNS, np.ones_like(PICTURES), "received 1 to 1"),
+    ],
+)
+def test_arrays_that_are_no_pairs_are_told(brain, images, match):
+    with pytest.raises(DataError, match=match):
+        arrange_pairs(brain, images, (SIDE, SIDE))
+
+
+def test_rows_are_numbers_ranges_files_or_marks(tmp_path):
+    np.save(tmp_path / "numbers.npy", [7, 3, 8])
+    np.save(tmp_path / "marks.npy", np.array([1, 1, 2, 1, 2])[:, None])
+    np.save(tmp_path / "mask.npy", [False, True, True, False, False])
+    savemat(tmp_path / "matlab.mat", {"test": np.array([[1, 5]])})
+    for rows, n_pairs, expected in (
+        (["2", "4-6"], 9, [2, 4, 5, 6]),
+        ([str(tmp_path / "numbers.npy")], 9, [3, 7, 8]),
+        ([str(tmp_path / "marks.npy")], 5, [2, 4]),
+        ([str(tmp_path / "mask.npy")], 5, [1, 2]),
+        ([f"{tmp_path / 'matlab.mat'}::test"], 5, [0, 4]),
+    ):
+        np.testing.assert_array_equal(read_rows(rows, n_pairs), expected)
+
+
+def test_rows_that_are_none_are_told(tmp_path):
+    np.save(tmp_path / "half.npy", [0.5, 1.0])
+    savemat(tmp_path / "zero.mat", {"test": np.array([[0, 3]])})
+    for rows, match in (
+        (["5-9"], "expected numbers of 9 pairs .from 0 to 8.*received 5 numbers from 5 to 9"),
+        (["one", "two"], "received one two"),
+        ([str(tmp_path / "half.npy")], "expected numbers of pairs or marks"),
+        ([str(tmp_path / "zero.mat")], "numbers from -1 to 2"),
+        (["7-3"], "received 0 numbers"),
+    ):
+        with pytest.raises(DataError, match=match):
+            read_rows(rows, 9)

@@ -47,11 +47,24 @@ def test_means_and_intervals_over_subjects(subjects, run):
     assert {path.name for path in (subjects / "figures").iterdir()} == {"group.png", "group.svg"}
 
 
-def test_one_subject_has_no_interval(subjects, run):
-    assert run("report", "--subjects", "sim02", "--out", subjects, "--quiet")[0] == 0
-    table = pd.read_csv(subjects / "group_layers.tsv", sep="\t")
-    assert table["low"].isna().all()
-    assert (table["n_subjects"] == 1).all()
+@pytest.mark.parametrize("names", [["sim02"], ["sim02", "sim02"]])
+def test_one_subject_is_no_group(subjects, run, names):
+    code, _, err = run("report", "--subjects", *names, "--out", subjects, "--quiet")
+    assert code == 2
+    assert "two or more different subjects, received sim02. The page of one" in err
+    assert err.rstrip().endswith("brainpred report --subject sim02")
+    assert not (subjects / "group.html").exists()
+
+
+def test_subject_without_its_table_is_named(subjects, run):
+    (subjects / "sim02" / "layers.tsv").unlink()
+    for arguments in (
+        ["--subjects", "sim01", "sim02", "--out", subjects],
+        ["--subject", "sim02", "--out", subjects / "sim02"],
+    ):
+        code, _, err = run("report", *arguments, "--quiet")
+        assert code == 1
+        assert "sim02/layers.tsv is missing. Run: brainpred decode --subject sim02" in err
 
 
 def test_subjects_that_are_no_group(subjects, run):
@@ -84,21 +97,26 @@ def test_either_a_subject_or_a_group(run, arguments):
 
 
 def test_parts_stay_between_0_and_1():
-    scores = dict.fromkeys(("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r"), 0.5)
+    scores = dict.fromkeys(
+        ("mean_r", "mean_reliability", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r"), 0.5
+    )
     rows = [
         {"subject": subject, "layer": "R0", "p": 0.01, **scores, "identification_2way": 0.9 + 0.05 * part,
-         "identification_10way": 0.5, "significant": part}
+         "identification_10way": 0.5, "significant": part, "identification_2way_p": part, "identification_10way_p": 0.2}
         for subject, part in (("a", 0.0), ("b", 0.1), ("c", 0.9))
     ]  # fmt: skip
     group = group_table(pd.DataFrame(rows)).set_index("metric")
     assert (group.loc["significant", "low"], group.loc["significant", "high"]) == (0.0, 1.0)
     assert group.loc["mean_r", "n_significant"] == 3
+    assert group.loc["identification_2way", "n_significant"] == 1
+    assert group.loc["identification_10way", "n_significant"] == 0
     assert np.isnan(group.loc["significant", "n_significant"])
 
 
 def test_layers_are_compared_with_baselines_within_subjects():
-    scores = ("p", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
-              "identification_10way", "significant")  # fmt: skip
+    scores = ("p", "identification_2way_p", "identification_10way_p", "mean_reliability", "mean_ceiling",
+              "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way", "identification_10way",
+              "significant")  # fmt: skip
     r = {"a": (0.5, 0.4), "b": (0.3, 0.25), "c": (0.7, 0.4)}
     rows = [{"subject": subject, "layer": layer, "mean_r": value, **dict.fromkeys(scores, 0.01)}
             for subject, both in r.items() for layer, value in zip(("R0", "pixels"), both, strict=True)]  # fmt: skip
@@ -114,8 +132,8 @@ def test_layers_are_compared_with_baselines_within_subjects():
 def test_layer_that_a_subject_lacks_is_averaged_over_the_others():
     rows = [
         {"subject": subject, "layer": layer, "p": p, **dict.fromkeys(("mean_r_low", "mean_r_high"), r), "mean_r": r,
-         **dict.fromkeys(("mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "identification_2way",
-                          "identification_10way", "significant"), np.nan)}
+         **dict.fromkeys(("mean_reliability", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "mean_pattern_r",
+                          "identification_2way", "identification_10way", "significant"), np.nan)}
         for subject, layer, r, p in (("a", "R0", 0.5, 0.01), ("b", "R0", 0.25, 0.2), ("b", "R1", 0.125, 0.04))
     ]  # fmt: skip
     subjects = pd.DataFrame(rows)
@@ -126,3 +144,20 @@ def test_layer_that_a_subject_lacks_is_averaged_over_the_others():
     figure = group_figure(subjects, group, simulated=False)
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert sorted(float(line.get_ydata()[0]) for line in points) == [0.125, 0.25, 0.5]
+
+
+def test_ceilings_of_a_group_are_those_of_all_subjects_or_none():
+    rows = [
+        {"subject": subject, "layer": layer, "p": 0.5, "mean_r": 0.3, "mean_reliability": reliability,
+         "mean_ceiling": ceiling, **dict.fromkeys(("mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "significant",
+         "identification_2way", "identification_10way"), np.nan)}
+        for layer, subject, reliability, ceiling in (
+            ("R0", "a", 0.64, 0.8), ("R0", "b", 0.36, 0.6), ("R0", "c", 0.01, np.nan),
+            ("R1", "a", 0.64, 0.8), ("R1", "b", 0.04, np.nan), ("R1", "c", -0.1, np.nan),
+        )
+    ]  # fmt: skip
+    group = group_table(pd.DataFrame(rows)).set_index(["layer", "metric"])
+    assert group.loc[("R0", "mean_ceiling"), "mean"] == pytest.approx((0.8 + 0.6 + 0.1) / 3), "c is not left out"
+    assert group.loc[("R0", "mean_r_over_ceiling"), "mean"] == pytest.approx(0.3 / 0.5)
+    assert group.loc[("R0", "mean_r_over_ceiling"), "n_subjects"] == 3
+    assert [layer for layer, metric in group.index if "ceiling" in metric] == ["R0", "R0"]

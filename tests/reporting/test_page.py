@@ -151,8 +151,9 @@ def fabricate_encoding(folder):
 
 def features_result():
     rng = np.random.default_rng(8)
+    shown = np.arange(33) % 8
     result = make_result("features", (8,), 33, reliability=np.full(8, np.nan, np.float32), n_patterns=8,
-                         nway_correct=rng.random(50) < 0.66)  # fmt: skip
+                         nway_shown=shown, nway_chosen=np.where(rng.random(33) < 0.66, shown, 7 - shown))  # fmt: skip
     result.runs[:] = np.repeat(["one", "two", "three"], 11).astype(result.runs.dtype)
     return result
 
@@ -282,8 +283,8 @@ def test_numbers_are_those_of_the_tables(full):
     ).replace("-", "−").replace("1,035", "1,035") in text
     assert f"Features that need no network reach: pixels {table.loc['pixels', 'mean_r']:.2f}." in text
     better = [layer for layer in ("R0", "R1") if table.loc[layer, "mean_r"] > table.loc["pixels", "mean_r"]]
-    named = " and ".join(better) + (" are" if len(better) > 1 else " is") if better else "No layer is"
-    assert f" {named} decoded better than pixels." in text
+    named = " and ".join(better) + (" have" if len(better) > 1 else " has") if better else "No layer has"
+    assert f" {named} a higher mean r than pixels." in text
     assert (
         "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.062" in text
         or "V1 7 0.438 0.500 12.5 % 0.750 0.250 0.188 0.063" in text
@@ -293,6 +294,8 @@ def test_numbers_are_those_of_the_tables(full):
     for row in (first, second):
         for name in ("mean_r", "mean_ceiling", "mean_r_over_ceiling", "mean_r2", "identification_2way"):
             assert f" {row[name]:.3f} " in text
+        ends = f"({row['identification_2way_low']:.2f} to {row['identification_2way_high']:.2f})"
+        assert f"{ends} {probability(row['identification_2way_p'])} " in text
     rois = pd.read_csv(full / "roi_contributions.tsv", sep="\t")
     totals = rois.groupby("layer")["contribution"].sum()
     top = rois[rois["layer"] == totals.idxmax()].nlargest(1, "contribution").iloc[0]
@@ -306,7 +309,7 @@ def test_reconstruction_scores_are_shown_without_those_that_do_not_exist(full):
         assert f"{picture} n/a 0.375 14.50 0.625" in text
     assert "Of the brain come +0.250 of pixel r (95 % interval −0.125 to +0.375; p = 0.012" in text
     assert "); +0.250 of 2-way (95 %" in text
-    assert "those of another time (the null) has p = 0.0004, 0.0004" in text
+    assert "those of another time (the null) has, in the same order, p = 0.0004, 0.0004" in text
     assert "p come from 8 blocks of 7.5 s" in text
     assert "fitted to these scans" not in text
 
@@ -324,6 +327,8 @@ def test_player_knows_when_each_frame_is_shown(full, small):
     (player,) = [attributes for attributes in page.all("figure") if "player" in attributes.get("class", "")]
     assert json.loads(player["data-times"]) == [0.0, 0.5, 1.75]
     assert json.loads(player["data-scans"]) == [0, 0, 1]
+    assert "PredNet’s own prediction is an even grey, for it has seen nothing yet" in page.text
+    assert "The movie ends before its clip does" in page.text
     write_tsv(make_scores(), small / "reconstruction.tsv")
     (small / "reconstruction_R0.mp4").write_bytes(b"a movie without its frames")
     page = Page(write_report(small))
@@ -339,7 +344,7 @@ def test_methods_say_what_was_done(full, measured):
     assert "PredNet (Lotter et al., 2017; weights “small”; 6 × 10 pixels), R0 and R1, averaged" in text
     assert "with himalaya 0.4.9. The decoder was then fitted to all training runs" in text
     assert "repeated presentations of a clip were averaged" in text
-    assert "scans at least 4 s away" in text
+    assert "scans more than 4 s away" in text
     assert "decoded units took the place of PredNet’s own (R0 swapped, closed-loop)" in text
     assert "Power, J. D." in text
     assert "Nishimoto" in text
@@ -376,10 +381,51 @@ def test_features_of_the_users_own(measured):
     assert page.figure_names() == names
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
     assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
-    assert "from 530 voxels. 8-way" in page.text
-    assert f"8-way identification {table['identification_nway'][0]:.2f} (chance 0.125)" in page.text
+    assert "from 530 voxels. That is not told from chance. 8-way" in page.text
+    found, p = table["identification_nway"][0], probability(table["identification_nway_p"][0])
+    assert f"8-way identification (chance 0.125): {found:.2f} (p = {p})." in page.text
+    assert f"{found:.3f} (0.125) {p}" in page.text
     assert "There is no noise ceiling" in page.text
     assert "each left out in turn" in page.text
+
+
+def test_short_tests_are_told(small):
+    settings = json.loads((small / "decode.json").read_text())
+    text = Page(write_report(small)).text
+    assert "A short test: the held-out scans make 5 blocks of time" in text
+    assert "itself uncertain by about 35 %" in text
+    (small / "decode.json").write_text(json.dumps({**settings, "n_blocks": 10}))
+    assert "A short test" not in Page(write_report(small)).text
+
+
+def test_what_is_not_told_from_chance_is_said_to_be_so(small):
+    table = pd.read_csv(small / "layers.tsv", sep="\t")
+    for p, told in ((0.049, False), (0.05, True), (np.nan, False)):
+        write_tsv(table.assign(p=p), small / "layers.tsv")
+        text = Page(write_report(small)).text
+        assert ("That is not told from chance." in text) == told
+        assert ("R0 is not told from chance (p = 0.050). Its maps show" in text) == told
+
+
+def test_numbers_stay_with_their_sign(small):
+    page = write_report(small).read_text(encoding="utf-8")
+    assert "95\u00a0% interval" in page
+    assert "95 % interval" not in page
+
+
+def test_layers_without_a_ceiling_say_why(small):
+    table = pd.read_csv(small / "layers.tsv", sep="\t")
+    write_tsv(table.assign(mean_ceiling=np.nan, mean_r_over_ceiling=np.nan), small / "layers.tsv")
+    text = Page(write_report(small)).text
+    assert "There is no noise ceiling: the predictions of most units repeat over the 2 presentations no better" in text
+    assert "Ceiling r / ceiling" not in text
+    two = pd.concat([table, table.assign(layer="R1", mean_ceiling=np.nan, mean_r_over_ceiling=np.nan)])
+    write_tsv(two, small / "layers.tsv")
+    settings = json.loads((small / "decode.json").read_text())
+    (small / "decode.json").write_text(json.dumps({**settings, "layers": ["R0", "R1"]}))
+    text = Page(write_report(small)).text
+    assert "Ceiling : n/a where the predictions of most units of the layer" in text
+    assert "Its file is not among those that decode.json names." in text, "of maps nobody wrote the page says so"
 
 
 def test_settings_and_versions_are_kept(full):
@@ -562,8 +608,8 @@ def test_differences_from_baselines_are_told_where_they_were_computed(full, tmp_
         folder / "differences.tsv",
     )
     text = Page(write_report(folder)).text
-    assert f"decoded better than pixels ({first} less pixels: +0.12, 95 % interval −0.25 to +0.50)." in text
-    assert "R1 − pixels +0.12 (−0.25 to +0.50). differences.tsv." in text
+    assert f"a higher mean r than pixels ({first} less pixels: +0.125, 95 % interval −0.250 to +0.500)." in text
+    assert "R1 − pixels +0.125 (−0.250 to +0.500). differences.tsv." in text
 
 
 def test_names_cannot_smuggle_in_elements(tmp_path):

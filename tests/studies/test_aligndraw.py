@@ -12,7 +12,7 @@ from PIL import Image
 
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
-from brainpred.models.aligndraw_weights import load_aligndraw, save_aligndraw
+from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw, save_aligndraw
 from brainpred.movies.captions import load_grammar
 from brainpred.studies import train_aligndraw as study
 from brainpred.studies.aligndraw import draw_captions, study_attention, study_composition, watch_drawing
@@ -83,8 +83,8 @@ def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeyp
 def test_lessons_come_before_the_drawing_which_leaves_the_encoder_alone(tmp_path, small, monkeypatch):
     taught = []
 
-    def noted(language, grammar, n_lessons, seed):
-        left = teach_reading(language, grammar, n_lessons, seed)
+    def noted(language, attention, grammar, n_lessons, seed):
+        left = teach_reading(language, attention, grammar, n_lessons, seed)
         taught.append({name: weight.clone() for name, weight in language.state_dict().items()})
         return left
 
@@ -188,8 +188,9 @@ def test_captions_of_a_study_whose_network_does_not_ship(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_network_that_ships_draws_what_captions_say():
-    scores = study.score_aligndraw("B", n_pictures=200, seed=3)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_networks_that_ship_draw_what_captions_say(name):
+    scores = study.score_aligndraw(name, n_pictures=200, seed=3)
     assert scores["seen"]["joint"] > 0.95
     assert scores["held out"]["joint"] > 0.94
 

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import loadmat, savemat
 
 from brainpred.cli.main import main
 from brainpred.movies.scenes import load_digits
@@ -43,6 +44,9 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     with h5py.File(out / "pictures.h5") as file:
         np.testing.assert_allclose(file["seen"][:], pictures / 255, atol=1e-6)
         assert file["bridge"].shape == (60, 28, 28)
+    with np.load(out / "figures.npz") as shown:
+        assert shown["bridge"].shape == shown["spread"].shape == (16, 28, 28)
+        assert abs(float(shown["coverage"]) - 0.9) < 0.1
     assert {"reconstructions.png", "scores.svg", "voxels.tsv", "pictures.tsv"} <= {path.name for path in out.iterdir()}
     before = (out / "scores.tsv").stat().st_mtime_ns
     assert _brain(*options, data=no_mnist) == 0
@@ -54,9 +58,8 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     ("brain", "images", "match", "code"),
     [
         ((30, 8), None, "Give both --brain and --images", 2),
-        ((30, 8), (29, 784), "--brain holds 30 patterns, --images 29 pictures", 1),
-        ((8, 30), (30, 784), "The brain array may be voxels by pairs", 1),
-        ((30, 8), (30, 783), "783 pixels make no square", 1),
+        ((30, 8), (29, 784), "--brain holds 30 patterns of 8 voxels, --images an array of shape (29, 784)", 1),
+        ((30, 8), (30, 783), "whose pixels make a square", 1),
         ((30,), (30, 784), "expected an array (pairs, voxels)", 1),
         ((30, 8), (30, 3, 4, 5, 6), "received shape (30, 3, 4, 5, 6)", 1),
     ],
@@ -72,6 +75,106 @@ def test_arrays_that_cannot_serve_are_told_in_a_line(tmp_path, no_mnist, capsys,
     message = " ".join(capsys.readouterr().err.split())
     assert match in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """What a public recording of two digits comes as: MATLAB's arrays, pixels of 0 to 255 in columns, and a split."""
+    pictures, labels = load_digits().train
+    pictures = pictures[np.isin(labels, (6, 9))][:50] / 255
+    voxels = simulate_voxels(pictures, np.random.default_rng(0), n_voxels=300, signal_to_noise=0.4).astype(float)
+    voxels[:, [4, 9]] = 2.0
+    flat = 255 * pictures.transpose(0, 2, 1).reshape(50, -1)
+    path = tmp_path_factory.mktemp("recording") / "digits69.mat"
+    train, test = slice(None, 40), slice(40, None)
+    arrays = {
+        "X": flat,
+        "Y": voxels,
+        "Yt": voxels.T,
+        "Y_few": voxels[40:, :200],
+        "test": np.arange(41, 51),
+        "Xs": 1.02 / 255 * flat.T,
+    }
+    for name, rows in (("train", train), ("test", test)):
+        arrays |= {f"X_{name}": flat[rows], f"Y_{name}": voxels[rows]}
+    savemat(path, arrays)
+    return path
+
+
+SPLITS = {
+    "arrays": ("Y_train", "X_train", ["--test-brain", "{}::Y_test", "--test-images", "{}::X_test"]),
+    "rows": ("Y", "X", ["--test-rows", "40-49"]),
+    "numbers": ("Yt", "Xs", ["--test-rows", "{}::test"]),
+}
+
+
+@pytest.fixture(scope="module")
+def of_splits(recording, no_mnist, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("splits")
+    for name, (brain, images, more) in SPLITS.items():
+        options = [
+            "--brain",
+            f"{recording}::{brain}",
+            "--images",
+            f"{recording}::{images}",
+            "--out",
+            str(folder / name),
+        ]
+        assert _brain(*options, *(part.format(recording) for part in more), data=no_mnist) == 0
+    return {name: pd.read_csv(folder / name / "scores.tsv", sep="\t") for name in SPLITS}, folder
+
+
+def test_test_pairs_are_scored_however_they_are_given(of_splits):
+    tables, folder = of_splits
+    pd.testing.assert_frame_equal(tables["arrays"], tables["rows"])
+    np.testing.assert_allclose(
+        tables["arrays"]["mean"], tables["numbers"]["mean"], atol=0.02
+    )  # pixels slightly above 1
+    settings = json.loads((folder / "arrays" / "bridge.json").read_text())
+    assert settings["split"]
+    assert (settings["n_pairs"], settings["n_left_out"], settings["n_constant_voxels"]) == (50, 10, 2)
+    assert settings["view"] == "transposed"
+    pairs = pd.read_csv(folder / "arrays" / "pictures.tsv", sep="\t")
+    assert set(pairs["pair"]) == set(range(40, 50))
+    voxels = pd.read_csv(folder / "arrays" / "voxels.tsv", sep="\t")["voxel"]
+    assert set(range(300)) - set(voxels) == {4, 9}
+
+
+def test_test_pairs_touch_nothing_that_is_chosen(of_splits, recording, no_mnist, tmp_path):
+    # Other test patterns but for the first two: what is made of those must stay.
+    content = loadmat(recording)
+    content["Y_test"][2:] = 7 * content["Y_test"][2:][::-1] - 3
+    content["X_test"][2:] = 255 - content["X_test"][2:]
+    changed = tmp_path / "changed.mat"
+    savemat(changed, {name: value for name, value in content.items() if not name.startswith("__")})
+    brain, images, more = SPLITS["arrays"]
+    options = ["--brain", f"{changed}::{brain}", "--images", f"{changed}::{images}", "--out", str(tmp_path / "out")]
+    assert _brain(*options, *(part.format(changed) for part in more), data=no_mnist) == 0
+    with h5py.File(of_splits[1] / "arrays" / "pictures.h5") as one, h5py.File(tmp_path / "out" / "pictures.h5") as two:
+        for name in ("bridge", "ridge to latents", "ridge to pixels", "mean picture"):
+            np.testing.assert_allclose(one[name][:2], two[name][:2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "match", "code"),
+    [
+        (["--test-brain", "{}::Y_test"], "--test-brain and --test-images, or as --test-rows", 2),
+        (["--test-rows", "40-49", "--test-brain", "{}::Y_test", "--test-images", "{}::X_test"], "or as --test-rows", 2),
+        (["--test-rows", "40-49", "--folds", "3"], "leave out --folds", 2),
+        (["--test-rows", "40-50"], "expected numbers of 50 pairs", 1),
+        (["--test-rows", "49"], "2 different pictures or more among the test pairs", 1),
+        (["--test-rows", "5-49"], "16 pairs or more to learn from, received 5", 1),
+        (
+            ["--test-brain", "{}::Y_few", "--test-images", "{}::X_test"],
+            "expected the 300 voxels of --brain, received 200",
+            1,
+        ),
+    ],
+)
+def test_splits_that_cannot_serve_are_told(recording, no_mnist, tmp_path, capsys, options, match, code):
+    options = ["--brain", f"{recording}::Y", "--images", f"{recording}::X", *(o.format(recording) for o in options)]
+    assert _brain(*options, "--out", str(tmp_path / "out"), data=no_mnist) == code
+    assert match in " ".join(capsys.readouterr().err.split())
 
 
 def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
@@ -95,6 +198,10 @@ def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
         f"figure{n}_{what}_{s}" for s in ("default", "document") for n, what in ((2, "images"), (3, "latents"))
     } <= figures
     assert {"figure1_objective", "figure4_images_document", "figure5_latents_document", "figure6_quality"} <= figures
+    with np.load(out / "figures.npz") as shown:
+        assert shown["default/trained/64/made"].shape == (8, 10, 28, 28)
+        assert shown["document/3 epochs/64/label_curve"].shape == (150,)
+        assert shown["own/points"].shape == (len(shown["own/labels"]), 2)
     assert json.loads((out / "bridge.json").read_text())["digits"].startswith("scikit-learn")
     capsys.readouterr()
 
@@ -106,4 +213,4 @@ def test_bad_requests_are_told(tmp_path, no_mnist, capsys):
     assert main([*base, "--pairs", "1750"]) == 1
     assert "1750 pairs and 100 digits" in " ".join(capsys.readouterr().err.split())
     assert main([*base, "--pairs", "9", "--seeds", "1"]) == 1
-    assert "9 pairs of seed 0 show no" in " ".join(capsys.readouterr().err.split())
+    assert "9 pairs cannot show all ten digits" in " ".join(capsys.readouterr().err.split())

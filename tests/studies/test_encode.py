@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.studies.encode import EncodeConfig, encode_subject
+from tests.recorder import Recorder
 from tests.recordings.layouts import (
     DELAY_SCANS,
     LENGTHS,
@@ -45,6 +47,16 @@ def test_voxels_of_the_small_subject_are_predicted(run, tiny_data, tmp_path):
     assert settings["n_units"] == {"R3": [48, 8, 10], "pixels": [3, 16, 20]}
     assert settings["delays_scans"] == [3, 4, 5, 6]
     assert not (tmp_path / "report.html").exists(), "there is no report without decoded layers"
+
+
+def test_bars_go_to_their_end(tiny_data, tmp_path):
+    recorder = Recorder()
+    config = EncodeConfig("sim01", layers=("R3", "pixels"), n_permutations=9)
+    encode_subject(config, tmp_path, data=tiny_data, reporter=recorder)
+    assert recorder.stopped_short() == []
+    assert recorder.outermost[-1] == "Encoding R3 pixels"
+    for name in ("Permuting blocks of time", "Drawing blocks of time", "Clusters of targets"):
+        assert recorder.tasks[name][0] == 419
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("surface", "_hemi-R.func.gii"), ("grayordinates", ".dscalar.nii")])

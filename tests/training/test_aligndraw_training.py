@@ -23,6 +23,8 @@ SMALL = AlignDRAWConfig("forward", 3, n_language=4, n_attention=6, n_hidden=7, n
 def test_stages_follow_their_shares():
     recipe = Recipe("adam", 1e-3, cosine=True, clip_norm=1, stages=((0.5, 8), (0.3, 16), (0.2, 32)))
     assert [recipe.n_steps(done) for done in (0, 0.499, 0.501, 0.79, 0.81, 0.999, 1.0)] == [8, 8, 16, 16, 32, 32, 32]
+    weighted = replace(recipe, kl_weights=((0.25, 1.0), (0.75, 3.0)))
+    assert [weighted.kl_weight(done) for done in (0, 0.249, 0.251, 1.0)] == [1.0, 1.0, 3.0, 3.0]
     for recipe in RECIPES.values():
         assert sum(share for share, _ in recipe.stages) == pytest.approx(1)
         assert recipe.n_steps(1.0) == 32

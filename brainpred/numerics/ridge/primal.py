@@ -12,7 +12,7 @@ from brainpred.numerics.ridge.components import Components, Moments, TargetMomen
 from brainpred.numerics.ridge.delays import delayed_rows
 from brainpred.numerics.ridge.kernels import column_chunks, read_columns
 from brainpred.numerics.ridge.residuals import Fold, unscored
-from brainpred.numerics.ridge.search import Audit, BandChoice, SearchSettings
+from brainpred.numerics.ridge.search import Audit, BandChoice, SearchSettings, one_by_one
 from brainpred.numerics.ridge.shared import share_bands
 from brainpred.numerics.ridge.targets import Targets, standardise
 from brainpred.progress import Reporter
@@ -128,7 +128,7 @@ class PrimalForm:
         alpha = np.zeros(targets.n_targets, dtype=np.int32)
         scores = np.full(targets.n_targets, -np.inf, dtype=np.float32)
         gamma = np.zeros(targets.n_targets, dtype=np.int32)
-        for number, columns in enumerate(clusters):
+        for number, columns in enumerate(one_by_one(clusters, reporter)):
             members = targets.only(columns)
             if self.n_bands > 1:
                 gammas[number] = self._share(members, folds, left_out, moments, settings, rng, reporter)

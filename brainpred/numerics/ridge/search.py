@@ -1,6 +1,6 @@
 """Find band weights and α for every target: shared by gradient, or drawn at random for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from brainpred.numerics.ridge.shared import N_EVALUATIONS, second_moment, share_
 from brainpred.numerics.ridge.targets import Targets
 from brainpred.progress import Reporter
 
-__all__ = ["Audit", "BandChoice", "SearchSettings", "choose_bands", "draw_candidates"]
+__all__ = ["Audit", "BandChoice", "SearchSettings", "choose_bands", "draw_candidates", "one_by_one"]
 
 # Directions kept of the targets' time courses, as a part of the samples.
 COMPRESSION = 0.1
@@ -171,7 +171,7 @@ def choose_bands(
     shared = search == "shared" and kernels.n_bands > 1
     n_pairs = len(alphas) * (1 if search == "shared" else len(gammas))
     shortlist = n_pairs if settings.shortlist is None else min(settings.shortlist, n_pairs)
-    for columns in clusters:
+    for columns in one_by_one(clusters, reporter):
         members = targets.only(columns)
         basis = None
         if shared or shortlist < n_pairs:
@@ -202,6 +202,17 @@ def choose_bands(
         choices.append(choice)
         found.append(candidates)
     return _join(found, choices, clusters, targets.n_targets, shared=search == "shared")
+
+
+def one_by_one(clusters: Sequence[NDArray[np.int64]], reporter: Reporter) -> Iterator[NDArray[np.int64]]:
+    """Give the targets of each cluster; where there are several, a bar tells how many targets are done."""
+    if len(clusters) == 1:
+        yield clusters[0]
+        return
+    with reporter.task("Clusters of targets", sum(map(len, clusters))) as advance:
+        for columns in clusters:
+            yield columns
+            advance(len(columns))
 
 
 def _shared_loss(

@@ -22,6 +22,7 @@ from tests.numerics.ridge.problems import (
     Counted,
     simulate,
 )
+from tests.recorder import Recorder
 from tests.reference import ridge_reference as reference
 
 SETTINGS = {"delays_s": DELAYS_S, "tr_s": TR_S, "alphas": ALPHAS, **EXACT}
@@ -250,23 +251,6 @@ def test_fit_and_prediction_are_the_same_every_time_and_leave_the_inputs_and_the
 
 
 def test_plan_progress_and_audit_are_reported():
-    class Recorder:
-        def __init__(self):
-            self.said, self.tasks = [], {}
-
-        def say(self, message):
-            self.said.append(message)
-
-        def task(self, description, total):
-            import contextlib
-
-            self.tasks.setdefault(description, [total, 0])
-
-            def advance(steps):
-                self.tasks[description][1] += steps
-
-            return contextlib.nullcontext(advance)
-
     X, Y, runs = simulate(LENGTHS, n_targets=7)
     recorder = Recorder()
     BandedRidgeCV(LABELS, **SETTINGS).fit(X, Y, runs, reporter=recorder)
@@ -277,6 +261,9 @@ def test_plan_progress_and_audit_are_reported():
     assert recorder.tasks["Factorising candidates"] == [3, 3]
     assert recorder.tasks["Scoring targets"] == [7, 7]
     assert 3 < recorder.tasks["Band weights"][1] <= recorder.tasks["Band weights"][0]
+    assert "Clusters of targets" not in recorder.tasks
+    BandedRidgeCV(LABELS, **SETTINGS, cluster=list("aabbabb")).fit(X, Y, runs, reporter=recorder)
+    assert recorder.tasks["Clusters of targets"] == [7, 7]
 
 
 @pytest.mark.parametrize("bands", [LABELS[:-1], np.append(LABELS, "v1"), LABELS[:, None]])
