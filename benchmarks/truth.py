@@ -64,6 +64,11 @@ def main() -> None:
         f"| {mean_ceiling(reliability[strong]):.3f} | {mean_ceiling(voxels['reliability'][strong]):.3f} "
         f"| {np.sqrt((voxels['r'][strong] ** 2).mean()):.3f} |"
     )
+    layers = sorted(set(truth["layer"]) - {"none"})
+    carried = [(planted * (truth["layer"] == layer)).groupby(truth["roi"]).mean() for layer in layers]
+    explained = [voxels[f"r2_{layer}"].groupby(truth["roi"]).mean() for layer in layers]
+    recovered = spearmanr(np.ravel(carried), np.ravel(explained)).statistic
+    print(f"\nRank correlation of planted strength and R² of bands that compete, ROIs and layers: {recovered:.2f}")
     print("\nArea under the ROC curve, those voxels against voxels that carry nothing")
     print("| map | all layers | R0 | R1 |\n|---|---|---|---|")
     nothing = (truth["layer"] == "none").to_numpy()
