@@ -37,10 +37,10 @@ def layer_shares(
     The R² of layers that compete is what can be *predicted* from each, by a ridge that gives what layers have in common
     to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs that show nothing
     of the same, tell together how much of the variance of a single presentation has the covariance over time that a
-    layer would give it; see
-    :func:`brainpred.numerics.variance_components.variance_shares`. A layer's covariance is that of its units, z-scored
-    within runs and convolved with the canonical haemodynamic response. Scans of more than twice the run's median
-    variance over the brain, during which the head moved, are left out.
+    layer would give it; see :func:`brainpred.numerics.variance_components.variance_shares`. A layer's covariance is
+    that of its units, z-scored within runs, convolved with the canonical haemodynamic response, and cleaned as the
+    scans were. Scans of more than twice the run's median variance over the brain, during which the head moved, are left
+    out.
 
     Parameters
     ----------
@@ -84,6 +84,9 @@ def layer_shares(
     names = np.repeat([run.run.name for run in runs], lengths)
     groups = np.repeat([run.group for run in runs], lengths)
     kept = np.concatenate([_steady(run.bold[:n]) for run, n in zip(runs, lengths, strict=True)])
+    removed = {
+        run.run.name: run.regressors[:n] for run, n in zip(runs, lengths, strict=True) if run.regressors is not None
+    }
     _check_memory(len(layers), sum(n for _, n in clips.values()), len(rows), memory_budget)
     shares: dict[str, VarianceShares] = {}
     with reporter.task("Shares of layers", len(layers) + len(np.unique(rois))) as advance:
@@ -93,13 +96,24 @@ def layer_shares(
             advance(1)
         for roi in np.unique(rois):
             products = _products(runs, lengths, np.flatnonzero(rois == roi))
-            shares[str(roi)] = variance_shares(products, kernels, rows, names, groups, kept)
+            shares[str(roi)] = variance_shares(products, kernels, rows, names, groups, kept, removed)
             advance(1)
-    return share_table(rois, layers, shares, simulated=simulated)
+    n_left_out = int((~kept).sum())
+    if n_left_out:
+        reporter.say(
+            f"Note: shares of layers do without {n_left_out} of {len(kept)} scans, which have more than {MOVED:g} "
+            "times the median variance over the brain, as where the head moved."
+        )
+    return share_table(rois, layers, shares, (len(kept), n_left_out), simulated=simulated)
 
 
 def share_table(
-    rois: ArrayLike, layers: Sequence[str], shares: Mapping[str, VarianceShares], *, simulated: bool
+    rois: ArrayLike,
+    layers: Sequence[str],
+    shares: Mapping[str, VarianceShares],
+    scans: tuple[int, int],
+    *,
+    simulated: bool,
 ) -> pd.DataFrame:
     """Lay out the shares of all layers in all ROIs.
 
@@ -111,19 +125,31 @@ def share_table(
         Layers of features.
     shares : mapping of str to VarianceShares
         Shares of all layers, by ROI; a ROI that is not in it has none.
+    scans : tuple of int
+        Number of scans, and of those that were left out.
     simulated : bool
         Whether the scans were simulated.
 
     Returns
     -------
     DataFrame (one row a ROI and layer)
-        ROI, origin of the data, layer, its share of the variance with a 95 % interval, NaN where there is none.
+        ROI, origin of the data, layer, its share of the variance with a 95 % interval, NaN where there is none; the
+        number of scans, and of those left out.
     """
     unknown = VarianceShares(*np.full((3, len(layers)), np.nan))
     data = "simulated" if simulated else "measured"
     return pd.DataFrame(
         [
-            {"roi": roi, "data": data, "layer": layer, "share": share, "share_low": low, "share_high": high}
+            {
+                "roi": roi,
+                "data": data,
+                "layer": layer,
+                "share": share,
+                "share_low": low,
+                "share_high": high,
+                "n_scans": scans[0],
+                "n_left_out": scans[1],
+            }
             for roi in np.unique(rois).astype(str)
             for layer, share, low, high in zip(layers, *shares.get(roi, unknown), strict=True)
         ]

@@ -15,7 +15,7 @@ from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance
 from brainpred.numerics.ridge.kernels import average_prepared
-from brainpred.recordings.cleaning import Cleaning, read_clean_run
+from brainpred.recordings.cleaning import Cleaning, read_clean_run, removed_regressors
 from brainpred.recordings.content import content_groups
 from brainpred.recordings.recording import Recording, Run
 
@@ -42,12 +42,15 @@ class CleanRun:
     group : str
         Name of the runs that show some of the same, which are left out together; where it is not told, those of the
         same clip. See :func:`brainpred.recordings.content.content_groups`.
+    regressors : ndarray of float64 (n_scans, n_regressors) or None
+        What was removed beside the linear trend: confounds and slow cosines; None: nothing.
     """
 
     run: Run
     bold: NDArray[np.float32]
     fingerprint: str = ""
     group: str = ""
+    regressors: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -69,7 +72,8 @@ def clean_recording(recording: Recording, cleaning: Cleaning | None = None) -> I
     groups = content_groups(recording)
     for run in recording.runs:
         bold, cleaned = read_clean_run(recording, run, cleaning)
-        yield CleanRun(run, cleaned, hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest(), groups[run.name])
+        fingerprint = hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest()
+        yield CleanRun(run, cleaned, fingerprint, groups[run.name], removed_regressors(recording, run, cleaning))
 
 
 def check_groups(recording: Recording) -> None:

@@ -1,6 +1,6 @@
 """Split the variance that many voxels share with kernels of features into the part of each, free of the noise."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -55,6 +55,7 @@ def variance_shares(
     runs: ArrayLike,
     groups: ArrayLike,
     kept: ArrayLike,
+    removed: Mapping[Any, NDArray[np.floating]] | None = None,
 ) -> VarianceShares:
     r"""Estimate how much of the variance of many voxels follows each of several kernels.
 
@@ -71,9 +72,9 @@ def variance_shares(
         V_j^{-1/2} \big\|^2, \qquad V_i = N_i + n_i \sum_l s_l K_{l,ii}
 
     V weights the scans: N is AR(1) noise with the autocorrelation found, n_i the presentations of the clip. What V is
-    taken to be makes s more or less certain, but not wrong. What follows a polynomial of second degree within a run is
-    left out as drift, of the voxels' variance too. Kernels are scaled to mean variance 1, and s divided by that of the
-    voxels.
+    taken to be makes s more or less certain, but not wrong. What follows a polynomial of second degree within a run, or
+    what its scans were cleaned of, is left out as drift, of the voxels' variance too. Kernels are scaled to mean
+    variance 1, and s divided by that of the voxels.
 
     Parameters
     ----------
@@ -89,6 +90,9 @@ def variance_shares(
         Group of each sample's run: pairs of runs of one group, which show some of the same, are not used.
     kept : array_like of bool (n_samples,)
         Samples that count; others, such as scans during which the head moved, do not.
+    removed : mapping of run to ndarray (n_samples of the run, n_regressors), optional
+        What the scans of a run were cleaned of beside its trend, such as slow cosines and confounds: it is left out of
+        the kernels as well. A run that is not in it was cleaned of nothing else.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def variance_shares(
     [0.4, 0.0]
     """
     products, rows, kept = np.asarray(products), np.asarray(rows), np.asarray(kept, dtype=bool)
-    parts = _runs(products, rows, runs, np.asarray(groups), kept)
+    parts = _runs(products, rows, np.asarray(runs), np.asarray(groups), kept, removed or {})
     pairs = [(one.group, other.group) for one, other in _of_different_groups(parts)]
     total = float(np.mean([_detrended_variance(products, run.samples, run.drifts) for run in parts]))
     if not total > 0:
@@ -145,9 +149,10 @@ def variance_shares(
 def _runs(
     products: NDArray[np.floating],
     rows: NDArray[np.int64],
-    runs: ArrayLike,
+    runs: NDArray[Any],
     groups: NDArray[Any],
     kept: NDArray[np.bool_],
+    removed: Mapping[Any, NDArray[np.floating]],
 ) -> list[_Run]:
     """Prepare what is needed of every run: samples that count, drifts, and AR(1) noise of the correlation found."""
     samples = rows_of_runs(runs)
@@ -162,16 +167,26 @@ def _runs(
     parts = []
     for own in samples:
         at = np.flatnonzero(kept[own])
-        if len(at) <= DRIFT_DEGREE + 1:
+        name = runs[own[0]]
+        polynomials = np.vander(np.arange(len(own)) / len(own) - 0.5, DRIFT_DEGREE + 1)
+        drifts = _orthonormal(np.hstack([polynomials, removed.get(name, polynomials[:, :0])])[at])
+        if len(at) <= max(DRIFT_DEGREE + 1, drifts.shape[1]):
             raise DataError(
-                f"Of the {len(own)} scans of run {np.asarray(runs)[own[0]]} {len(at)} can be used, but shares of "
-                f"variance need {DRIFT_DEGREE + 2} or more. Leave the run out."
+                f"Of the {len(own)} scans of run {name} {len(at)} can be used, but shares of variance need "
+                f"{max(DRIFT_DEGREE + 1, drifts.shape[1]) + 1} or more. Leave the run out."
             )
-        drifts, _ = np.linalg.qr(np.vander(at / len(own) - 0.5, DRIFT_DEGREE + 1))
         n_repeats = sum(np.isin(rows[other[0]], rows[own]) for other in samples)
         noise = toeplitz(ar1 ** np.arange(len(own)))[np.ix_(at, at)]
         parts.append(_Run(groups[own[0]], own[at], rows[own[at]], drifts, noise, int(n_repeats)))
     return parts
+
+
+def _orthonormal(courses: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Give a basis of the space that courses (n_scans, n_courses) span."""
+    sizes = np.linalg.norm(courses, axis=0)
+    basis, values, _ = np.linalg.svd(courses / np.where(sizes > 0, sizes, 1), full_matrices=False)
+    spanned: NDArray[np.float64] = basis[:, values > SINGULAR * values.max(initial=0)]
+    return spanned
 
 
 def _of_different_groups(runs: Sequence[_Run]) -> list[tuple[_Run, _Run]]:

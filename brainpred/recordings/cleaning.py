@@ -12,7 +12,7 @@ from brainpred.recordings.confounds import STRATEGIES, n_unsteady_scans
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["Cleaning", "check_confounds", "clean_run", "read_clean_run"]
+__all__ = ["Cleaning", "check_confounds", "clean_run", "read_clean_run", "removed_regressors"]
 
 VOXELS_AT_ONCE = 8192  # nilearn copies what it is given several times
 # What little is left of scans from which nearly all is removed is brought to variance 1 all the same.
@@ -177,6 +177,46 @@ def read_clean_run(
             f"The high-pass period must be longer than 2 scans ({2 * recording.tr_s:g} s), received "
             f"{cleaning.high_pass_s:g} s. 128 s is usual."
         )
+    confounds = _confounds(where, run, cleaning)
+    _check_freedom(where, confounds, run.n_scans, recording.tr_s, cleaning)
+    bold = recording.read_run(run)
+    if cleaning.percent_signal_change and (bold.mean(axis=0)[varies(bold)] <= 0).any():
+        raise DataError(
+            f"{where}: percent signal change needs a mean above 0 in every voxel, but these scans are centred already. "
+            "Leave --percent-signal-change out."
+        )
+    return bold, clean_run(bold, recording.tr_s, cleaning, confounds)
+
+
+def removed_regressors(recording: Recording, run: Run, cleaning: Cleaning | None = None) -> NDArray[np.float64]:
+    """Give what is removed from a run beside its linear trend.
+
+    Parameters
+    ----------
+    recording : Recording
+        The scans, without their dummy scans.
+    run : Run
+        One of its runs.
+    cleaning : Cleaning, optional
+        How it is cleaned; by default, the linear trend alone is removed.
+
+    Returns
+    -------
+    ndarray of float64 (n_scans, n_regressors)
+        Confounds and slow cosines.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the confounds cannot be used.
+    """
+    cleaning = cleaning or Cleaning()
+    confounds = _confounds(f"{recording.label}, run {run.name}", run, cleaning)
+    return _regressors(confounds, run.n_scans, recording.tr_s, cleaning.high_pass_s)
+
+
+def _confounds(where: str, run: Run, cleaning: Cleaning) -> NDArray[np.float64] | None:
+    """Read the confounds that are to be removed; None if none are."""
     confounds = None
     if cleaning.confounds is not None:
         if run.confounds is None:
@@ -186,14 +226,7 @@ def read_clean_run(
             )
         confounds = np.asarray(run.confounds(cleaning.confounds), dtype=np.float64)
         check_confounds(where, confounds, run.n_scans, cleaning.dummy_scans)
-    _check_freedom(where, confounds, run.n_scans, recording.tr_s, cleaning)
-    bold = recording.read_run(run)
-    if cleaning.percent_signal_change and (bold.mean(axis=0)[varies(bold)] <= 0).any():
-        raise DataError(
-            f"{where}: percent signal change needs a mean above 0 in every voxel, but these scans are centred already. "
-            "Leave --percent-signal-change out."
-        )
-    return bold, clean_run(bold, recording.tr_s, cleaning, confounds)
+    return confounds
 
 
 def check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, dummy_scans: int) -> None:

@@ -59,7 +59,7 @@ QUALITY_RUN_COLUMNS = (
 QUALITY_SCAN_COLUMNS = ("run", "scan", "dvars", "spike", "shift_mm")
 QUALITY_ROI_COLUMNS = ("roi", "n_voxels", "n_constant_voxels", "median_tsnr")
 ENCODING_COLUMNS = ("roi", "n_voxels", "mean_r", "r_p99", "significant", "mean_ceiling", "mean_r2")
-SHARE_COLUMNS = ("roi", "layer", "share", "share_low", "share_high")
+SHARE_COLUMNS = ("roi", "layer", "share", "share_low", "share_high", "n_scans", "n_left_out")
 TEXT_COLUMNS = ("layer", "baseline", "roi", "data", "band", "run", "role")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

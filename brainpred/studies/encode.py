@@ -138,7 +138,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     tell_chance(result.block_length, result.wanted_length, result.n_blocks, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
-    write_table(folder / "encoding_layers.tsv", share_table(recording.rois, layers, {}, simulated=simulated))
+    write_table(folder / "encoding_layers.tsv", share_table(recording.rois, layers, {}, (0, 0), simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
     values: Mapping[str, Any] = {"r": result.r, "q": result.q, "r2": result.r2} | {
         f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)

@@ -113,6 +113,30 @@ def test_signal_of_the_clips_that_no_kernel_holds_biases_nothing():
     assert (low[:, 1:] > 0).mean() <= 0.05
 
 
+def test_slow_features_are_cleaned_as_the_scans_were():
+    """What a filter takes from the scans is not missed in a slow layer."""
+    filtered = np.cos(np.pi * np.arange(1, 4) * (np.arange(N_SCANS)[:, None] + 0.5) / N_SCANS)
+    basis, _ = np.linalg.qr(filtered)
+    design, _ = np.linalg.qr(np.hstack([np.vander(np.arange(N_SCANS), 3), filtered]))
+    found, kept_cosines, truth = [], [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        slow = gaussian_filter1d(rng.standard_normal((5 * N_SCANS, N_UNITS)), 3.0, axis=0)
+        signal = 0.4 * slow @ rng.standard_normal((N_UNITS, 1009))
+        scans, rows, runs = record(rng, signal)
+        scans, clean = (x.reshape(-1, N_SCANS, 1009) for x in (scans, signal[rows]))
+        scans = scans - basis @ (basis.T @ scans)
+        truth.append(
+            np.mean((clean - design @ (design.T @ clean)) ** 2) / np.mean((scans - design @ (design.T @ scans)) ** 2)
+        )
+        scans = scans.reshape(-1, 1009)
+        given = (scans @ scans.T / 1009, [slow @ slow.T], rows, runs, rows // N_SCANS, np.ones(len(rows), bool))
+        found.append(variance_shares(*given, dict.fromkeys(np.unique(runs), filtered)).share[0])
+        kept_cosines.append(variance_shares(*given).share[0])
+    assert np.mean(found) == pytest.approx(np.mean(truth), rel=0.05)
+    assert np.mean(kept_cosines) != pytest.approx(np.mean(truth), rel=0.15)
+
+
 def test_scans_that_do_not_count_change_nothing():
     products, kernels, rows, runs = example(6)
     kept = np.random.default_rng(6).random(len(rows)) > 0.1

@@ -145,6 +145,7 @@ def fabricate_encoding(folder):
     write_tsv(pd.DataFrame(table), folder / "encoding.tsv")
     shares = {"roi": np.repeat(["V1", "V2"], 2), "layer": ["R0", "pixels"] * 2, "share": [0.1825, 0.0, 0.05, 0.025]}
     shares |= {"share_low": [0.125, 0.0, 0.0, 0.0], "share_high": [0.2475, 0.01, 0.1, 0.075]}
+    shares |= {"n_scans": 1234, "n_left_out": 17}
     write_tsv(pd.DataFrame(shares), folder / "encoding_layers.tsv")
     nib.save(head_image(), folder / "encoding_r.nii.gz")
 
@@ -555,6 +556,15 @@ def test_shares_of_layers_have_intervals(small):
     fabricate_encoding(small)
     text = " ".join(Page(write_report(small)).text.split())
     assert "18.25 (12.50 to 24.75) 0.00 (0.00 to 1.00)" in text
+    assert "Of 1,234 scans 17, which have more than twice the median variance" in text
+    table = pd.read_csv(small / "encoding_layers.tsv", sep="\t")
+    write_tsv(
+        table.assign(share=np.nan, share_low=np.nan, share_high=np.nan, n_scans=0, n_left_out=0),
+        small / "encoding_layers.tsv",
+    )
+    text = " ".join(Page(write_report(small)).text.split())
+    assert "Here they could not be estimated" in text
+    assert "n/a (n/a to n/a)" in text
     (small / "encoding_layers.tsv").unlink()
     assert "encoding_layers.tsv is missing. Run: brainpred encode" in Page(write_report(small)).text
 
