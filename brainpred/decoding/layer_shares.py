@@ -33,8 +33,9 @@ def layer_shares(
     """Tell how much of the variance of every ROI's voxels follows each layer of features.
 
     The R² of layers that compete is what can be *predicted* from each, by a ridge that gives what layers have in common
-    to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs, tell together
-    how much of the variance of a single presentation has the covariance over time that a layer would give it; see
+    to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs that show nothing
+    of the same, tell together how much of the variance of a single presentation has the covariance over time that a
+    layer would give it; see
     :func:`brainpred.numerics.variance_components.variance_shares`. A layer's covariance is that of its units, z-scored
     within runs and convolved with the canonical haemodynamic response. Scans of more than twice the run's median
     variance over the brain, during which the head moved, are left out.
@@ -42,7 +43,7 @@ def layer_shares(
     Parameters
     ----------
     runs : sequence of CleanRun
-        The recording, training and test runs: what repeats in any two of them is used.
+        The recording, training and test runs.
     layers : sequence of str
         Layers of features.
     source : FeatureSource
@@ -64,7 +65,7 @@ def layer_shares(
     Raises
     ------
     DataError
-        If there are fewer than three runs, or a run has too few scans.
+        If there are fewer than three groups of runs that show nothing of the same, or a run has too few scans.
     """
     rois = np.asarray(rois)
     lengths = [min(source.n_scans(run.run), len(run.bold)) for run in runs]
@@ -75,6 +76,7 @@ def layer_shares(
     begins = dict(zip(clips, np.cumsum([0, *(n for _, n in clips.values())]), strict=False))
     rows = np.concatenate([begins[run.clip] + np.arange(n) for run, n in zip(runs, lengths, strict=True)])
     names = np.repeat([run.run.name for run in runs], lengths)
+    groups = np.repeat([run.group for run in runs], lengths)
     kept = np.concatenate([_steady(run.bold[:n]) for run, n in zip(runs, lengths, strict=True)])
     table: list[dict[str, Any]] = []
     with reporter.task("Shares of layers", len(layers) + len(np.unique(rois))) as advance:
@@ -84,7 +86,7 @@ def layer_shares(
             advance(1)
         for roi in np.unique(rois):
             products = _products(runs, lengths, np.flatnonzero(rois == roi))
-            shares = variance_shares(products, kernels, rows, names, kept)
+            shares = variance_shares(products, kernels, rows, names, groups, kept)
             table += [
                 {
                     "roi": str(roi), "data": "simulated" if simulated else "measured", "layer": layer, "share": share,
