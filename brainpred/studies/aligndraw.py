@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
     from brainpred.models.aligndraw import AlignDRAW
 
-__all__ = ["draw_captions", "draw_one", "study_attention", "study_composition", "watch_drawing"]
+__all__ = ["check_pictures", "draw_captions", "draw_one", "study_attention", "study_composition", "watch_drawing"]
 
 AT_ONCE = 100  # captions drawn side by side
 STEPS_A_SECOND = 4.0
 LAST_STEP_S = 2.0  # how long the finished drawing stays
 SAMPLES_A_TEMPLATE = 30
+
+
+def check_pictures(n_pictures: int) -> None:
+    """Raise :class:`ConfigError` unless there is a picture to draw."""
+    if n_pictures < 1:
+        raise ConfigError(f"The number of pictures must be 1 or more, received {n_pictures}.")
 
 
 def draw_captions(
@@ -55,7 +61,13 @@ def draw_captions(
     -------
     ndarray of float32 (n_captions, height, width)
         Pictures in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        If there are no captions.
     """
+    check_pictures(len(captions))
     place = resolve_device(device)
     network, generator = network.to(place), torch.Generator(place).manual_seed(seed)
     parts = []
@@ -162,8 +174,7 @@ def draw_one(
     from brainpred.reporting.drawings import attention_figure, drawing_frames, drawing_grid
     from brainpred.reporting.style import save_figure
 
-    if n_pictures < 1:
-        raise ConfigError(f"The number of pictures must be 1 or more, received {n_pictures}.")
+    check_pictures(n_pictures)
     network, grammar, caption = _understand(text, weights)
     out = make_directory(out)
     names = {

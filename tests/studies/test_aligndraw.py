@@ -182,6 +182,19 @@ def test_captions_that_nobody_reads(run, tmp_path, text, message):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("n_pictures", [0, -1])
+def test_no_pictures(run, tmp_path, n_pictures):
+    caption, out = load_grammar("B").captions[0], tmp_path / "out"
+    for command in (("generate", caption.text, "--out", out), ("score", "B")):
+        code, _, err = run("probe", "aligndraw", *command, "--pictures", n_pictures)
+        assert code == 2
+        assert f"The number of pictures must be 1 or more, received {n_pictures}" in " ".join(err.split())
+    assert not out.exists()
+    network, _ = load_aligndraw(_network(tmp_path, "B"))
+    with pytest.raises(ConfigError, match="received 0"):
+        draw_captions(network, load_grammar("B"), [])
+
+
 def test_captions_of_a_study_whose_network_does_not_ship(run, tmp_path):
     code, _, err = run(
         "probe", "aligndraw", "generate", "The digit 3 is on the left of the digit 5.", "--out", tmp_path
