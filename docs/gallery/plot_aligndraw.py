@@ -212,9 +212,9 @@ characters = attention_figure(captions_a[0], alpha_a[0], steps_a[0, 1:])
 # %%
 # It first attends to where one digit is said to be, and then rests on characters between the two digits, where the LSTM
 # that reads forwards still knows the first one. It draws one digit after the other, but does not look at their names in
-# turn. This attention was taught, by lessons in what captions mean, and so was that of the networks below that are named
-# *taught* (2,500 updates, 8 steps a drawing); the others learned from drawing alone, though all start from a network
-# that draws:
+# turn. This attention was taught, by lessons in what captions mean, and so was that of the networks below that are
+# named *taught* (2,500 updates, 8 steps a drawing); the others learned from drawing alone, though all but the last
+# start from a network that draws:
 
 found = pd.read_csv(data / "attention.tsv", sep="\t")
 with page(8, 0.36 * len(found) + 1.5, "Boundaries of attention and boundaries of words", simulated=False) as boundaries:
@@ -230,9 +230,9 @@ with page(8, 0.36 * len(found) + 1.5, "Boundaries of attention and boundaries of
     boundaries.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 # %%
-# Numbers, with the share of shuffles that reach them (p); the correlation of what is attended to with what is being drawn
-# (``drawing_r``, below 0 where the other digit is attended to; its p is two-sided); and ``joint``, the part of the
-# pictures that show what the caption says:
+# Numbers, with the share of shuffles that reach them (p); the correlation of what is attended to with what is being
+# drawn (``drawing_r``, below 0 where the other digit is attended to; its p is two-sided); and ``joint``, the part of
+# the pictures that show what the caption says:
 
 columns = [
     "network",
