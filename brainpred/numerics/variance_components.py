@@ -192,7 +192,7 @@ def _pairs(
     share: NDArray[np.float64],
     total: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give what pairs of runs of different groups add to the normal equations: (n_pairs, n_kernels), (…, n_kernels)."""
+    """Give what every pair that is used adds to the normal equations: (n_pairs, n_kernels), (n_pairs, n_kernels, …)."""
 
     def blocks(one: _Run, other: _Run) -> NDArray[np.float64]:
         rows = np.ix_(one.rows, other.rows)
