@@ -286,7 +286,7 @@ def study_composition(weights: Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict of str to DataFrame
-        ``composition`` and ``analogies``: means over the networks with 95 % intervals, as
+        ``composition`` and ``analogies``: means over the networks and how far these differ, as
         :func:`brainpred.probes.composition.summarise` gives them; ``networks``: what
         :func:`brainpred.probes.composition.compositionality` gives for each, with a column ``weights``.
 

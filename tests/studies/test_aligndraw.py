@@ -232,8 +232,8 @@ def test_scores_and_probes_print_tables(run, tmp_path):
     assert (table["cosine_low"] < table["cosine_high"]).all()
     each = pd.read_csv(tmp_path / "composition" / "networks.tsv", sep="\t")
     assert list(each["weights"].drop_duplicates()) == list(map(str, weights))
-    means = table.set_index(["vectors", "compound"])["cosine"]
-    expected = each.groupby(["vectors", "compound"])["cosine"].mean()
+    means = table.set_index(["vectors", "compound"])["rank"]
+    expected = each.groupby(["vectors", "compound"])["rank"].mean()
     np.testing.assert_allclose(means, expected.reindex(means.index))
     assert _pixels(tmp_path / "composition" / "composition.png").shape[1] > 1000
     assert "左上 - 左 + 右" in out
