@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw
-from brainpred.movies.captions import GRAMMARS, Caption, Grammar, group_by_template, load_grammar
+from brainpred.movies.captions import GRAMMARS, Caption, Grammar, group_by_template, load_grammar, understand
 from brainpred.probes.attention import attention_entropy, boundary_agreement, boundary_strength, drawing_agreement
 from brainpred.probes.composition import analogies, compositionality, summarise
 from brainpred.progress import SILENT, Reporter
@@ -111,20 +111,13 @@ def _understand(text: str, weights: str | Path | None) -> tuple[AlignDRAW, Gramm
         network, name = load_aligndraw(weights)
         grammar = load_grammar(name)
         return network, grammar, grammar.parse(text)
-    refusals = []
-    for name, grammar in GRAMMARS.items():
-        try:
-            caption = grammar.parse(text)
-        except ConfigError as error:
-            refusals.append(str(error))
-            continue
-        if name not in SHIPPED:
-            raise ConfigError(
-                f"{caption.text} is a caption of grammar {name}, for which no network ships. Train one with: brainpred "
-                f"train aligndraw --study {name}, and name its file with --weights."
-            )
-        return load_aligndraw(name)[0], grammar, caption
-    raise ConfigError(" ".join(refusals))
+    grammar, caption = understand(text, list(GRAMMARS.values()))
+    if grammar.name not in SHIPPED:
+        raise ConfigError(
+            f"{caption.text} is a caption of grammar {grammar.name}, for which no network ships. Train one with: "
+            f"brainpred train aligndraw --study {grammar.name}, and name its file with --weights."
+        )
+    return load_aligndraw(grammar.name)[0], grammar, caption
 
 
 def draw_one(
@@ -165,7 +158,7 @@ def draw_one(
     Raises
     ------
     ConfigError
-        If the network does not read the caption; the message shows what it reads.
+        If the network does not read the caption; notes of the error show what it reads.
     """
     import pandas as pd
     from PIL import Image
@@ -293,7 +286,7 @@ def study_composition(weights: Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict of str to DataFrame
-        ``composition`` and ``analogies``: means over the networks with 95 % intervals, as
+        ``composition`` and ``analogies``: means over the networks and how far these differ, as
         :func:`brainpred.probes.composition.summarise` gives them; ``networks``: what
         :func:`brainpred.probes.composition.compositionality` gives for each, with a column ``weights``.
 

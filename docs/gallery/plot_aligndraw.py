@@ -119,7 +119,8 @@ with page(10, 3.6, "Negative evidence lower bound while training", simulated=Fal
 # -----------------------------------
 # Five networks of study B, alike but for their seeds, with short trainings: 1,200 updates of 50 scenes, 8 steps a
 # drawing, which is enough to learn places in part and too little for digits that the classifier would read. Bars are
-# 95 % intervals over networks. *Other parts* are the other three pairs of a horizontal and a vertical word.
+# 95 % intervals over networks, means and bars by Fisher's z. *Other parts* are the other three pairs of a horizontal
+# and a vertical word.
 
 from brainpred.probes.composition import DOCUMENT
 from brainpred.reporting.drawings import composition_figure
@@ -144,10 +145,10 @@ cosines.join((seen["joint"] / seen["digits"]).rename("places")).round(2)
 # of the other pairs hides that. Of the two that were trained for long, the compound's own parts win in all four cases
 # in the one before, and in two of four in the one that ships, though this draws 99 % of its captions right: a network
 # need not have sums to draw. The analogy asks for the word nearest to e(左上) − e(左) + e(右), among all but the
-# three in the question:
+# three in the question (plain means over the five):
 
 analogies = pd.read_csv(data / "analogies_1200.tsv", sep="\t")
-analogies[["question", "answer", "cosine", "cosine_low", "cosine_high", "rank"]].round(2)
+analogies[["question", "answer", "cosine", "rank"]].round(2)
 
 # %%
 # How long must a network be trained? Each dot is a network; those of 8,000 and 14,000 updates are the one that shipped

@@ -13,7 +13,7 @@ from PIL import Image
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw, save_aligndraw
-from brainpred.movies.captions import load_grammar
+from brainpred.movies.captions import GRAMMARS, load_grammar
 from brainpred.studies import train_aligndraw as study
 from brainpred.studies.aligndraw import draw_captions, study_attention, study_composition, watch_drawing
 from brainpred.training.aligndraw import RECIPES
@@ -174,11 +174,13 @@ def test_generate_writes_what_people_open(run, tmp_path):
     ],
 )
 def test_captions_that_nobody_reads(run, tmp_path, text, message):
-    for options in ((), ("--weights", _network(tmp_path, "A"))):
+    for options, grammars in (((), GRAMMARS.values()), (("--weights", _network(tmp_path, "A")), [load_grammar("A")])):
         code, _, err = run("probe", "aligndraw", "generate", text, "--out", tmp_path / "out", *options, "--quiet")
         assert code == 2
-        assert message in " ".join(err.split())
-        assert "すうじ_がすうじ_のうえにある。" in err.replace("\n", "")
+        error, *sentences = err.splitlines()
+        assert error.startswith("Error: The caption")
+        assert message in error
+        assert sentences == [sentence for grammar in grammars for sentence in grammar.sentences]
         assert not (tmp_path / "out").exists()
 
 
@@ -233,8 +235,8 @@ def test_scores_and_probes_print_tables(run, tmp_path):
     assert (table["cosine_low"] < table["cosine_high"]).all()
     each = pd.read_csv(tmp_path / "composition" / "networks.tsv", sep="\t")
     assert list(each["weights"].drop_duplicates()) == list(map(str, weights))
-    means = table.set_index(["vectors", "compound"])["cosine"]
-    expected = each.groupby(["vectors", "compound"])["cosine"].mean()
+    means = table.set_index(["vectors", "compound"])["rank"]
+    expected = each.groupby(["vectors", "compound"])["rank"].mean()
     np.testing.assert_allclose(means, expected.reindex(means.index))
     assert _pixels(tmp_path / "composition" / "composition.png").shape[1] > 1000
     assert "左上 - 左 + 右" in out
