@@ -395,6 +395,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     except BrainpredError as error:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        for note in getattr(error, "__notes__", ()):
+            typer.echo(note, err=True)
         code = 2 if isinstance(error, ConfigError) else 1
     if code == INTERRUPTED:
         typer.echo("Interrupted. What was finished is kept; run the same command again to do the rest.", err=True)

@@ -62,8 +62,10 @@ def score(
     """Count the pictures that show what their captions say."""
     import pandas as pd
 
+    from brainpred.studies.aligndraw import check_pictures
     from brainpred.studies.train_aligndraw import score_aligndraw
 
+    check_pictures(pictures)
     rows = [
         {"weights": weights, "captions": kind, **numbers}
         for weights in networks

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import product
 
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 
 from brainpred.errors import ConfigError
 
-__all__ = ["GRAMMARS", "PADDING_TOKEN", "Caption", "Grammar", "Template", "group_by_template", "load_grammar"]
+__all__ = [
+    "GRAMMARS",
+    "PADDING_TOKEN",
+    "Caption",
+    "Grammar",
+    "Template",
+    "group_by_template",
+    "load_grammar",
+    "understand",
+]
 
 PADDING_TOKEN = ""  # number 0 of every vocabulary
 BLANK = "_"  # stands for a digit in a template
@@ -114,48 +124,19 @@ class Grammar:
     def _tokens(self, template: Template) -> Iterable[str]:
         return "".join(template.words) if self.characters else template.words
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What can be said, with ``_`` for a digit."""
+        return tuple(self.separator.join(template.words).replace(" .", ".") for template in self.templates)
+
     @cached_property
-    def _by_text(self) -> dict[str, Caption]:
+    def by_text(self) -> dict[str, Caption]:
+        """Every caption by its text, reduced to what matters."""
         return {_plain(caption.text): caption for caption in self.captions}
 
     def parse(self, text: str) -> Caption:
-        """Understand a caption.
-
-        Spaces, full-width digits, capitals and the final full stop make no difference.
-
-        Parameters
-        ----------
-        text : str
-            As a user writes it.
-
-        Returns
-        -------
-        Caption
-            The caption.
-
-        Raises
-        ------
-        ConfigError
-            If it is empty, has characters that no caption has, or is no sentence of the grammar; the message lists
-            the sentences.
-        """
-        plain = _plain(text)
-        if plain in self._by_text:
-            return self._by_text[plain]
-        known = set("".join(self._by_text))
-        unknown = list(dict.fromkeys(letter for letter in plain if letter not in known))
-        what = (
-            "The caption is empty."
-            if not plain
-            else f"The caption {text.strip()!r} has characters that the network has never read: {' '.join(unknown)}."
-            if unknown
-            else f"The caption {text.strip()!r} is no sentence of grammar {self.name}."
-        )
-        raise ConfigError(f"{what} Captions of grammar {self.name}, with a digit for each _: {self}")
-
-    def __str__(self) -> str:
-        """List the sentences, with blanks."""
-        return " · ".join(self.separator.join(template.words).replace(" .", ".") for template in self.templates)
+        """Understand a caption, as :func:`understand` does among several grammars."""
+        return understand(text, [self])[1]
 
     def encode(self, captions: Sequence[Caption]) -> NDArray[np.int64]:
         """Turn captions into the numbers of their tokens.
@@ -198,6 +179,58 @@ class Grammar:
         for caption in self.captions:
             parts[not self.held_out.isdisjoint(caption.scene)].append(caption)
         return tuple(parts[0]), tuple(parts[1])
+
+
+def understand(text: str, grammars: Sequence[Grammar]) -> tuple[Grammar, Caption]:
+    """Find the grammar of a caption, and what it says.
+
+    Spaces, full-width digits, capitals and the final full stop make no difference.
+
+    Parameters
+    ----------
+    text : str
+        As a user writes it.
+    grammars : sequence of Grammar
+        Where to look.
+
+    Returns
+    -------
+    grammar : Grammar
+        The one whose caption it is.
+    caption : Caption
+        The caption.
+
+    Raises
+    ------
+    ConfigError
+        If it is empty, has characters that no caption of the nearest grammar has, or is no sentence of any; every
+        sentence of the grammars is a note of the error.
+    """
+    plain = _plain(text)
+    for grammar in grammars:
+        if plain in grammar.by_text:
+            return grammar, grammar.by_text[plain]
+    blanks = re.sub(r"\d+", BLANK, plain)
+
+    def likeness(grammar: Grammar) -> float:
+        return max(SequenceMatcher(None, blanks, _plain(sentence)).ratio() for sentence in grammar.sentences)
+
+    nearest = max(grammars, key=likeness)
+    known = set("".join(nearest.by_text))
+    unknown = list(dict.fromkeys(letter for letter in plain if letter not in known))
+    what = (
+        "The caption is empty."
+        if not plain
+        else f"The caption {text.strip()!r} has characters that networks of grammar {nearest.name} have never read: "
+        f"{' '.join(unknown)}."
+        if unknown
+        else f"The caption {text.strip()!r} is no sentence of grammar {nearest.name}."
+    )
+    error = ConfigError(f"{what} Write one of these sentences, with a digit for each _:")
+    for grammar in grammars:
+        for sentence in grammar.sentences:
+            error.add_note(sentence)
+    raise error
 
 
 def group_by_template(captions: Iterable[Caption]) -> list[list[Caption]]:

@@ -17,6 +17,9 @@ __all__ = ["COMPOUNDS", "DOCUMENT", "analogies", "compositionality", "summarise"
 COMPOUNDS = {"左上": ("左", "上"), "左下": ("左", "下"), "右上": ("右", "上"), "右下": ("右", "下")}
 # Cosines of document 000, table 3.
 DOCUMENT = {"左上": 0.89, "左下": 0.80, "右上": 0.29, "右下": 0.92}
+# Columns of the tables whose numbers lie between -1 and 1.
+COSINES = ("cosine", "wrong_parts", "best_wrong", "random_parts")
+HIGHEST_COSINE = 1 - 1e-6  # Fisher's z of 1 is infinite
 
 
 def _cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -141,8 +144,13 @@ def summarise(tables: Sequence[pd.DataFrame], keys: Sequence[str], level: float 
     Returns
     -------
     DataFrame
-        A row a name, with each number's mean over networks, and ``<number>_low`` and ``<number>_high`` (Student's t,
-        networks as the sample; empty for a single one), and ``n_networks``.
+        A row a name, with
+
+        - each cosine's mean over networks, and ``<cosine>_low`` and ``<cosine>_high``: mean and interval of Fisher's z
+          (Student's t, networks as the sample; empty for a single one), turned back into cosines. Cosines beyond
+          0.999999 count as that;
+        - each other number's mean, and ``<number>_least`` and ``<number>_most`` over networks;
+        - ``n_networks``.
     """
     together = pd.concat(tables)
     rows = []
@@ -151,11 +159,12 @@ def summarise(tables: Sequence[pd.DataFrame], keys: Sequence[str], level: float 
         n = len(part)
         for number in [column for column in together if column not in keys]:
             values = part[number].to_numpy(np.float64)
-            half = student_t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-            row |= {
-                number: values.mean(),
-                f"{number}_low": values.mean() - half,
-                f"{number}_high": values.mean() + half,
-            }
+            if number in COSINES:
+                z = np.arctanh(np.clip(values, -HIGHEST_COSINE, HIGHEST_COSINE))
+                half = student_t.ppf((1 + level) / 2, n - 1) * z.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+                mean, low, high = np.tanh(z.mean() + np.array([0, -half, half]))
+                row |= {number: mean, f"{number}_low": low, f"{number}_high": high}
+            else:
+                row |= {number: values.mean(), f"{number}_least": values.min(), f"{number}_most": values.max()}
         rows.append({**row, "n_networks": n})
     return pd.DataFrame(rows)

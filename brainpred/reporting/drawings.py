@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from brainpred.movies.captions import Caption
@@ -76,7 +77,7 @@ def attention_figure(caption: Caption, alpha: NDArray[np.floating], pictures: ND
     Returns
     -------
     Figure
-        The figure; vertical lines are boundaries of words.
+        The figure; horizontal lines are boundaries of words, where tokens are characters.
     """
     n_steps, n_tokens = alpha.shape
     shown = np.unique(np.linspace(0, n_steps - 1, 8).round().astype(int))
@@ -100,7 +101,9 @@ def attention_figure(caption: Caption, alpha: NDArray[np.floating], pictures: ND
 def drawing_frames(
     caption: Caption, alpha: NDArray[np.floating], pictures: NDArray[np.floating]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Show a drawing step by step, with the caption below, darker where it is attended to.
+    """Show a drawing step by step, with the caption below and a bar under each token, darker where attended to.
+
+    The colours of the bars go from white, attention 0, to the darkest, the highest attention of the drawing.
 
     Parameters
     ----------
@@ -123,16 +126,18 @@ def drawing_frames(
     total = middles[-1] + lengths[-1] / 2
     size = min(22.0, 0.92 * width * 0.72 / total)
     font = japanese(size)
-    places = 0.5 + (middles - total / 2) * size / 72 * 100 / width
-    for step, (attention, picture) in enumerate(zip(alpha, pictures, strict=True)):
+    character = size / 72 * 100 / width  # width of one, of the frame's
+    places, widths = 0.5 + (middles - total / 2) * character, (lengths - 0.15) * character
+    colours = ATTENTION_COLOURS(alpha / max(float(alpha.max()), 1e-6))
+    for step, picture in enumerate(pictures):
         figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
         axes = figure.add_axes((0.12, 0.2, 0.76, 0.76 * width / height))
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes.set_axis_off()
-        for place, token, weight in zip(places, caption.tokens, attention, strict=True):
-            colour = ATTENTION_COLOURS(0.25 + 0.75 * float(weight) / max(float(attention.max()), 1e-6))
+        for place, wide, token, colour in zip(places, widths, caption.tokens, colours[step], strict=True):
             figure.text(place, 0.13, token, ha="center", va="center", color=INK, fontproperties=font)
-            figure.text(place, 0.07, "■", ha="center", va="center", color=colour, fontproperties=font)
+            bar = Rectangle((place - wide / 2, 0.06), wide, 0.035, facecolor=colour, edgecolor=FAINT, linewidth=0.8)
+            figure.add_artist(bar)
         figure.text(0.5, 0.025, f"step {step + 1} of {len(alpha)}", ha="center", va="center", color=MUTED, size=10)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -156,20 +161,25 @@ def composition_figure(summary: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        The figure.
+        The figure; bars are the intervals, which a single network does not have.
     """
     series = {
         "cosine": "its parts", "best_wrong": "the best other parts", "wrong_parts": "other parts, mean",
         "random_parts": "words that are no places, mean",
     }  # fmt: skip
+    several = summary["n_networks"].min() > 1
     with page(9, 3.8, "Is a compound the sum of its parts?", simulated=False) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (kind, rows) in zip(panels, summary.groupby("vectors", sort=False), strict=True):
             x = np.arange(len(rows))
             for at, (column, label) in enumerate(series.items()):
                 mean = rows[column].to_numpy()
-                errors = np.nan_to_num(np.abs(np.stack([rows[f"{column}_low"], rows[f"{column}_high"]]) - mean))
-                axes.errorbar(x + 0.16 * (at - 1.5), mean, errors, fmt="o", color=PALETTE[at], label=label, capsize=3)
+                place, style = x + 0.16 * (at - 1.5), {"color": PALETTE[at], "label": label}
+                if several:
+                    errors = np.abs(np.stack([rows[f"{column}_low"], rows[f"{column}_high"]]) - mean)
+                    axes.errorbar(place, mean, errors, fmt="o", capsize=3, **style)
+                else:
+                    axes.plot(place, mean, "o", **style)
             if kind == "raw":
                 axes.plot(x, [DOCUMENT[word] for word in rows["compound"]], "x", color=INK, ms=8, label="document 000")
             axes.axhline(0, color=FAINT, lw=1, zorder=0)

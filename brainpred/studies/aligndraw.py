@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainpred.devices import resolve_device
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw
-from brainpred.movies.captions import GRAMMARS, Caption, Grammar, group_by_template, load_grammar
+from brainpred.movies.captions import GRAMMARS, Caption, Grammar, group_by_template, load_grammar, understand
 from brainpred.probes.attention import attention_entropy, boundary_agreement, boundary_strength, drawing_agreement
 from brainpred.probes.composition import analogies, compositionality, summarise
 from brainpred.progress import SILENT, Reporter
@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
     from brainpred.models.aligndraw import AlignDRAW
 
-__all__ = ["draw_captions", "draw_one", "study_attention", "study_composition", "watch_drawing"]
+__all__ = ["check_pictures", "draw_captions", "draw_one", "study_attention", "study_composition", "watch_drawing"]
 
 AT_ONCE = 100  # captions drawn side by side
 STEPS_A_SECOND = 4.0
 LAST_STEP_S = 2.0  # how long the finished drawing stays
 SAMPLES_A_TEMPLATE = 30
+
+
+def check_pictures(n_pictures: int) -> None:
+    """Raise :class:`ConfigError` unless there is a picture to draw."""
+    if n_pictures < 1:
+        raise ConfigError(f"The number of pictures must be 1 or more, received {n_pictures}.")
 
 
 def draw_captions(
@@ -55,7 +61,13 @@ def draw_captions(
     -------
     ndarray of float32 (n_captions, height, width)
         Pictures in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        If there are no captions.
     """
+    check_pictures(len(captions))
     place = resolve_device(device)
     network, generator = network.to(place), torch.Generator(place).manual_seed(seed)
     parts = []
@@ -99,20 +111,13 @@ def _understand(text: str, weights: str | Path | None) -> tuple[AlignDRAW, Gramm
         network, name = load_aligndraw(weights)
         grammar = load_grammar(name)
         return network, grammar, grammar.parse(text)
-    refusals = []
-    for name, grammar in GRAMMARS.items():
-        try:
-            caption = grammar.parse(text)
-        except ConfigError as error:
-            refusals.append(str(error))
-            continue
-        if name not in SHIPPED:
-            raise ConfigError(
-                f"{caption.text} is a caption of grammar {name}, for which no network ships. Train one with: brainpred "
-                f"train aligndraw --study {name}, and name its file with --weights."
-            )
-        return load_aligndraw(name)[0], grammar, caption
-    raise ConfigError(" ".join(refusals))
+    grammar, caption = understand(text, list(GRAMMARS.values()))
+    if grammar.name not in SHIPPED:
+        raise ConfigError(
+            f"{caption.text} is a caption of grammar {grammar.name}, for which no network ships. Train one with: "
+            f"brainpred train aligndraw --study {grammar.name}, and name its file with --weights."
+        )
+    return load_aligndraw(grammar.name)[0], grammar, caption
 
 
 def draw_one(
@@ -153,7 +158,7 @@ def draw_one(
     Raises
     ------
     ConfigError
-        If the network does not read the caption; the message shows what it reads.
+        If the network does not read the caption; notes of the error show what it reads.
     """
     import pandas as pd
     from PIL import Image
@@ -162,8 +167,7 @@ def draw_one(
     from brainpred.reporting.drawings import attention_figure, drawing_frames, drawing_grid
     from brainpred.reporting.style import save_figure
 
-    if n_pictures < 1:
-        raise ConfigError(f"The number of pictures must be 1 or more, received {n_pictures}.")
+    check_pictures(n_pictures)
     network, grammar, caption = _understand(text, weights)
     out = make_directory(out)
     names = {
@@ -282,7 +286,7 @@ def study_composition(weights: Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict of str to DataFrame
-        ``composition`` and ``analogies``: means over the networks with 95 % intervals, as
+        ``composition`` and ``analogies``: means over the networks and how far these differ, as
         :func:`brainpred.probes.composition.summarise` gives them; ``networks``: what
         :func:`brainpred.probes.composition.compositionality` gives for each, with a column ``weights``.
 

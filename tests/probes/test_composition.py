@@ -1,4 +1,4 @@
-"""Embeddings that are sums are found to be, others not; averages over networks carry intervals."""
+"""Embeddings that are sums are found to be, others not; averages over networks say how far networks differ."""
 
 import numpy as np
 import pandas as pd
@@ -67,13 +67,33 @@ def test_other_vocabularies_are_refused():
         compositionality(np.zeros((3, 2)), ["", "左", "右"])
 
 
-def test_summary_has_students_intervals():
+def test_summary_of_cosines_has_intervals_of_fishers_z():
     tables = [compositionality(_vectors(seed, sums=False), WORDS) for seed in range(5)]
     summary = summarise(tables, ("vectors", "compound"))
-    values = np.array([table["cosine"] for table in tables])
-    np.testing.assert_allclose(summary["cosine"], values.mean(0))
-    half = student_t.ppf(0.975, 4) * values.std(0, ddof=1) / np.sqrt(5)
-    np.testing.assert_allclose(summary["cosine_high"] - summary["cosine"], half)
+    z = np.arctanh([table["cosine"] for table in tables])
+    half = student_t.ppf(0.975, 4) * z.std(0, ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose(summary["cosine"], np.tanh(z.mean(0)))
+    np.testing.assert_allclose(summary["cosine_low"], np.tanh(z.mean(0) - half))
+    np.testing.assert_allclose(summary["cosine_high"], np.tanh(z.mean(0) + half))
     assert (summary["n_networks"] == 5).all()
     single = summarise(tables[:1], ("vectors", "compound"))
     assert single["cosine_low"].isna().all()
+    np.testing.assert_allclose(single["cosine"], tables[0]["cosine"])
+
+
+def test_summary_has_no_impossible_numbers():
+    """Networks that differ much: Student's interval of their ranks and cosines would leave what is possible."""
+    vectors = [_vectors(0, sums=True), *(_vectors(seed, sums=False) for seed in range(3))]
+    for measure, keys in ((compositionality, ("vectors", "compound")), (analogies, ("question", "answer"))):
+        tables = [measure(one, WORDS) for one in vectors]
+        summary, together = summarise(tables, keys), pd.concat(tables)
+        for cosine in {"cosine", "wrong_parts", "best_wrong", "random_parts"} & set(together):
+            assert (summary[f"{cosine}_low"] > -1).all()
+            assert (summary[f"{cosine}_high"] < 1).all()
+        for number in {"rank", "length"} & set(together):
+            of_names = together.groupby(list(keys), sort=False)[number]
+            np.testing.assert_allclose(summary[number], of_names.mean())
+            np.testing.assert_allclose(summary[f"{number}_least"], of_names.min())
+            np.testing.assert_allclose(summary[f"{number}_most"], of_names.max())
+            assert f"{number}_low" not in summary
+        assert (summary["rank_most"] > summary["rank_least"]).any()

@@ -13,7 +13,7 @@ from PIL import Image
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw, save_aligndraw
-from brainpred.movies.captions import load_grammar
+from brainpred.movies.captions import GRAMMARS, load_grammar
 from brainpred.studies import train_aligndraw as study
 from brainpred.studies.aligndraw import draw_captions, study_attention, study_composition, watch_drawing
 from brainpred.training.aligndraw import RECIPES
@@ -75,6 +75,9 @@ def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeyp
     assert run(*command, "--updates", 6, "--out", parts, "--quiet")[0] == 130
     assert run(*command, "--updates", 6, "--out", parts, "--quiet")[0] == 0
     assert len(seen) == 4 + 4, "the epoch that was whole is not done again"
+    ended, resumed = (load_aligndraw(folder / "aligndraw.safetensors")[0].state_dict() for folder in (whole, parts))
+    for name, weight in ended.items():
+        assert torch.equal(weight, resumed[name]), name
     code, _, err = run(*command[:-1], 6, "--updates", 6, "--out", parts, "--quiet")
     assert code == 2
     assert "other seed" in err
@@ -83,8 +86,8 @@ def test_training_goes_on_where_it_stopped(run, tmp_path, small, recipe, monkeyp
 def test_lessons_come_before_the_drawing_which_leaves_the_encoder_alone(tmp_path, small, monkeypatch):
     taught = []
 
-    def noted(language, attention, grammar, n_lessons, seed):
-        left = teach_reading(language, attention, grammar, n_lessons, seed)
+    def noted(language, *arguments):
+        left = teach_reading(language, *arguments)
         taught.append({name: weight.clone() for name, weight in language.state_dict().items()})
         return left
 
@@ -171,12 +174,27 @@ def test_generate_writes_what_people_open(run, tmp_path):
     ],
 )
 def test_captions_that_nobody_reads(run, tmp_path, text, message):
-    for options in ((), ("--weights", _network(tmp_path, "A"))):
+    for options, grammars in (((), GRAMMARS.values()), (("--weights", _network(tmp_path, "A")), [load_grammar("A")])):
         code, _, err = run("probe", "aligndraw", "generate", text, "--out", tmp_path / "out", *options, "--quiet")
         assert code == 2
-        assert message in " ".join(err.split())
-        assert "すうじ_がすうじ_のうえにある。" in err.replace("\n", "")
+        error, *sentences = err.splitlines()
+        assert error.startswith("Error: The caption")
+        assert message in error
+        assert sentences == [sentence for grammar in grammars for sentence in grammar.sentences]
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("n_pictures", [0, -1])
+def test_no_pictures(run, tmp_path, n_pictures):
+    caption, out = load_grammar("B").captions[0], tmp_path / "out"
+    for command in (("generate", caption.text, "--out", out), ("score", "B")):
+        code, _, err = run("probe", "aligndraw", *command, "--pictures", n_pictures)
+        assert code == 2
+        assert f"The number of pictures must be 1 or more, received {n_pictures}" in " ".join(err.split())
+    assert not out.exists()
+    network, _ = load_aligndraw(_network(tmp_path, "B"))
+    with pytest.raises(ConfigError, match="received 0"):
+        draw_captions(network, load_grammar("B"), [])
 
 
 def test_captions_of_a_study_whose_network_does_not_ship(run, tmp_path):
@@ -217,8 +235,8 @@ def test_scores_and_probes_print_tables(run, tmp_path):
     assert (table["cosine_low"] < table["cosine_high"]).all()
     each = pd.read_csv(tmp_path / "composition" / "networks.tsv", sep="\t")
     assert list(each["weights"].drop_duplicates()) == list(map(str, weights))
-    means = table.set_index(["vectors", "compound"])["cosine"]
-    expected = each.groupby(["vectors", "compound"])["cosine"].mean()
+    means = table.set_index(["vectors", "compound"])["rank"]
+    expected = each.groupby(["vectors", "compound"])["rank"].mean()
     np.testing.assert_allclose(means, expected.reindex(means.index))
     assert _pixels(tmp_path / "composition" / "composition.png").shape[1] > 1000
     assert "左上 - 左 + 右" in out
