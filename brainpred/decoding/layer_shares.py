@@ -1,20 +1,21 @@
 """How much of a ROI's variance follows each layer of features: shares that the layers have between them."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.decoding.splits import CleanRun
+from brainpred.devices import memory_budget_bytes, resolve_device
+from brainpred.errors import MemoryBudgetError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.haemodynamics import canonical_response, convolution_matrix
 from brainpred.numerics.timing import zscore_runs
-from brainpred.numerics.variance_components import variance_shares
+from brainpred.numerics.variance_components import VarianceShares, variance_shares
 from brainpred.progress import SILENT, Reporter
 
-__all__ = ["layer_shares"]
+__all__ = ["layer_shares", "share_table"]
 
 UNITS_AT_ONCE = VOXELS_AT_ONCE = 4096
 MOVED = 2.0  # of the median variance over the brain
@@ -28,13 +29,15 @@ def layer_shares(
     tr_s: float,
     *,
     simulated: bool,
+    memory_budget: float | str | None = None,
     reporter: Reporter = SILENT,
 ) -> pd.DataFrame:
     """Tell how much of the variance of every ROI's voxels follows each layer of features.
 
     The R² of layers that compete is what can be *predicted* from each, by a ridge that gives what layers have in common
-    to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs, tell together
-    how much of the variance of a single presentation has the covariance over time that a layer would give it; see
+    to the one that serves best. Here nothing is predicted: all voxels of a ROI, and all pairs of runs that show nothing
+    of the same, tell together how much of the variance of a single presentation has the covariance over time that a
+    layer would give it; see
     :func:`brainpred.numerics.variance_components.variance_shares`. A layer's covariance is that of its units, z-scored
     within runs and convolved with the canonical haemodynamic response. Scans of more than twice the run's median
     variance over the brain, during which the head moved, are left out.
@@ -42,7 +45,7 @@ def layer_shares(
     Parameters
     ----------
     runs : sequence of CleanRun
-        The recording, training and test runs: what repeats in any two of them is used.
+        The recording, training and test runs.
     layers : sequence of str
         Layers of features.
     source : FeatureSource
@@ -53,18 +56,22 @@ def layer_shares(
         Repetition time in seconds.
     simulated : bool
         Whether the scans were simulated.
+    memory_budget : float, str or None
+        Memory to work in, in bytes or such as ``"8 GB"``; None: four fifths of what is free. A GPU is not used.
     reporter : Reporter
         Where progress goes.
 
     Returns
     -------
     DataFrame (one row a ROI and layer)
-        ROI, origin of the data, layer, its share of the variance with a 95 % interval.
+        See :func:`share_table`.
 
     Raises
     ------
+    MemoryBudgetError
+        If the covariances over time do not fit into the memory.
     DataError
-        If there are fewer than three runs, or a run has too few scans.
+        If there are fewer than three groups of runs that show nothing of the same, or a run has too few scans.
     """
     rois = np.asarray(rois)
     lengths = [min(source.n_scans(run.run), len(run.bold)) for run in runs]
@@ -75,8 +82,10 @@ def layer_shares(
     begins = dict(zip(clips, np.cumsum([0, *(n for _, n in clips.values())]), strict=False))
     rows = np.concatenate([begins[run.clip] + np.arange(n) for run, n in zip(runs, lengths, strict=True)])
     names = np.repeat([run.run.name for run in runs], lengths)
+    groups = np.repeat([run.group for run in runs], lengths)
     kept = np.concatenate([_steady(run.bold[:n]) for run, n in zip(runs, lengths, strict=True)])
-    table: list[dict[str, Any]] = []
+    _check_memory(len(layers), sum(n for _, n in clips.values()), len(rows), memory_budget)
+    shares: dict[str, VarianceShares] = {}
     with reporter.task("Shares of layers", len(layers) + len(np.unique(rois))) as advance:
         kernels = []
         for layer in layers:
@@ -84,16 +93,53 @@ def layer_shares(
             advance(1)
         for roi in np.unique(rois):
             products = _products(runs, lengths, np.flatnonzero(rois == roi))
-            shares = variance_shares(products, kernels, rows, names, kept)
-            table += [
-                {
-                    "roi": str(roi), "data": "simulated" if simulated else "measured", "layer": layer, "share": share,
-                    "share_low": low, "share_high": high,
-                }
-                for layer, share, low, high in zip(layers, *shares, strict=True)
-            ]  # fmt: skip
+            shares[str(roi)] = variance_shares(products, kernels, rows, names, groups, kept)
             advance(1)
-    return pd.DataFrame(table)
+    return share_table(rois, layers, shares, simulated=simulated)
+
+
+def share_table(
+    rois: ArrayLike, layers: Sequence[str], shares: Mapping[str, VarianceShares], *, simulated: bool
+) -> pd.DataFrame:
+    """Lay out the shares of all layers in all ROIs.
+
+    Parameters
+    ----------
+    rois : array_like (n_voxels,)
+        ROI of each voxel.
+    layers : sequence of str
+        Layers of features.
+    shares : mapping of str to VarianceShares
+        Shares of all layers, by ROI; a ROI that is not in it has none.
+    simulated : bool
+        Whether the scans were simulated.
+
+    Returns
+    -------
+    DataFrame (one row a ROI and layer)
+        ROI, origin of the data, layer, its share of the variance with a 95 % interval, NaN where there is none.
+    """
+    unknown = VarianceShares(*np.full((3, len(layers)), np.nan))
+    data = "simulated" if simulated else "measured"
+    return pd.DataFrame(
+        [
+            {"roi": roi, "data": data, "layer": layer, "share": share, "share_low": low, "share_high": high}
+            for roi in np.unique(rois).astype(str)
+            for layer, share, low, high in zip(layers, *shares.get(roi, unknown), strict=True)
+        ]
+    )
+
+
+def _check_memory(n_layers: int, n_rows: int, n_samples: int, memory_budget: float | str | None) -> None:
+    """Refuse covariances over time that do not fit into the memory."""
+    budget = memory_budget_bytes(memory_budget, resolve_device("cpu"))
+    matrices = n_layers * n_rows**2 + 2 * max(n_rows, n_samples) ** 2
+    needed = 4 * (matrices + 2 * max(n_rows, n_samples) * UNITS_AT_ONCE)
+    if needed > budget:
+        raise MemoryBudgetError(
+            f"Shares of {n_layers} layers over {n_samples:,} scans need {needed / 2**30:.2f} GiB, the memory budget is "
+            f"{budget / 2**30:.2f} GiB. Expected as much, or fewer layers."
+        )
 
 
 def _steady(bold: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -145,7 +145,9 @@ class LatentBridge:
 
     # ------------------------------------------------------------------ fitting
 
-    def fit(self, pairs: tuple[Tensor, Tensor], reporter: Reporter = SILENT) -> LatentBridge:
+    def fit(
+        self, pairs: tuple[Tensor, Tensor], reporter: Reporter = SILENT, groups: Tensor | None = None
+    ) -> LatentBridge:
         """Learn from pairs.
 
         Parameters
@@ -154,6 +156,8 @@ class LatentBridge:
             Data of the source and of the target, row by row belonging together.
         reporter : Reporter
             Where progress goes.
+        groups : Tensor of int64 (n_pairs,), optional
+            Pairs of the same number, such as repeats, are left out together where cross-validation chooses.
 
         Returns
         -------
@@ -174,10 +178,10 @@ class LatentBridge:
         self._forward: nn.Module | None = None
         self._backward: nn.Module | None = None
         if settings.base == "conditional":
-            self._forward = self._fit_one(settings.family, source, target, self.source, generator, reporter)
+            self._forward = self._fit_one(settings.family, source, target, self.source, groups, generator, reporter)
         if settings.guidance > 0:
             curve, chosen = self.curve_, self.chosen_
-            self._backward = self._fit_one(settings.guide, target, source, self.target, generator, reporter)
+            self._backward = self._fit_one(settings.guide, target, source, self.target, groups, generator, reporter)
             if self._forward is not None:  # what is told is about the way there
                 self.curve_, self.chosen_ = curve, chosen
         size = target[0].shape[1]
@@ -191,6 +195,7 @@ class LatentBridge:
         given: Latents,
         wanted: Latents,
         model: LatentModel,
+        groups: Tensor | None,
         generator: torch.Generator,
         reporter: Reporter,
     ) -> nn.Module:
@@ -200,7 +205,9 @@ class LatentBridge:
             return fit_linear(given, wanted, latent_features(model), generator)
         if family == "joint":
             with reporter.task("Bridge", 100) as advance:
-                mixture, self.chosen_ = fit_joint_mixture(given, wanted, seed=settings.seed, advance=advance)
+                mixture, self.chosen_ = fit_joint_mixture(
+                    given, wanted, groups=groups, seed=settings.seed, advance=advance
+                )
             return mixture
         with reporter.task("Bridge", settings.updates) as advance:
             network, curve = fit_network(

@@ -147,6 +147,7 @@ def fit_joint_mixture(
     given: Latents,
     wanted: Latents,
     *,
+    groups: Tensor | None = None,
     seed: int = 0,
     advance: Callable[[int], None] = lambda n: None,
 ) -> tuple[JointMixture, dict[str, Any]]:
@@ -162,6 +163,8 @@ def fit_joint_mixture(
     ----------
     given, wanted : (Tensor, Tensor), (n_pairs, n_latent) each
         Means and standard deviations of the pairs' posteriors.
+    groups : Tensor of int64 (n_pairs,), optional
+        Pairs of the same number are left out together, such as repeats of a picture.
     seed : int
         Seed of folds and clusters.
     advance : callable
@@ -183,18 +186,19 @@ def fit_joint_mixture(
     n_pairs, n_given = given[0].shape
     points = torch.cat([given[0], wanted[0]], dim=1).double()
     spreads = torch.cat([given[1], wanted[1]], dim=1).double()
-    order = torch.randperm(n_pairs, generator=torch.Generator().manual_seed(seed))
-    folds = list(order.tensor_split(FOLDS))[: FOLDS if n_pairs <= ENTIRE else 1]
+    groups = torch.arange(n_pairs) if groups is None else groups.unique(return_inverse=True)[1]
+    parts = torch.randperm(int(groups.max()) + 1, generator=torch.Generator().manual_seed(seed)).tensor_split(FOLDS)
+    folds = [torch.isin(groups, part).nonzero()[:, 0] for part in parts][: FOLDS if n_pairs <= ENTIRE else 1]
     sides = {"given": slice(None, n_given), "wanted": slice(n_given, None)}
-    groups: dict[tuple[str, int, int], Tensor] = {}
+    clusters: dict[tuple[str, int, int], Tensor] = {}
     spread: dict[tuple[str, int, float], list[float]] = {}
 
     def grouped(start: str, n_components: int, fold: int, rows: Tensor) -> Tensor:
         """Cluster the pairs of a fold, once."""
         key, side = (start, n_components, fold), sides[start]
-        if key not in groups:
-            groups[key] = _clusters(points[rows][:, side], spreads[rows][:, side], n_components, seed)
-        return groups[key]
+        if key not in clusters:
+            clusters[key] = _clusters(points[rows][:, side], spreads[rows][:, side], n_components, seed)
+        return clusters[key]
 
     def score(start: str, n_components: int, shrinkage: float) -> float:
         total, squares = 0.0, []

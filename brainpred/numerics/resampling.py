@@ -33,6 +33,8 @@ MANY_BLOCKS, MOST_CUTS = 20, 8
 UNITS_AT_ONCE = 2048
 # Correlations nearer to each other than this differ by rounding (in float32) alone.
 TIE = 1e-5
+# What permutations spread less than this they do not change.
+NO_SPREAD = 1e-7
 
 
 class BlockPermutations(NamedTuple):
@@ -291,9 +293,10 @@ def false_discovery_rates(p: ArrayLike) -> NDArray[np.float64]:
 def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> NDArray[np.float64]:
     r"""Tell how often chance makes the greatest of several statistics as great as each.
 
-    Every statistic is divided by the spread that chance gives it, so that none rules the greatest:
+    Every statistic is taken relative to the mean and the spread that chance gives it, so that none rules the greatest:
 
-    .. math:: p_l = \frac{1 + \#\{\pi : \max_m s_m^\pi \ge s_l\}}{1 + n}
+    .. math:: z_l = \frac{s_l - \mathrm{mean}_\pi s_l^\pi}{\mathrm{sd}_\pi s_l^\pi}, \qquad
+        p_l = \frac{1 + \#\{\pi : \max_m z_m^\pi \ge z_l\}}{1 + n}
 
     Parameters
     ----------
@@ -305,7 +308,8 @@ def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> NDArray[np.float64]
     Returns
     -------
     ndarray of float64 (n_statistics,)
-        p, one-sided, with the family-wise error controlled; NaN where there is no statistic.
+        p, one-sided, with the family-wise error controlled; NaN where there is no statistic, or one that no permutation
+        changes.
 
     References
     ----------
@@ -313,11 +317,11 @@ def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> NDArray[np.float64]
     2002.
     """
     observed, null = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
-    spread = null.std(axis=0)
-    tested = np.isfinite(observed) & np.isfinite(spread) & (spread > 0)
+    centre, spread = null.mean(axis=0), null.std(axis=0)
+    tested = np.isfinite(observed) & np.isfinite(spread) & (spread > NO_SPREAD)
     p = np.full(len(observed), np.nan)
     if tested.any():
-        greatest = (null[:, tested] / spread[tested]).max(axis=1)
-        scaled = observed[tested] / spread[tested]
+        greatest = ((null[:, tested] - centre[tested]) / spread[tested]).max(axis=1)
+        scaled = (observed[tested] - centre[tested]) / spread[tested]
         p[tested] = (1 + np.sum(greatest[:, None] >= scaled - TIE, axis=0)) / (1 + len(null))
     return p

@@ -1,8 +1,8 @@
 """Split the variance that many voxels share with kernels of features into the part of each, free of the noise."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from brainpred.numerics.timing import rows_of_runs
 
 __all__ = ["VarianceShares", "variance_shares"]
 
-MIN_RUNS = 3  # pairs are left when one run is left out
+MIN_GROUPS = 3  # a pair is left when one group is left out
 DRIFT_DEGREE = 2  # polynomials that a run's drift may follow, beside which nothing is told
 N_WEIGHTINGS = 3  # noise alone, then noise and the signal found so far
 LARGEST_AR1 = 0.9
@@ -31,7 +31,7 @@ class VarianceShares(NamedTuple):
     share : ndarray of float64 (n_kernels,)
         Parts of the variance of one presentation, 0 or more.
     low, high : ndarray of float64 (n_kernels,)
-        95 % intervals, from leaving out every run in turn.
+        95 % intervals, from leaving out every group in turn.
     """
 
     share: NDArray[np.float64]
@@ -40,6 +40,7 @@ class VarianceShares(NamedTuple):
 
 
 class _Run(NamedTuple):
+    group: Hashable
     samples: NDArray[np.int64]
     rows: NDArray[np.int64]
     drifts: NDArray[np.float64]
@@ -48,7 +49,12 @@ class _Run(NamedTuple):
 
 
 def variance_shares(
-    products: ArrayLike, kernels: Sequence[NDArray[np.floating]], rows: ArrayLike, runs: ArrayLike, kept: ArrayLike
+    products: ArrayLike,
+    kernels: Sequence[NDArray[np.floating]],
+    rows: ArrayLike,
+    runs: ArrayLike,
+    groups: ArrayLike,
+    kept: ArrayLike,
 ) -> VarianceShares:
     r"""Estimate how much of the variance of many voxels follows each of several kernels.
 
@@ -57,10 +63,11 @@ def variance_shares(
 
     .. math:: \tfrac1V \sum_v y_v y_v^\top = S \approx \sum_l s_l K_l + \text{noise}
 
-    where noise of different runs has nothing in common. So the shares s are fitted to pairs of different runs
-    alone, be it repeats of a clip or different clips, by generalised least squares, and cannot be less than 0:
+    where noise of different runs has nothing in common. Repeats of a clip have all in common that goes with the clip,
+    be it in a kernel or in none, and any kernel fits a little of it. So the shares s are fitted to pairs of runs of
+    different clips alone, by generalised least squares, and cannot be less than 0:
 
-    .. math:: \min_{s \ge 0} \sum_{i < j} \big\| V_i^{-1/2} \big(S_{ij} - \textstyle\sum_l s_l K_{l,ij}\big)
+    .. math:: \min_{s \ge 0} \sum_{i, j} \big\| V_i^{-1/2} \big(S_{ij} - \textstyle\sum_l s_l K_{l,ij}\big)
         V_j^{-1/2} \big\|^2, \qquad V_i = N_i + n_i \sum_l s_l K_{l,ii}
 
     V weights the scans: N is AR(1) noise with the autocorrelation found, n_i the presentations of the clip. What V is
@@ -78,18 +85,20 @@ def variance_shares(
         Row of the kernels that belongs to each sample: runs of the same clip share theirs.
     runs : array_like (n_samples,)
         Run of each sample.
+    groups : array_like (n_samples,)
+        Group of each sample's run: pairs of runs of one group, which show some of the same, are not used.
     kept : array_like of bool (n_samples,)
         Samples that count; others, such as scans during which the head moved, do not.
 
     Returns
     -------
     VarianceShares
-        Shares, with intervals by the jackknife.
+        Shares, with intervals by the jackknife over groups.
 
     Raises
     ------
     DataError
-        If there are fewer than three runs, or a run keeps no more samples than drifts take away.
+        If there are fewer than three groups, or a run keeps no more samples than drifts take away.
 
     References
     ----------
@@ -102,18 +111,18 @@ def variance_shares(
     Examples
     --------
     >>> rng = np.random.default_rng(3)
-    >>> features = [gain * rng.standard_normal((40, 7)) for gain in (3.0, 0.5)]
-    >>> signal = features[0] @ rng.standard_normal((7, 500)) / 9
-    >>> scans = np.concatenate([signal + rng.standard_normal((40, 500)) for _ in range(4)])
+    >>> features = [gain * rng.standard_normal((160, 7)) for gain in (3.0, 0.5)]
+    >>> scans = features[0] @ rng.standard_normal((7, 500)) / 9 + rng.standard_normal((160, 500))
+    >>> clips = np.repeat(range(4), 40)
     >>> shares = variance_shares(
-    ...     scans @ scans.T / 500, [x @ x.T for x in features], np.tile(np.arange(40), 4), np.repeat(range(4), 40),
-    ...     np.ones(160, bool),
+    ...     scans @ scans.T / 500, [x @ x.T for x in features], np.arange(160), clips, clips, np.ones(160, bool)
     ... )
     >>> shares.share.round(1).tolist()
     [0.4, 0.0]
     """
     products, rows, kept = np.asarray(products), np.asarray(rows), np.asarray(kept, dtype=bool)
-    parts = _runs(products, rows, runs, kept)
+    parts = _runs(products, rows, runs, np.asarray(groups), kept)
+    pairs = [(one.group, other.group) for one, other in _of_different_groups(parts)]
     total = float(np.mean([_detrended_variance(products, run.samples, run.drifts) for run in parts]))
     if not total > 0:
         return VarianceShares(*np.full((3, len(kernels)), np.nan))
@@ -125,21 +134,27 @@ def variance_shares(
     for _ in range(N_WEIGHTINGS):
         moments, information = _pairs(products, kernels, sizes, parts, share, total)
         share = _fit(moments.sum(axis=0), information.sum(axis=0))
-    pairs = np.array(list(combinations(range(len(parts)), 2)))
-    left_out = [(pairs != run).all(axis=1) for run in range(len(parts))]
+    names = list(dict.fromkeys(run.group for run in parts))
+    left_out = [[group not in pair for pair in pairs] for group in names]
     without = [_fit(moments[rest].sum(axis=0), information[rest].sum(axis=0), least=-np.inf) for rest in left_out]
-    error = np.sqrt((len(parts) - 1) * np.var(without, axis=0))
+    error = np.sqrt((len(names) - 1) * np.var(without, axis=0))
     low, high = share - INTERVAL_DEVIATIONS * error, share + INTERVAL_DEVIATIONS * error
     return VarianceShares(share / total, np.maximum(low, 0) / total, high / total)
 
 
 def _runs(
-    products: NDArray[np.floating], rows: NDArray[np.int64], runs: ArrayLike, kept: NDArray[np.bool_]
+    products: NDArray[np.floating],
+    rows: NDArray[np.int64],
+    runs: ArrayLike,
+    groups: NDArray[Any],
+    kept: NDArray[np.bool_],
 ) -> list[_Run]:
     """Prepare what is needed of every run: samples that count, drifts, and AR(1) noise of the correlation found."""
     samples = rows_of_runs(runs)
-    if len(samples) < MIN_RUNS:
-        raise DataError(f"Shares of variance need {MIN_RUNS} runs or more, received {len(samples)}.")
+    if (n_groups := len(np.unique(groups))) < MIN_GROUPS:
+        raise DataError(
+            f"Shares of variance need {MIN_GROUPS} runs or more that show nothing of the same, received {n_groups}."
+        )
     before = np.concatenate([own[:-1] for own in samples])
     before = before[kept[before] & kept[before + 1]]
     variance = products.diagonal()[kept].mean()
@@ -149,14 +164,18 @@ def _runs(
         at = np.flatnonzero(kept[own])
         if len(at) <= DRIFT_DEGREE + 1:
             raise DataError(
-                f"Of a run's {len(own)} scans {len(at)} can be used, but shares of variance need {DRIFT_DEGREE + 2} or "
-                "more. Leave the run out."
+                f"Of the {len(own)} scans of run {np.asarray(runs)[own[0]]} {len(at)} can be used, but shares of "
+                f"variance need {DRIFT_DEGREE + 2} or more. Leave the run out."
             )
         drifts, _ = np.linalg.qr(np.vander(at / len(own) - 0.5, DRIFT_DEGREE + 1))
         n_repeats = sum(np.isin(rows[other[0]], rows[own]) for other in samples)
         noise = toeplitz(ar1 ** np.arange(len(own)))[np.ix_(at, at)]
-        parts.append(_Run(own[at], rows[own[at]], drifts, noise, int(n_repeats)))
+        parts.append(_Run(groups[own[0]], own[at], rows[own[at]], drifts, noise, int(n_repeats)))
     return parts
+
+
+def _of_different_groups(runs: Sequence[_Run]) -> list[tuple[_Run, _Run]]:
+    return [(one, other) for one, other in combinations(runs, 2) if one.group != other.group]
 
 
 def _detrended_variance(products: NDArray[np.floating], at: NDArray[np.int64], drifts: NDArray[np.float64]) -> float:
@@ -173,22 +192,22 @@ def _pairs(
     share: NDArray[np.float64],
     total: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give what every pair of runs adds to the normal equations: (n_pairs, n_kernels), (n_pairs, n_kernels, …)."""
+    """Give what every pair that is used adds to the normal equations: (n_pairs, n_kernels), (n_pairs, n_kernels, …)."""
 
     def blocks(one: _Run, other: _Run) -> NDArray[np.float64]:
         rows = np.ix_(one.rows, other.rows)
         return np.stack([kernel[rows] / size for kernel, size in zip(kernels, sizes, strict=True)])
 
-    weights = []
+    weights = {}
     for run in runs:
         noise = max(total - share.sum(), LEAST_NOISE * total) * run.noise
         inverse = np.linalg.inv(noise + run.n_repeats * np.tensordot(share, blocks(run, run), axes=1))
         drifting = inverse @ run.drifts
-        weights.append(inverse - drifting @ np.linalg.solve(run.drifts.T @ drifting, drifting.T))
+        weights[run.samples[0]] = inverse - drifting @ np.linalg.solve(run.drifts.T @ drifting, drifting.T)
     moments, information = [], []
-    for (one, left), (other, right) in combinations(zip(runs, weights, strict=True), 2):
+    for one, other in _of_different_groups(runs):
         parts = blocks(one, other)
-        weighted = (left @ parts @ right).reshape(len(kernels), -1)
+        weighted = (weights[one.samples[0]] @ parts @ weights[other.samples[0]]).reshape(len(kernels), -1)
         moments.append(weighted @ products[np.ix_(one.samples, other.samples)].ravel())
         information.append(weighted @ parts.reshape(len(kernels), -1).T)
     return np.stack(moments), np.stack(information)

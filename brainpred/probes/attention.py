@@ -207,9 +207,10 @@ def drawing_agreement(
     In captions that name two digits, at each step: how much more ink changes in the half of the canvas that belongs
     to the first digit than in the other, and how much more attention the part of the caption that names the first
     digit gets (its word and the one before it) than the part that names the second. The agreement is the correlation
-    of the two over steps,
-    each caption's mean removed, all captions together. For chance, each caption is given the drawing of
-    another one with the same places.
+    of the two over steps, each caption's mean removed, all captions together. A negative one says that the other digit
+    is attended to. For chance, attention is shifted along the steps, those that leave at the end coming in at the
+    beginning: by the same number of steps in all captions with the same places, as a network may draw these in the same
+    order, and by another one for other places.
 
     Parameters
     ----------
@@ -220,14 +221,14 @@ def drawing_agreement(
     pictures : ndarray of float (n_captions, n_steps + 1, height, width)
         Picture before the first step and after each.
     rng : Generator
-        Where the pairing comes from.
+        Where the shifts come from.
     n_draws : int
-        How many pairings.
+        How many shifts.
 
     Returns
     -------
     r, null_mean, p : float
-        Correlation, its mean for other pairings, and the share of these (+1) that reach it.
+        Correlation, its mean for other shifts, and the share of these (+1) with one as far from 0.
 
     Raises
     ------
@@ -245,14 +246,15 @@ def drawing_agreement(
     scale = np.sqrt((attended**2).sum() * (drawn**2).sum())
     if scale == 0:
         return 0.0, 0.0, 1.0
-    observed = float((attended * drawn).sum() / scale)
-    null = np.empty(n_draws)
-    for draw in range(n_draws):
-        pairing = np.arange(len(chosen))
-        for group in groups:
-            pairing[group] = rng.permutation(group)
-        null[draw] = (attended * drawn[pairing]).sum() / scale
-    return observed, float(null.mean()), float((1 + (null >= observed - 1e-12).sum()) / (1 + n_draws))
+    n_steps = attended.shape[1]
+    products = np.array(
+        [[(np.roll(attended[own], shift, axis=1) * drawn[own]).sum() for shift in range(n_steps)] for own in groups]
+    )  # (n_groups, n_steps)
+    observed = float(products[:, 0].sum() / scale)
+    shifts = rng.integers(n_steps, size=(n_draws, len(groups)))
+    null = products[np.arange(len(groups)), shifts].sum(axis=1) / scale
+    as_far = np.abs(null) >= abs(observed) - 1e-12
+    return observed, float(null.mean()), float((1 + as_far.sum()) / (1 + n_draws))
 
 
 def _lead_of_attention(caption: Caption, alpha: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -135,7 +135,7 @@ def reconstruct_left_out(
                 f"{len(left_out)} pictures left out."
             )
         x = everything if unpaired else _standardised(raw, rest)
-        bridge, paired = _fit_bridge(x, rest, y[rest], vae, seed, components)
+        bridge, paired = _fit_bridge(x, rest, y[rest], shown[rest], vae, seed, components)
         chosen.append(bridge.source.n_latent_)  # type: ignore[attr-defined]
         made["bridge"][left_out] = bridge.predict(x[left_out]).numpy()
         draws = bridge.draw_latents(x[left_out], n_draws)  # (draws, n, n_latent)
@@ -148,13 +148,15 @@ def reconstruct_left_out(
             spread[left_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
         # Voxels are what is predicted here: those left out must not have made the components.
         others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
-        back[left_out] = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest])).predict(y[left_out]).numpy()
+        groups = torch.from_numpy(shown[rest])
+        backwards = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest]), groups=groups)
+        back[left_out] = backwards.predict(y[left_out]).numpy()
         shuffled = torch.from_numpy(rng.permutation(rest))
-        wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]))
+        wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]), groups=groups)
         made["shuffled pairs"][left_out] = wrong.predict(x[left_out]).numpy()
         made["mean picture"][left_out] = flat[rest].mean(axis=0).reshape(y.shape[1:])
-        made["ridge to pixels"][left_out] = _ridge(x, flat, rest, left_out).reshape(-1, *y.shape[1:]).clip(0, 1)
-        latents = torch.from_numpy(_ridge(x, means, rest, left_out))
+        made["ridge to pixels"][left_out] = _ridge(x, flat, rest, left_out, shown).reshape(-1, *y.shape[1:]).clip(0, 1)
+        latents = torch.from_numpy(_ridge(x, means, rest, left_out, shown))
         with torch.inference_mode():
             made["ridge to latents"][left_out] = vae.likelihood(latents).mean.numpy()
         advance(1)
@@ -203,6 +205,7 @@ def _fit_bridge(
     x: torch.Tensor,
     rest: NDArray[np.int64],
     pictures: torch.Tensor,
+    shown: NDArray[np.int64],
     vae: VAE,
     seed: int,
     components: dict[int, ProbabilisticPCA] | None,
@@ -216,35 +219,45 @@ def _fit_bridge(
     most = min(len(rest) // 2, x.shape[1] - 2)
     for n in [n for n in N_LATENTS if n <= most] or [most]:
         if components is None:
-            paired, source = _cross_fitted(x[rest], n, seed), ProbabilisticPCA(n).fit(x[rest])
+            paired, source = _cross_fitted(x[rest], shown, n, seed), ProbabilisticPCA(n).fit(x[rest])
         else:
             paired = x[rest]
             source = components.get(n) or components.setdefault(n, ProbabilisticPCA(n).fit(x))
-        bridge = LatentBridge(source, vae, seed=seed).fit((paired, pictures))
+        bridge = LatentBridge(source, vae, seed=seed).fit((paired, pictures), groups=torch.from_numpy(shown))
         if best is None or bridge.chosen_["score"] > best[0]:
             best = bridge.chosen_["score"], bridge, paired
     assert best is not None
     return best[1], best[2]
 
 
-def _cross_fitted(x: torch.Tensor, n_latent: int, seed: int) -> torch.Tensor:
-    """Replace each pattern by its projection on the components of others."""
-    order = np.random.default_rng(seed).permutation(len(x))
+def _cross_fitted(x: torch.Tensor, shown: NDArray[np.int64], n_latent: int, seed: int) -> torch.Tensor:
+    """Replace each pattern by its projection on the components of patterns of other pictures."""
     fitted = torch.empty_like(x)
-    for held_out in np.array_split(order, CROSS_FITS):
-        model = ProbabilisticPCA(n_latent).fit(x[np.setdiff1d(order, held_out)])
-        axes = torch.linalg.qr(model.loadings_).Q
-        fitted[held_out] = model.mean_ + (x[held_out] - model.mean_) @ axes @ axes.T
+    for part in np.array_split(np.random.default_rng(seed).permutation(np.unique(shown)), CROSS_FITS):
+        held_out = np.isin(shown, part)
+        if held_out.any():
+            model = ProbabilisticPCA(n_latent).fit(x[~held_out])
+            axes = torch.linalg.qr(model.loadings_).Q
+            fitted[held_out] = model.mean_ + (x[held_out] - model.mean_) @ axes @ axes.T
     return fitted
 
 
 def _ridge(
-    x: torch.Tensor, y: NDArray[np.floating], rest: NDArray[np.int64], held_out: NDArray[np.int64]
+    x: torch.Tensor,
+    y: NDArray[np.floating],
+    rest: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    shown: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Predict by ridge regression, its strength chosen by leaving one out of the rest."""
+    """Predict by ridge regression, its strength chosen by leaving out pairs, or pictures, of the rest."""
     from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
 
-    model = RidgeCV(ALPHAS).fit(x[rest].numpy(), y[rest])
+    model, n_pictures = RidgeCV(ALPHAS), len(np.unique(shown[rest]))
+    if n_pictures < len(rest):
+        splits = GroupKFold(min(CROSS_FITS, n_pictures)).split(rest, groups=shown[rest])
+        model = RidgeCV(ALPHAS, cv=list(splits), scoring="neg_mean_squared_error")
+    model.fit(x[rest].numpy(), y[rest])
     return np.asarray(model.predict(x[held_out].numpy()), dtype=np.float32)
 
 

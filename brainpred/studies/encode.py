@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S
 from brainpred.decoding.encoding import EncodingResult, encode_voxels, encoding_table, voxel_table
-from brainpred.decoding.layer_shares import layer_shares
+from brainpred.decoding.layer_shares import layer_shares, share_table
 from brainpred.decoding.splits import split_runs
-from brainpred.errors import ConfigError
+from brainpred.errors import BrainpredError, ConfigError
 from brainpred.numerics.ridge.delays import delays_in_samples
 from brainpred.numerics.ridge.estimator import BandedRidgeCV
 from brainpred.progress import SILENT, Reporter
@@ -18,7 +20,7 @@ from brainpred.provenance import provenance
 from brainpred.reporting.page import write_report
 from brainpred.storage import output_folder, read_json, write_json, write_table
 from brainpred.studies.decode import default_folder
-from brainpred.studies.inputs import check_wanted, read_inputs
+from brainpred.studies.inputs import Inputs, check_wanted, read_inputs
 from brainpred.studies.outputs import tell_chance, write_map
 
 __all__ = ["EncodeConfig", "encode_subject"]
@@ -123,10 +125,6 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     recording, source, layers = inputs.recording, inputs.source, inputs.layers
     _check_decoding(folder, inputs.key)
 
-    shares = layer_shares(
-        inputs.runs, layers, source, recording.rois, recording.tr_s, simulated=recording.simulated, reporter=reporter
-    )
-
     def make_ridge(**settings: Any) -> BandedRidgeCV:
         return BandedRidgeCV(
             delays_s=config.delays_s, tr_s=recording.tr_s, device=config.device, precision=config.precision,
@@ -140,7 +138,7 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
     tell_chance(result.block_length, result.wanted_length, result.n_blocks, config.n_permutations, reporter)
     simulated = recording.simulated
     write_table(folder / "encoding.tsv", encoding_table(result, recording.rois, simulated=simulated))
-    write_table(folder / "encoding_layers.tsv", shares)
+    write_table(folder / "encoding_layers.tsv", share_table(recording.rois, layers, {}, simulated=simulated))
     write_table(folder / "encoding_voxels.tsv", voxel_table(result, recording.rois, simulated=simulated))
     values: Mapping[str, Any] = {"r": result.r, "q": result.q, "r2": result.r2} | {
         f"r2_{band}": part for band, part in zip(result.bands, result.band_r2, strict=True)
@@ -162,6 +160,21 @@ def _encode_into(folder: Path, config: EncodeConfig, data: Path | str | None, re
             "notes": recording.notes,
         },
     )  # fmt: skip
+    _add_shares(folder, config, inputs, reporter)
     if (folder / "decode.json").is_file():
         write_report(folder, reporter)
     return result
+
+
+def _add_shares(folder: Path, config: EncodeConfig, inputs: Inputs, reporter: Reporter) -> None:
+    """Write the shares of layers, if they can be told: the encoding, which is written already, does without."""
+    recording = inputs.recording
+    try:
+        shares = layer_shares(
+            inputs.runs, inputs.layers, inputs.source, recording.rois, recording.tr_s, simulated=recording.simulated,
+            memory_budget=config.memory_budget, reporter=reporter,
+        )  # fmt: skip
+    except (BrainpredError, MemoryError, np.linalg.LinAlgError) as error:
+        reporter.say(f"Note: the shares of layers (encoding_layers.tsv) are left out. {error}")
+    else:
+        write_table(folder / "encoding_layers.tsv", shares)

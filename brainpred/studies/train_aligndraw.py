@@ -14,7 +14,7 @@ from brainpred.movies.captions import load_grammar
 from brainpred.movies.scenes import DigitImages
 from brainpred.progress import SILENT, Reporter
 from brainpred.provenance import provenance
-from brainpred.storage import make_directory, write_json, write_text
+from brainpred.storage import make_directory, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["AlignDRAWTrainingConfig", "find_digits", "score_aligndraw", "train_aligndraw"]
 
 N_JUDGED = 1000  # pictures that each score is taken from
+READING = "reading.json"
+WELL_READ = 0.99  # part of the captions, below which lessons have failed
 BATCHES_AN_EPOCH = 200
 
 
@@ -126,8 +128,8 @@ def train_aligndraw(
     Parameters
     ----------
     out : Path or str
-        Folder for weights (``aligndraw.safetensors``), their model card (``aligndraw.md``), ``scores.json``, the
-        learning curve (``curve.csv``, TensorBoard) and checkpoints.
+        Folder for weights (``aligndraw.safetensors``), their model card (``aligndraw.md``), ``scores.json``, what
+        lessons reached (``reading.json``), the learning curve (``curve.csv``, TensorBoard) and checkpoints.
     config : AlignDRAWTrainingConfig, optional
         What and how.
     mnist, data : Path or str, optional
@@ -169,11 +171,13 @@ def train_aligndraw(
     claim_folder(out, {**asdict(settings), "digits": digits.source})
     recipe = RECIPES[settings.recipe]
     if recipe.n_lessons:
-        read, read_held_out = teach_reading(
-            network.language, network.attention, grammar, recipe.n_lessons, settings.seed
-        )
+        if not (out / "checkpoints" / "last.ckpt").is_file():  # which holds what they learned
+            parts = teach_reading(
+                network.language, network.attention, grammar, recipe.n_lessons, settings.seed, reporter
+            )
+            write_json(out / READING, dict(zip(("seen", "held out"), parts, strict=True)))
         network.language.requires_grad_(False)
-        reporter.say(f"{read:.1%} of the captions are read, and {read_held_out:.1%} of those held out.")
+        reporter.say(_reading(read_json(out / READING)))
     writes = fit(
         AlignDRAWTraining(network, recipe, settings.entropy_penalty, settings.seed),
         SceneData(grammar, digits, settings.batch_size, n_batches, settings.seed),
@@ -194,7 +198,8 @@ def train_aligndraw(
             reporter.say(
                 f"{name}: {score['joint']:.1%} of pictures as the caption says ({score['digits']:.1%} the digits)."
             )
-        write_text(out / "aligndraw.md", _card(network, settings, digits, scores))
+        read = read_json(out / READING) if recipe.n_lessons else None
+        write_text(out / "aligndraw.md", _card(network, settings, digits, scores, read))
     return weights
 
 
@@ -234,8 +239,18 @@ def score_aligndraw(
     return scores
 
 
+def _reading(read: dict[str, float]) -> str:
+    """Say how well captions are read after lessons."""
+    poorly = "" if read["seen"] >= WELL_READ else " That is too little to tell captions apart: the drawing will suffer."
+    return f"{read['seen']:.1%} of the captions are read, and {read['held out']:.1%} of those held out.{poorly}"
+
+
 def _card(
-    network: AlignDRAW, settings: AlignDRAWTrainingConfig, digits: DigitImages, scores: dict[str, dict[str, Any]]
+    network: AlignDRAW,
+    settings: AlignDRAWTrainingConfig,
+    digits: DigitImages,
+    scores: dict[str, dict[str, Any]],
+    read: dict[str, float] | None,
 ) -> str:
     """Describe trained weights, in Markdown, for those who will use them."""
     options = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
@@ -245,6 +260,7 @@ def _card(
         for name, row in scores.items()
     )
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    lessons = f"\n\nAfter the lessons: {_reading(read)}" if read else ""
     return f"""# alignDRAW, study {settings.study}
 
 {n_parameters:,} parameters, float32. Written by `brainpred train aligndraw` (version
@@ -255,7 +271,7 @@ Licence: to be stated by whoever gives these weights away; the digits' licence a
 
 | setting | value |
 |---|---|
-{options}
+{options}{lessons}
 
 ## Scores
 

@@ -192,7 +192,7 @@ class AlignDRAWTraining(lightning.LightningModule):
     entropy_penalty : float
         Weight of the attention's entropy (nats, mean over steps) in the loss: sharper attention.
     seed : int
-        Where noise in validation starts.
+        Where noise starts.
     """
 
     def __init__(self, network: AlignDRAW, recipe: Recipe, entropy_penalty: float = 0.0, seed: int = 0):
@@ -204,7 +204,9 @@ class AlignDRAWTraining(lightning.LightningModule):
         tokens, pictures = batch
         done = self.global_step / int(self.trainer.estimated_stepping_batches)
         n_steps = min(self.recipe.n_steps(done), self.network.config.n_steps)
-        drawing = self.network(tokens, pictures, n_steps=n_steps)
+        # Noise depends on the update alone, so that a resumed training goes on as if it had not been stopped.
+        generator = torch.Generator(tokens.device).manual_seed((self.seed << 32) + self.global_step)
+        drawing = self.network(tokens, pictures, n_steps=n_steps, generator=generator)
         nll, kl = (part.mean() for part in self.network.loss(drawing, pictures))
         loss = nll + self.recipe.kl_weight(done) * kl
         if self.entropy_penalty:

@@ -10,6 +10,7 @@ from torch.nn.utils import skip_init
 
 from brainpred.models.language import PADDING, Attention, CaptionEncoder
 from brainpred.movies.captions import Caption, Grammar, group_by_template
+from brainpred.progress import SILENT, Reporter
 
 __all__ = ["CaptionReader", "caption_facts", "teach_reading"]
 
@@ -149,7 +150,12 @@ def _undecided(n_inputs: int, n_outputs: int) -> nn.Linear:
 
 
 def teach_reading(
-    language: CaptionEncoder, attention: Attention, grammar: Grammar, n_lessons: int, seed: int = 0
+    language: CaptionEncoder,
+    attention: Attention,
+    grammar: Grammar,
+    n_lessons: int,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
 ) -> tuple[float, float]:
     """Train an encoder and its attention until a :class:`CaptionReader` can tell what a caption says.
 
@@ -167,6 +173,8 @@ def teach_reading(
         Updates, of 50 captions each; every template is as frequent as every other.
     seed : int
         Which captions come, and the first questions.
+    reporter : Reporter
+        Where progress goes.
 
     Returns
     -------
@@ -183,20 +191,22 @@ def teach_reading(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: min(1.0, (done + 1) / WARM_UP_LESSONS) * (1 - done / n_lessons)
     )
-    for _ in range(n_lessons):
-        groups = (templates[number] for number in rng.integers(len(templates), size=CAPTIONS_A_LESSON))
-        captions = [group[rng.integers(len(group))] for group in groups]
-        tokens, facts = torch.from_numpy(grammar.encode(captions)), caption_facts(grammar, captions)
-        attended = reader.attended(attention, language(tokens), tokens)
-        template, digits = reader(attended)
-        loss = functional.cross_entropy(template, facts[:, 0])
-        loss = loss + DIGITS_WEIGHT * functional.cross_entropy(digits.transpose(1, 2), facts[:, 1:])
-        loss = loss + COMBINATION_WEIGHT * reader.combination_error(attended, facts)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learning, CLIP_NORM)
-        optimizer.step()
-        schedule.step()
+    with reporter.task("Lessons in reading", n_lessons) as advance:
+        for _ in range(n_lessons):
+            groups = (templates[number] for number in rng.integers(len(templates), size=CAPTIONS_A_LESSON))
+            captions = [group[rng.integers(len(group))] for group in groups]
+            tokens, facts = torch.from_numpy(grammar.encode(captions)), caption_facts(grammar, captions)
+            attended = reader.attended(attention, language(tokens), tokens)
+            template, digits = reader(attended)
+            loss = functional.cross_entropy(template, facts[:, 0])
+            loss = loss + DIGITS_WEIGHT * functional.cross_entropy(digits.transpose(1, 2), facts[:, 1:])
+            loss = loss + COMBINATION_WEIGHT * reader.combination_error(attended, facts)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learning, CLIP_NORM)
+            optimizer.step()
+            schedule.step()
+            advance(1)
     seen, held_out = (_part_read(reader, language, attention, grammar, captions) for captions in parts)
     return seen, held_out
 

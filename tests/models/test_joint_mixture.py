@@ -73,3 +73,15 @@ def test_the_same_seed_gives_the_same_fit():
     latents = [(torch.randn(60, n, generator=generator), torch.full((60, n), 0.3)) for n in (2, 3)]
     first, second = (fit_joint_mixture(*latents, seed=4)[0] for _ in range(2))
     torch.testing.assert_close(first.means, second.means, rtol=0, atol=0)
+
+
+def test_repeats_do_not_choose_what_remembers_them():
+    # Latents that have nothing to do with each other, each pair four times: told apart, repeats look like knowledge.
+    generator = torch.Generator().manual_seed(0)
+    given, wanted = (torch.randn(15, 3, generator=generator).repeat(4, 1) for _ in range(2))
+    spread = torch.full((60, 3), 0.3)
+    scores = [
+        fit_joint_mixture((given, spread), (wanted, spread), groups=groups)[1]["score"]
+        for groups in (None, torch.arange(15).repeat(4))
+    ]
+    assert scores[0] > scores[1] + 0.5

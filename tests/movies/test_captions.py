@@ -225,3 +225,8 @@ def test_ten_combinations_are_held_out_and_each_half_of_them_is_seen_elsewhere(g
     assert {caption.text for caption in (*seen, *held_out)} == {caption.text for caption in grammar.captions}
     assert not any(pair in grammar.held_out for caption in seen for pair in caption.scene)
     assert len({tuple(place for _, place in caption.scene) for caption in seen}) == len(grammar.templates)
+
+
+def test_all_grammars_hold_out_the_same_combinations():
+    """Or a network that starts from the drawing of another would have seen some of its own."""
+    assert len({load_grammar(name).held_out for name in GRAMMARS}) == 1

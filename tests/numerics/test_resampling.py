@@ -138,12 +138,30 @@ def test_adjusted_p_by_definition():
 
 def test_greatest_of_several_statistics():
     rng = np.random.default_rng(5)
-    null = rng.standard_normal((199, 3)) * [1, 10, 0.1]
+    null = rng.standard_normal((199, 3)) * [1, 10, 0.1] + [0.5, -3, 0]
     observed = np.array([2.5, 3.0, np.nan])
-    scaled = [[value / null[:, column].std() for column, value in enumerate(row[:2])] for row in null]
+    scaled = [[(row[i] - null[:, i].mean()) / null[:, i].std() for i in range(2)] for row in null]
     greatest = [max(row) for row in scaled]
-    expected = [(1 + sum(g >= observed[i] / null[:, i].std() for g in greatest)) / 200 for i in range(2)]
+    found = [(observed[i] - null[:, i].mean()) / null[:, i].std() for i in range(2)]
+    expected = [(1 + sum(g >= one for g in greatest)) / 200 for one in found]
     np.testing.assert_allclose(max_statistic_p(observed, null)[:2], expected)
     assert np.isnan(max_statistic_p(observed, null)[2])
     false = [(max_statistic_p(draws[0], draws[1:]) <= 0.05).any() for draws in rng.standard_normal((400, 100, 4))]
     assert 0.02 < np.mean(false) < 0.09, "one family in twenty"
+
+
+def test_statistic_that_chance_makes_great_hides_no_other():
+    rng = np.random.default_rng(6)
+    biased, fair = 0.6 + 0.01 * rng.standard_normal(199), 0.33 + 0.01 * rng.standard_normal(199)
+    p = max_statistic_p([0.6, 0.6], np.stack([biased, fair], axis=1))
+    assert p[0] > 0.2
+    assert p[1] == 1 / 200
+
+
+def test_statistic_that_no_permutation_changes_is_not_tested():
+    rng = np.random.default_rng(7)
+    rounded = 0.6 + 1.2e-16 * rng.integers(0, 2, 99)
+    assert rounded.std() > 0, "by rounding"
+    p = max_statistic_p([rounded[0], 3.0], np.stack([rounded, rng.standard_normal(99)], axis=1))
+    assert np.isnan(p[0])
+    assert p[1] < 0.05

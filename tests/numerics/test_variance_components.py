@@ -65,7 +65,9 @@ def test_planted_shares_are_found_in_their_intervals():
                    for kind, part in zip(kinds, PLANTED, strict=True)]  # fmt: skip
         scans, rows, runs = record(rng, np.sum(courses, axis=0))
         kernels = [gain * (kind @ kind.T) for gain, kind in zip((1.0, 30.0, 0.2), kinds, strict=True)]
-        shares.append(variance_shares(scans @ scans.T / 3001, kernels, rows, runs, np.ones(len(rows), bool)))
+        shares.append(
+            variance_shares(scans @ scans.T / 3001, kernels, rows, runs, rows // N_SCANS, np.ones(len(rows), bool))
+        )
         truths.append([about_drifts(course[rows]) / about_drifts(scans) for course in courses])
     (share, low, high), truth = np.stack(shares).swapaxes(0, 1), np.stack(truths)
     np.testing.assert_allclose(share.mean(axis=0), truth.mean(axis=0), atol=0.0015)
@@ -85,22 +87,46 @@ def test_noise_within_runs_biases_nothing():
         for run in np.unique(runs):
             scans[runs == run] += kinds[1][rows[runs == run]] @ rng.standard_normal((N_UNITS, 2003)) / 3
         kernels = [kind @ kind.T for kind in kinds]
-        found.append(variance_shares(scans @ scans.T / 2003, kernels, rows, runs, np.ones(len(rows), bool)).share)
+        found.append(
+            variance_shares(
+                scans @ scans.T / 2003, kernels, rows, runs, rows // N_SCANS, np.ones(len(rows), bool)
+            ).share
+        )
     assert np.mean(found, axis=0).max() < 0.002
+
+
+def test_signal_of_the_clips_that_no_kernel_holds_biases_nothing():
+    """What comes again with a clip, and follows none of the kernels, counts for none."""
+    found = []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        kinds = features(rng)
+        other = gaussian_filter1d(rng.standard_normal((5 * N_SCANS, N_UNITS)), 1.0, axis=0)
+        signal = 0.05 * kinds[0] @ rng.standard_normal((N_UNITS, 2003))
+        signal += 0.12 * other @ rng.standard_normal((N_UNITS, 2003))
+        scans, rows, runs = record(rng, signal)
+        kernels, kept = [kind @ kind.T for kind in kinds], np.ones(len(rows), bool)
+        found.append(variance_shares(scans @ scans.T / 2003, kernels, rows, runs, rows // N_SCANS, kept))
+    share, low, _ = np.stack(found).swapaxes(0, 1)
+    assert (low[:, 0] > 0).all()
+    assert share[:, 1:].mean(axis=0).max() < 0.0015, "0.004 where repeats of a clip are pairs too"
+    assert (low[:, 1:] > 0).mean() <= 0.05
 
 
 def test_scans_that_do_not_count_change_nothing():
     products, kernels, rows, runs = example(6)
     kept = np.random.default_rng(6).random(len(rows)) > 0.1
-    before = variance_shares(products, kernels, rows, runs, kept)
+    before = variance_shares(products, kernels, rows, runs, rows // N_SCANS, kept)
     broken = products.copy()
     broken[~kept], broken[:, ~kept] = 1e6, 1e6
-    np.testing.assert_allclose(np.stack(variance_shares(broken, kernels, rows, runs, kept)), np.stack(before))
+    np.testing.assert_allclose(
+        np.stack(variance_shares(broken, kernels, rows, runs, rows // N_SCANS, kept)), np.stack(before)
+    )
 
 
 def test_equals_a_slow_reference():
     products, kernels, rows, runs = example(7)
-    found = variance_shares(products, kernels, rows, runs, np.ones(len(rows), bool))
+    found = variance_shares(products, kernels, rows, runs, rows // N_SCANS, np.ones(len(rows), bool))
     assert (found.share[:2] > 0.001).all()
     np.testing.assert_allclose(found.share, slow_shares(products, kernels, rows, runs), atol=1e-6)
 
@@ -125,6 +151,8 @@ def slow_shares(products, kernels, rows, runs):
             whiten.append(np.linalg.inv(sqrtm(v).real))
         design, target = [], []
         for a, b in combinations(range(len(samples)), 2):
+            if CLIPS[a] == CLIPS[b]:
+                continue
             design.append(np.stack([(whiten[a] @ one[a][b] @ whiten[b]).ravel() for one in of], axis=1))
             block = basis.T @ products[np.ix_(samples[a], samples[b])] @ basis
             target.append((whiten[a] @ block @ whiten[b]).ravel())
@@ -135,18 +163,20 @@ def slow_shares(products, kernels, rows, runs):
 def test_alike_and_constant_features_and_silent_voxels():
     products, (kernel, *_), rows, runs = example(9)
     kept = np.ones(len(rows), bool)
-    alone = variance_shares(products, [kernel], rows, runs, kept)
-    twice = variance_shares(products, [kernel, 3 * kernel, np.zeros_like(kernel)], rows, runs, kept)
+    alone = variance_shares(products, [kernel], rows, runs, rows // N_SCANS, kept)
+    twice = variance_shares(products, [kernel, 3 * kernel, np.zeros_like(kernel)], rows, runs, rows // N_SCANS, kept)
     assert twice.share[:2].sum() == pytest.approx(alone.share[0], rel=1e-3)
     assert twice.share[2] == 0
-    assert np.isnan(np.stack(variance_shares(np.zeros_like(products), [kernel], rows, runs, kept))).all()
+    assert np.isnan(
+        np.stack(variance_shares(np.zeros_like(products), [kernel], rows, runs, rows // N_SCANS, kept))
+    ).all()
 
 
 def test_too_little_is_refused():
     products, kernels, rows, runs = example(1)
-    kept, two = np.ones(len(rows), bool), runs <= "run 1"
-    with pytest.raises(DataError, match="3 runs or more, received 2"):
-        variance_shares(products[np.ix_(two, two)], kernels, rows[two], runs[two], kept[two])
+    kept, few = np.ones(len(rows), bool), runs > "run 2"
+    with pytest.raises(DataError, match="3 runs or more that show nothing of the same, received 2"):
+        variance_shares(products[np.ix_(few, few)], kernels, rows[few], runs[few], rows[few] // N_SCANS, kept[few])
     kept[3:N_SCANS] = False
-    with pytest.raises(DataError, match="Of a run's 43 scans 3 can be used"):
-        variance_shares(products, kernels, rows, runs, kept)
+    with pytest.raises(DataError, match="Of the 43 scans of run run 0 3 can be used"):
+        variance_shares(products, kernels, rows, runs, rows // N_SCANS, kept)

@@ -70,26 +70,43 @@ def test_entropy_equals_scipy():
     assert attention_entropy(alpha) == pytest.approx(np.mean(entropy(alpha, axis=-1)))
 
 
-@pytest.mark.parametrize(("sign", "expected"), [(1, 1), (-1, -1), (0, 0)])
-@pytest.mark.parametrize("place", ["ひだり", "みぎ", "うえ", "した"])
-def test_agreement_with_the_drawing(sign, expected, place):
-    rng = np.random.default_rng(0)
-    captions = [A.parse(f"すうじ{digit}がすうじ{9 - digit}の{place}にある。") for digit in range(10)]
-    alpha = np.zeros((10, 12, len(captions[0].tokens)))
-    pictures = np.zeros((10, 13, 8, 6))
-    first = {"ひだり": np.s_[4, 1], "みぎ": np.s_[4, 4], "うえ": np.s_[1, 3], "した": np.s_[6, 3]}[place]
-    second = {"ひだり": np.s_[4, 4], "みぎ": np.s_[4, 1], "うえ": np.s_[6, 3], "した": np.s_[1, 3]}[place]
-    for row in range(10):
-        turns = rng.random(12) < 0.5
-        attended = turns if sign > 0 else ~turns if sign < 0 else rng.random(12) < 0.5
-        alpha[row, :, 3], alpha[row, :, 8] = attended, ~attended
-        for step, turn in enumerate(turns):
+SPOTS = {"left": np.s_[4, 1], "right": np.s_[4, 4], "top": np.s_[1, 3], "bottom": np.s_[6, 3]}  # in pictures of 8 x 6
+PAIRS = [
+    A.parse(f"すうじ{digit}がすうじ{9 - digit}の{place}にある。")
+    for place in ("ひだり", "みぎ", "うえ", "した")
+    for digit in range(10)
+]
+
+
+def _drawn(turns):
+    """Draw the first digit of each pair where it is its turn, and else the second: (n_captions, n_steps + 1, 8, 6)."""
+    pictures = np.zeros((len(PAIRS), turns.shape[1] + 1, 8, 6))
+    for row, caption in enumerate(PAIRS):
+        for step, turn in enumerate(turns[row]):
             pictures[row, step + 1] = pictures[row, step]
-            pictures[row, step + 1][first if turn else second] += 0.05
-    r, null, p = drawing_agreement(captions, alpha, pictures, rng, n_draws=200)
+            pictures[row, step + 1][SPOTS[caption.scene[0 if turn else 1][1]]] += 0.05
+    return pictures
+
+
+def _attended(turns):
+    alpha = np.zeros((*turns.shape, max(len(caption.tokens) for caption in PAIRS)))
+    alpha[:, :, 3], alpha[:, :, 8] = turns, ~turns
+    return alpha
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 1), (-1, -1), (0, 0)])
+@pytest.mark.parametrize("order", ["every caption its own", "one for all"])
+def test_agreement_with_the_drawing(sign, expected, order):
+    rng = np.random.default_rng(4)
+    turns = rng.random((len(PAIRS), 12)) < 0.5
+    if order == "one for all":
+        turns[:] = np.arange(12) < 5
+    other = turns[0] * 0 + (np.arange(12) % 4 < 2) if order == "one for all" else rng.random(turns.shape) < 0.5
+    attended = turns if sign > 0 else ~turns if sign < 0 else np.broadcast_to(other.astype(bool), turns.shape)
+    r, null, p = drawing_agreement(PAIRS, _attended(attended), _drawn(turns), rng)
     assert r == pytest.approx(expected, abs=0.25 if not sign else 1e-6)
     assert abs(null) < 0.1
-    assert (p < 0.01) == (sign > 0)
+    assert (p < 0.01) == (sign != 0), "that the other digit is attended to is no chance either"
 
 
 def test_drawings_of_one_digit_are_refused():

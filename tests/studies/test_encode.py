@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainpred.errors import DataError
 from brainpred.studies.encode import EncodeConfig, encode_subject
 from tests.recorder import Recorder
 from tests.recordings.layouts import (
@@ -54,9 +55,24 @@ def test_bars_go_to_their_end(tiny_data, tmp_path):
     config = EncodeConfig("sim01", layers=("R3", "pixels"), n_permutations=9)
     encode_subject(config, tmp_path, data=tiny_data, reporter=recorder)
     assert recorder.stopped_short() == []
-    assert recorder.outermost[-1] == "Encoding R3 pixels"
+    assert recorder.outermost[-2:] == ["Encoding R3 pixels", "Shares of layers"]
     for name in ("Permuting blocks of time", "Drawing blocks of time", "Clusters of targets"):
         assert recorder.tasks[name][0] == 419
+
+
+@pytest.mark.parametrize("error", [DataError("Too little."), MemoryError("Unable to allocate 99 GiB")])
+def test_encoding_is_kept_where_shares_cannot_be_told(tiny_data, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        assert (tmp_path / "encode.json").is_file()
+        raise error
+
+    monkeypatch.setattr("brainpred.studies.encode.layer_shares", fail)
+    recorder = Recorder()
+    encode_subject(EncodeConfig("sim01", layers=("R3",), n_permutations=9), tmp_path, data=tiny_data, reporter=recorder)
+    assert f"Note: the shares of layers (encoding_layers.tsv) are left out. {error}" in recorder.said
+    shares = pd.read_csv(tmp_path / "encoding_layers.tsv", sep="\t")
+    assert set(shares["layer"]) == {"R3"}
+    assert shares[["share", "share_low", "share_high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("surface", "_hemi-R.func.gii"), ("grayordinates", ".dscalar.nii")])
