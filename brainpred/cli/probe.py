@@ -19,7 +19,7 @@ bridge = typer.Typer(help="Latent bridge: one kind of data from another.", no_ar
 app.add_typer(aligndraw, name="aligndraw")
 app.add_typer(bridge, name="bridge")
 
-Networks = Annotated[list[str], typer.Argument(help="Weights: B or files.")]
+Networks = Annotated[list[str], typer.Argument(help="Weights: A, B or files.")]
 
 
 @app.callback()
@@ -31,7 +31,7 @@ def _group() -> None:
 def generate(
     caption: Annotated[str, typer.Argument(help="Such as 数字3が画像の左上にある。")],
     weights: Annotated[
-        str | None, typer.Option(help="B or a file (default: the one that ships and reads the caption).")
+        str | None, typer.Option(help="A, B or a file (default: the one that ships and reads the caption).")
     ] = None,
     pictures: Annotated[int, typer.Option(help="Pictures to draw.")] = 8,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("results/drawing"),

@@ -48,7 +48,9 @@ def prednet(
     batch_size: Annotated[int, typer.Option(help="Sequences a step.")] = 4,
     margin: Annotated[float, typer.Option(help="How much larger than the frame movies are kept, to crop from.")] = 2.0,
     synthetic_s: Annotated[float, typer.Option(help="Seconds of synthesised movie to add.")] = 300.0,
-    precision: Annotated[str, typer.Option(help="Lightning's precision: 32-true, bf16-mixed, ...")] = "32-true",
+    precision: Annotated[
+        str, typer.Option(help="Lightning's precision: 32-true, bf16-mixed, 16-mixed or 64-true.")
+    ] = "32-true",
     device: Device = "auto",
     devices: Annotated[
         str, typer.Option(help="How many GPUs (or processes on a CPU): auto (all GPUs) or a number.")
@@ -109,10 +111,10 @@ def aligndraw(
     steps: Annotated[int, typer.Option(help="Steps of a drawing, T.")] = 32,
     entropy_penalty: Annotated[float, typer.Option(help="Weight of the attention's entropy in the loss.")] = 0.0,
     precision: Annotated[
-        str, typer.Option(help="What large products are multiplied in: auto, float32 or bfloat16.")
+        str, typer.Option(help="What large products are multiplied in: auto, float64, float32 or bfloat16.")
     ] = "auto",
     start: Annotated[
-        str | None, typer.Option(help="Network whose drawing is taken over: B, which ships, or a file.")
+        str | None, typer.Option(help="Network whose drawing is taken over: A or B, which ship, or a file.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for weights and logs (default: results/aligndraw_STUDY).")

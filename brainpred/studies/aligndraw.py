@@ -153,7 +153,8 @@ def draw_one(
     -------
     dict of str to Path
         ``picture`` (PNG, 60 x 60 pixels), ``pictures`` (figure of all), ``drawing`` (MP4), ``attention`` (figure),
-        ``table`` (attention as TSV: a row a step, a column a token).
+        ``table`` (attention as TSV: a row a step, a column a token). Beside them lies ``drawing.json``: caption,
+        network, seed and provenance.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """Training, drawing and probing alignDRAW through the command line."""
 
 import json
+import re
 from dataclasses import replace
 
 import av
@@ -9,13 +10,17 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from typer.main import get_command
 
+from brainpred.cli.main import app
+from brainpred.devices import PRECISION_CHOICES
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.aligndraw import AlignDRAW, AlignDRAWConfig
 from brainpred.models.aligndraw_weights import SHIPPED, load_aligndraw, save_aligndraw
 from brainpred.movies.captions import GRAMMARS, load_grammar
 from brainpred.studies import train_aligndraw as study
 from brainpred.studies.aligndraw import draw_captions, study_attention, study_composition, watch_drawing
+from brainpred.studies.train_prednet import PRECISIONS
 from brainpred.training.aligndraw import RECIPES
 from brainpred.training.lessons import teach_reading
 
@@ -211,6 +216,27 @@ def test_networks_that_ship_draw_what_captions_say(name):
     scores = study.score_aligndraw(name, n_pictures=200, seed=3)
     assert scores["seen"]["joint"] > 0.95
     assert scores["held out"]["joint"] > 0.94
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        (("train", "aligndraw"), "precision", PRECISION_CHOICES),
+        (("train", "aligndraw"), "recipe", RECIPES),
+        (("train", "aligndraw"), "start", SHIPPED),
+        (("train", "aligndraw"), "study", GRAMMARS),
+        (("train", "prednet"), "precision", PRECISIONS),
+        (("probe", "aligndraw", "generate"), "weights", SHIPPED),
+        (("probe", "aligndraw", "score"), "networks", SHIPPED),
+    ],
+)
+def test_help_lists_every_value(command, option, values):
+    parsed = get_command(app)
+    for name in command:
+        parsed = parsed.commands[name]
+    [help_text] = [parameter.help for parameter in parsed.params if parameter.name == option]
+    words = re.findall(r"[\w-]+", help_text)
+    assert set(values) <= set(words)
 
 
 def test_drawing_is_reproducible_and_does_not_depend_on_how_it_is_watched(tmp_path):
