@@ -146,11 +146,11 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
     for nway in dict.fromkeys(int(row["nway"]) for row in own if row["nway"] > 0):
         scores = [
             f"{number(row['identification_nway'])}{' of ' + row['layer'] if others else ''}"
-            f" (p = {probability(row['identification_nway_p'])})"
+            f" (chance {number(row['identification_nway_chance'], 3)}, p = {probability(row['identification_nway_p'])})"
             for row in own
             if row["nway"] == nway
         ]
-        text += f" {nway}-way identification (chance {number(1 / nway, 3)}): {', '.join(scores)}."
+        text += f" {nway}-way identification: {', '.join(scores)}."
     if not any(row["nway"] > 0 for row in own):
         best = max(own, key=lambda row: np.nan_to_num(row["identification_2way"]))
         text += f" A scan is told apart from another by its decoded {best['layer']} in"
