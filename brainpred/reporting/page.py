@@ -136,8 +136,8 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
     text = "The features are" if first["layer"] == "features" else f"{first['layer']} is"
     text += f" decoded with a mean r of {accuracy(first)} from {settings['n_voxels']:,} voxels"
     text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
-    if all(row["p"] >= NOT_FOUND_P for row in own):
-        text += f" {'No layer is' if others else 'That is not'} told from chance."
+    if not any(row["p"] < NOT_FOUND_P for row in own):  # where there is no p, nothing was found either
+        text += f" {'No mean r is' if others else 'That mean r is not'} told from chance."
     plain = [row for row in rows if row not in own]
     if plain:
         named = joined([f"{row['layer']} {number(row['mean_r'])}" for row in plain])
