@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainpred.decoding.result import LayerResult
 from brainpred.errors import CheckpointError, ConfigError
-from brainpred.numerics.autocorrelation import BlockLength, resampling_block_length
+from brainpred.numerics.autocorrelation import BlockLength, fitting_length, resampling_block_length
 from brainpred.numerics.bootstrap import BlockBootstrap, DrawnMean, drawn_interval, summed_means
 from brainpred.numerics.resampling import (
     BlockPermutations,
@@ -29,11 +29,12 @@ from brainpred.storage import atomic_path
 
 __all__ = ["NULL_EDGES", "Chance", "LayerChance", "compare_with_chance", "load_chance", "save_chance"]
 
-FORMAT = "brainpred-chance-4"
+FORMAT = "brainpred-chance-5"
 NULL_EDGES = np.linspace(-1, 1, 201)
 UNITS_AT_ONCE = 4096
-# Identification that is tested, and among how many candidates; None: the distinct patterns of the features.
-WAYS: dict[str, int | None] = {"identification_p": 2, "identification_10way_p": 10, "identification_nway_p": None}
+SCANS_AT_ONCE = 256
+# Identification of scans that is tested, and among how many candidates.
+WAYS = {"identification_p": 2, "identification_10way_p": 10}
 # Permutations whose correlations are counted for the picture of the null; all enter p.
 COUNTED = 100
 LARGEST_R = np.float32(1 - 1e-6)
@@ -58,7 +59,8 @@ class LayerChance:
         95 % intervals of the means over scans.
     identification_p, identification_10way_p, identification_nway_p : float
         p of the means over scans of 2-way and 10-way identification, and of identification among the distinct patterns
-        of the features (NaN where there are none); the family-wise error over layers is controlled.
+        of the features (NaN where there are none, or where always the same is chosen); the family-wise error over
+        layers is controlled.
     drawn_mean_r : ndarray of float64 (n_different,)
         Mean r in every draw of blocks of time; the draws are the same for all layers.
     channel_low, channel_high : ndarray of float64 (n_channels,)
@@ -181,12 +183,14 @@ def compare_with_chance(
     bootstrap, blocks = BlockBootstrap(runs, length.samples, rng), time_blocks(runs, length.samples)
     n_units = sum(len(result.r) for result in results)
     layers: list[dict[str, Any]] = []
-    means = []
-    identified = {
-        name: [_identified(result, n_way, permutations) for result in results] for name, n_way in WAYS.items()
+    tests: dict[str, list[tuple[float, NDArray[Any]]]] = {
+        name: [] for name in ("mean_p", *WAYS, "identification_nway_p")
     }
-    with reporter.task("Permuting blocks of time", n_units) as advance:
+    with reporter.task("Permuting blocks of time", n_units + len(runs) * len(results)) as advance:
         for result in results:
+            for name, *found in zip(WAYS, *_identified(result, permutations, advance), strict=True):
+                tests[name].append((found[0], found[1]))
+            tests["identification_nway_p"].append(_nway_identified(result, length.wanted, n_permutations, seed))
             p, null_mean, counts = _permute(result, permutations, advance)
             channels = [_mean_of(result, units, bootstrap) for units in _channels(result)]
             mean, ends = summed_means(channels), [bootstrap.interval(channel) for channel in channels]
@@ -203,8 +207,7 @@ def compare_with_chance(
                     "null_mean_r": null_mean, "null_counts": counts,
                 }
             )  # fmt: skip
-            means.append(mean.mean)
-    tests = {"mean_p": list(zip(means, (layer["null_mean_r"] for layer in layers), strict=True)), **identified}
+            tests["mean_p"].append((mean.mean, null_mean))
     for name, found in tests.items():
         p_of_layers = max_statistic_p([one for one, _ in found], np.stack([null for _, null in found], axis=1))
         for layer, layer_p in zip(layers, p_of_layers, strict=True):
@@ -215,16 +218,37 @@ def compare_with_chance(
 
 
 def _identified(
-    result: LayerResult, n_way: int | None, permutations: BlockPermutations
+    result: LayerResult, permutations: BlockPermutations, advance: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the mean over scans of identification among each number of candidates: as found, and under permutations."""
+
+    def told() -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        ways = tuple(WAYS.values())
+        for rows, elsewhere in identification_elsewhere(result.similarity, result.excluded, ways, result.runs):
+            yield rows, elsewhere
+            advance(rows.stop - rows.start)
+
+    return null_means(told(), permutations)
+
+
+def _nway_identified(
+    result: LayerResult, wanted: int, n_permutations: int, seed: int
 ) -> tuple[float, NDArray[np.float64]]:
-    """Give by how much n-way identification is above 1 / n, mean over scans: as found, and under every permutation."""
-    if n_way is None:
-        elsewhere = np.equal.outer(result.nway_chosen, result.nway_shown) - 1 / max(result.n_patterns, 1)
-        elsewhere[:, result.nway_shown < 0] = np.nan
-    else:
-        elsewhere = identification_elsewhere(result.similarity, result.excluded, n_way, result.runs) - 1 / n_way
-    as_found = np.diag(elsewhere)[np.isfinite(np.diag(elsewhere))]
-    return float(as_found.mean()) if len(as_found) else float("nan"), null_means(elsewhere, permutations)
+    """Give the part of scans identified among the distinct patterns: as found, and under permutations.
+
+    What was chosen changes places among the scans that showed one of the patterns: what is decoded at rest, put at the
+    place of a pattern, would make chance poorer than it is. Layers with the same patterns see the same permutations.
+    """
+    identified = np.flatnonzero(result.nway_shown >= 0)
+    if not len(identified):
+        return float("nan"), np.full(n_permutations, np.nan)
+    chosen, shown, runs = (one[identified] for one in (result.nway_chosen, result.nway_shown, result.runs))
+    length = fitting_length(wanted, runs).samples
+    permutations = block_permutations(runs, length, n_permutations, np.random.default_rng(seed))
+    at_once = (slice(first, first + SCANS_AT_ONCE) for first in range(0, len(shown), SCANS_AT_ONCE))
+    correct = ((rows, np.equal.outer(chosen[rows], shown)[None].astype(float)) for rows in at_once)
+    (found,), (null,) = null_means(correct, permutations)
+    return float(found), null
 
 
 def _block_length(result: LayerResult) -> BlockLength:

@@ -14,7 +14,15 @@ from brainpred.errors import CheckpointError
 from brainpred.numerics.timing import zscore_runs
 from brainpred.storage import atomic_path
 
-__all__ = ["LayerResult", "greatest_contribution", "load_result", "open_result", "save_result", "saved_key"]
+__all__ = [
+    "LayerResult",
+    "greatest_contribution",
+    "load_result",
+    "open_result",
+    "save_result",
+    "saved_key",
+    "saved_similarity",
+]
 
 FORMAT = "brainpred-decoded-7"
 
@@ -60,7 +68,8 @@ class LayerResult:
         How often each scan is picked out of 2, or 10, by its pattern (chance 0.5 and 0.1); see
         :func:`brainpred.numerics.scores.identification`. Scans within 4 s are no candidates.
     similarity : ndarray of float32 (n_scans, n_scans)
-        Correlation over units of what was decoded at each scan (row) with what was shown at any (column).
+        Correlation over units of what was decoded at each scan (row) with what was shown at any (column). That of a
+        saved result stays in the file, and rows are read when they are needed (:func:`saved_similarity`).
     excluded : int
         How many scans before and after a scan are no candidates when it is identified.
     nway_chosen, nway_shown : ndarray of int64 (n_scans,)
@@ -133,6 +142,18 @@ class LayerResult:
     def nway_correct(self) -> NDArray[np.bool_]:
         """Whether each scan that showed one of the distinct patterns was identified among them, (n_identified,)."""
         return (self.nway_chosen == self.nway_shown)[self.nway_shown >= 0]
+
+    @property
+    def nway_chance(self) -> float:
+        r"""Part of scans that the same choices would identify in any order, :math:`\sum_k P(chosen = k) P(shown = k)`.
+
+        It is 1 / n where the n patterns are shown, or chosen, equally often; NaN where nothing is identified.
+        """
+        identified = self.nway_shown >= 0
+        if not identified.any():
+            return float("nan")
+        parts = [np.bincount(one[identified], minlength=self.n_patterns) for one in (self.nway_chosen, self.nway_shown)]
+        return float(np.prod(parts, axis=0).sum() / identified.sum() ** 2)
 
     def zscored_pair(self, units: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Give some units as they are scored: z-scored within runs, true and as predicted, (n_scans, n_units).
@@ -235,6 +256,32 @@ def open_result(path: Path | str) -> Iterator[h5py.File]:
         yield file
 
 
+def saved_similarity(path: Path | str) -> NDArray[np.float32]:
+    """Give the similarities of a saved result without reading them, for they grow as the scans squared.
+
+    Parameters
+    ----------
+    path : Path or str
+        File that :func:`save_result` wrote.
+
+    Returns
+    -------
+    ndarray of float32 (n_scans, n_scans)
+        Rows are read from the file when they are asked for.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or of another format.
+    """
+    with open_result(path) as file:
+        try:
+            saved = file["similarity"]
+            return np.asarray(np.memmap(path, saved.dtype, "r", saved.id.get_offset(), saved.shape))
+        except (OSError, KeyError, ValueError) as error:
+            raise CheckpointError(f"Cannot read {path} ({error}). Run brainpred decode again.") from error
+
+
 def load_result(path: Path | str) -> LayerResult:
     """Read a result.
 
@@ -257,6 +304,8 @@ def load_result(path: Path | str) -> LayerResult:
     with open_result(path) as file:
         try:
             for field in fields(LayerResult):
+                if field.name == "similarity":
+                    continue
                 value = file[field.name][:] if field.name in file else file.attrs[field.name]
                 is_text = getattr(value, "dtype", np.dtype(int)).kind == "S"
                 values[field.name] = np.char.decode(value, "utf-8") if is_text else value
@@ -265,5 +314,5 @@ def load_result(path: Path | str) -> LayerResult:
     values["shape"] = tuple(int(n) for n in values["shape"])
     values["band_names"] = tuple(str(name) for name in values["band_names"])
     values["n_patterns"], values["form"] = int(values["n_patterns"]), str(values["form"])
-    values["excluded"] = int(values["excluded"])
+    values["excluded"], values["similarity"] = int(values["excluded"]), saved_similarity(path)
     return LayerResult(**values)

@@ -147,6 +147,7 @@ def layer_table(results: Sequence[LayerResult], chance: Chance, *, simulated: bo
                 "identification_10way_high": tested.identification_10way.high,
                 "identification_10way_p": tested.identification_10way_p, "nway": result.n_patterns,
                 "identification_nway": float(result.nway_correct.mean()) if len(result.nway_correct) else float("nan"),
+                "identification_nway_chance": result.nway_chance,
                 "identification_nway_p": tested.identification_nway_p,
                 "mean_cv_r2": _mean(result.cv_r2), "cv_regret_mean": float(result.regret[0]),
                 "cv_regret_p99": float(result.regret[1]), "form": result.form,

@@ -141,8 +141,25 @@ def block_length(decorrelation: float, runs: ArrayLike) -> BlockLength:
     >>> block_length(5.0, [0] * 60)
     BlockLength(samples=12, wanted=20)
     """
+    return fitting_length(int(np.ceil(DECORRELATIONS_A_BLOCK * decorrelation - 1e-6)), runs)
+
+
+def fitting_length(wanted: int, runs: ArrayLike) -> BlockLength:
+    """Make blocks as long as is wanted, unless runs then hold fewer than five.
+
+    Parameters
+    ----------
+    wanted : int
+        Samples of a block.
+    runs : array_like (n_samples,)
+        Run of each sample.
+
+    Returns
+    -------
+    BlockLength
+        The length, and the one that was wanted.
+    """
     run_lengths = np.unique(np.asarray(runs), return_counts=True)[1]
-    wanted = int(np.ceil(DECORRELATIONS_A_BLOCK * decorrelation - 1e-6))
     fitting = (one for one in range(wanted, 0, -1) if np.sum(run_lengths // one) >= FEWEST_BLOCKS)
     return BlockLength(next(fitting, 1), wanted)
 

@@ -1,6 +1,6 @@
 """Permute blocks of time: what correlations chance gives, and how often they reach what was found."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,26 +137,58 @@ def permuted_samples(permutations: BlockPermutations) -> Iterator[NDArray[np.int
         yield samples
 
 
-def null_means(elsewhere: NDArray[np.floating], permutations: BlockPermutations) -> NDArray[np.float64]:
-    r"""Average a score of every sample under permutations, :math:`\frac{1}{T} \sum_t S_{\pi(t), t}`.
+def null_means(
+    elsewhere: Iterable[tuple[slice, NDArray[np.floating]]], permutations: BlockPermutations
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    r"""Average scores of every sample, as they are and under permutations, :math:`\frac{1}{T} \sum_t S_{\pi(t), t}`.
+
+    As in :func:`null_correlations`, what any block adds at the place of any other is needed only once.
 
     Parameters
     ----------
-    elsewhere : ndarray (n_samples, n_samples)
-        Score of each sample's (column's) truth with the prediction of any other (row), such as
+    elsewhere : iterable of (slice, ndarray (n_scores, n_rows, n_samples))
+        Blocks of rows: the scores of each sample's (column's) truth with the prediction of any other (row), such as
         :func:`brainpred.numerics.scores.identification_elsewhere`; columns of NaN are left out.
     permutations : BlockPermutations
         As :func:`block_permutations`.
 
     Returns
     -------
-    ndarray of float64 (n_permutations,)
+    found : ndarray of float64 (n_scores,)
         Means; NaN where there is nothing to average.
+    null : ndarray of float64 (n_scores, n_permutations)
+        The same under permutations.
     """
-    known = np.flatnonzero(np.isfinite(elsewhere).all(axis=0))
-    if not len(known):
-        return np.full(len(permutations.orders), np.nan)
-    return np.array([elsewhere[samples[known], known].mean() for samples in permuted_samples(permutations)])
+    n_cuts, n_blocks, _ = permutations.rows.shape
+    n_samples = permutations.rows[0].size + permutations.rest.shape[1]
+    block, place = np.full((2, n_cuts, n_samples), -1)
+    for cut, rows_of_blocks in enumerate(permutations.rows):
+        block[cut, rows_of_blocks], place[cut, rows_of_blocks] = np.indices(rows_of_blocks.shape)
+    found: Any = 0.0
+    products: Any = 0.0
+    rest: Any = 0.0
+    count = np.zeros(0)
+    for rows, with_gaps in elsewhere:
+        known = np.isfinite(with_gaps)
+        scores, count = np.where(known, with_gaps, 0), known[:, 0].sum(axis=1)
+        diagonal = scores[:, :, rows].diagonal(axis1=1, axis2=2)  # (n_scores, n_rows)
+        found = found + diagonal.sum(axis=1)
+        added = []
+        for cut, rows_of_blocks in enumerate(permutations.rows):
+            comes = np.flatnonzero(block[cut, rows] >= 0)
+            at = rows_of_blocks[:, place[cut, rows][comes]]  # (n_blocks, n_comes)
+            added.append(scores[:, comes, at] @ (block[cut, rows][comes][:, None] == np.arange(n_blocks)))
+        products = products + np.stack(
+            added, axis=1
+        )  # (n_scores, n_cuts, n_blocks, n_blocks): at each place, each block
+        rest = rest + diagonal @ (block[:, rows].T < 0)
+    null = np.empty((len(count), len(permutations.orders)))
+    for cut in range(n_cuts):
+        own = np.flatnonzero(permutations.cuts == cut)
+        sums = _picked_entries(permutations.orders[own]) @ products[:, cut].reshape(len(count), -1).T
+        null[:, own] = sums.T + rest[:, [cut]]
+    n_known = np.where(count > 0, count, np.nan)
+    return found / n_known, null / n_known[:, None]
 
 
 def null_correlations(

@@ -1,5 +1,6 @@
 """Score predictions: correlation over time and over units, R², identification."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ TIE = 1e-9
 # Scans as near as this show nearly the same, and are not to be told apart.
 EXCLUDED_S = 4.0
 COLUMNS_AT_ONCE = 16384
+ROWS_AT_ONCE = 512
+# Of the table of what was decoded at any scan and shown at any other, so much at once.
+CELLS_AT_ONCE = 2**18
 
 
 def _pair(true: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -160,8 +164,13 @@ def _rows_correlated(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.floa
     (left_mean, left_norm), (right_mean, right_norm) = moments(left), moments(right)
     products = np.zeros((len(left), len(right)))
     for part in parts:
-        products += (left[:, part] - left_mean) @ (right[:, part] - right_mean).T
-    return products / left_norm[:, None] / right_norm
+        centred = (right[:, part] - right_mean).T
+        for first in range(0, len(left), ROWS_AT_ONCE):  # a table of all rows is large: no second one
+            rows = slice(first, first + ROWS_AT_ONCE)
+            products[rows] += (left[rows, part] - left_mean[rows]) @ centred
+    products /= left_norm[:, None]
+    products /= right_norm
+    return products
 
 
 def pattern_similarity(true: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
@@ -213,42 +222,63 @@ def identification(
     ndarray of float64 (n_scans,)
         Part of draws in which each scan is picked; NaN where there are too few scans to draw from.
     """
-    return np.diag(identification_elsewhere(similarity, excluded, n_way, runs)).copy()
+    picked = np.empty(len(similarity))
+    for rows, (elsewhere,) in identification_elsewhere(similarity, excluded, (n_way,), runs):
+        picked[rows] = elsewhere[:, rows].diagonal()
+    return picked
 
 
 def identification_elsewhere(
-    similarity: NDArray[np.floating], excluded: int, n_way: int, runs: ArrayLike | None = None
-) -> NDArray[np.float64]:
+    similarity: NDArray[np.floating], excluded: int, n_ways: Sequence[int], runs: ArrayLike | None = None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Tell of each scan how often it would be picked if what was decoded were what was decoded at any other scan.
 
     Parameters
     ----------
-    similarity, excluded, n_way, runs
-        As :func:`identification`.
+    similarity, excluded, runs
+        As :func:`identification`; rows are read one block after the other, from a file where that is where they are.
+    n_ways : sequence of int
+        Numbers of candidates.
 
-    Returns
-    -------
-    ndarray of float64 (n_scans, n_scans)
-        Row: whose decoded pattern; column: the scan in whose place it stands. Its diagonal is :func:`identification`.
+    Yields
+    ------
+    rows : slice
+        Which scans' decoded patterns.
+    elsewhere : ndarray of float64 (n_ways, n_rows, n_scans)
+        Row: whose decoded pattern; column: the scan in whose place it stands. The diagonal of all rows is
+        :func:`identification`.
     """
-    alike = np.asarray(similarity, dtype=np.float64)
-    n_scans = len(alike)
+    n_scans = len(similarity)
     names = np.zeros(n_scans) if runs is None else np.asarray(runs)
-    lost, tied = np.empty((2, n_scans, n_scans))
-    for place, row in enumerate(alike):  # less alike than each column, and as alike, among all scans
-        ordered = np.sort(row)
-        lost[place] = np.searchsorted(ordered, row - TIE, side="right")
-        tied[place] = np.searchsorted(ordered, row + TIE, side="left") - lost[place]
-    drawn_from = np.full(n_scans, float(n_scans))
-    for step in range(-min(excluded, n_scans - 1), min(excluded, n_scans - 1) + 1):  # but for those too near in time
+    near = min(excluded, n_scans - 1)
+    beside = []  # too near in time to be drawn, and the scan itself
+    for step in range(-near, near + 1):
         here = np.arange(max(0, -step), n_scans - max(0, step))
-        here = here[names[here] == names[here + step]]
-        gap = alike[:, here + step] - alike[:, here]
-        lost[:, here] -= gap <= -TIE
-        tied[:, here] -= np.abs(gap) < TIE
-        drawn_from[here] -= 1
-    beaten = lost + 0.5 * tied
-    probability = np.ones((n_scans, n_scans))
+        beside.append((here[names[here] == names[here + step]], step))
+    drawn_from = n_scans - np.bincount(np.concatenate([here for here, _ in beside]), minlength=n_scans).astype(float)
+    n_rows = max(1, CELLS_AT_ONCE // n_scans)
+    for first in range(0, n_scans, n_rows):
+        rows = slice(first, min(first + n_rows, n_scans))
+        alike = np.asarray(similarity[rows], dtype=np.float64)
+        beaten = np.stack([_beaten(row) for row in alike])
+        for here, step in beside:
+            gap = alike[:, here + step] - alike[:, here]
+            beaten[:, here] -= (gap <= -TIE) + 0.5 * (np.abs(gap) < TIE)
+        yield rows, np.stack([_picked(beaten, drawn_from, n_way) for n_way in n_ways])
+
+
+def _beaten(alike: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Count for each value those below it, and half of those as great, itself among them."""
+    order = np.argsort(alike)
+    ordered = alike[order]
+    beaten = np.empty(len(alike))
+    beaten[order] = np.searchsorted(ordered, ordered - TIE, "right") + np.searchsorted(ordered, ordered + TIE, "left")
+    return beaten / 2
+
+
+def _picked(beaten: NDArray[np.float64], drawn_from: NDArray[np.float64], n_way: int) -> NDArray[np.float64]:
+    """Give the part of draws in which all other candidates are among those that are beaten."""
+    probability = np.ones(beaten.shape)
     for taken in range(n_way - 1):
         left = drawn_from - taken
         probability *= np.maximum(beaten - taken, 0) / np.where(left > 0, left, 1)
@@ -278,7 +308,7 @@ def nway_identification(
     shown : ndarray of int64 (n_samples,)
         Candidate that was shown; -1 where there was none.
     n_candidates : int
-        Number of candidates; chance is 1 / n_candidates. 0 when nothing can be identified.
+        Number of candidates; 0 when nothing can be identified.
     """
     true, predicted = _pair(true, predicted)
     # Rows are told apart by their bytes (+ 0.0 makes -0.0 and 0.0 the same), since sorting wide rows is slow.

@@ -73,6 +73,7 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
     DataFrame (one row a layer and metric)
         Mean over subjects, its 95 % interval (Student's t over subjects; by Fisher's z for correlations), spread,
         number of subjects, and, for mean r and identification, in how many of them p of the layer is below 0.05.
+        r / ceiling is the ratio R of both means, with the spread of r less R times the ceiling, over the mean ceiling.
     """
     rows: list[dict[str, Any]] = []
     for layer, own in subjects.groupby("layer", sort=False):
@@ -84,8 +85,6 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
             if metric in BY_FISHER:
                 mean = float(fisher_mean(values))
                 low, high = np.tanh(mean_interval(np.arctanh(values)))
-            elif metric == RATIO:
-                mean, (low, high) = ratio_of_means(own["mean_r"], _values(own, "mean_ceiling"))
             else:
                 mean, (low, high) = float(values.mean()), mean_interval(values)
                 if metric in PARTS:  # Student's t knows no bounds
@@ -101,7 +100,10 @@ def group_table(subjects: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.Dat
 
 
 def _values(own: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """Give a score of every subject; ceilings of all or none, for those with one would be a choice among subjects."""
+    """Give a score of every subject; ceilings of all or none, for those with one would be a choice among subjects.
+
+    What stands for r / ceiling has the mean, and the interval, of :func:`ratio_of_means`: a ceiling of 0 has no ratio.
+    """
     if metric not in ("mean_ceiling", RATIO):
         return own[metric].to_numpy(dtype=float)
     if np.isfinite(own["mean_ceiling"]).mean() <= 0.5:
@@ -110,7 +112,10 @@ def _values(own: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     if metric == "mean_ceiling":
         return ceilings
     r = own["mean_r"].to_numpy(dtype=float)
-    return np.divide(r, ceilings, out=np.full(len(r), np.nan), where=ceilings > 0)
+    ratio, _ = ratio_of_means(r, ceilings)
+    pairs = np.isfinite(r + ceilings)
+    mean_ceiling = ceilings[pairs].mean() if np.isfinite(ratio) else np.nan
+    return ratio + (r - ratio * ceilings) / mean_ceiling
 
 
 def _differences(subjects: pd.DataFrame, baselines: Sequence[str]) -> list[dict[str, Any]]:

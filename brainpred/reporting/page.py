@@ -136,8 +136,8 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
     text = "The features are" if first["layer"] == "features" else f"{first['layer']} is"
     text += f" decoded with a mean r of {accuracy(first)} from {settings['n_voxels']:,} voxels"
     text += "".join(f"; {row['layer']} {accuracy(row)}" for row in others) + "."
-    if all(row["p"] >= NOT_FOUND_P for row in own):
-        text += f" {'No layer is' if others else 'That is not'} told from chance."
+    if not any(row["p"] < NOT_FOUND_P for row in own):  # where there is no p, nothing was found either
+        text += f" {'No mean r is' if others else 'That mean r is not'} told from chance."
     plain = [row for row in rows if row not in own]
     if plain:
         named = joined([f"{row['layer']} {number(row['mean_r'])}" for row in plain])
@@ -146,11 +146,11 @@ def _summary(settings: Mapping[str, Any], rows: list[dict[str, Any]], difference
     for nway in dict.fromkeys(int(row["nway"]) for row in own if row["nway"] > 0):
         scores = [
             f"{number(row['identification_nway'])}{' of ' + row['layer'] if others else ''}"
-            f" (p = {probability(row['identification_nway_p'])})"
+            f" (chance {number(row['identification_nway_chance'], 3)}, p = {probability(row['identification_nway_p'])})"
             for row in own
             if row["nway"] == nway
         ]
-        text += f" {nway}-way identification (chance {number(1 / nway, 3)}): {', '.join(scores)}."
+        text += f" {nway}-way identification: {', '.join(scores)}."
     if not any(row["nway"] > 0 for row in own):
         best = max(own, key=lambda row: np.nan_to_num(row["identification_2way"]))
         text += f" A scan is told apart from another by its decoded {best['layer']} in"

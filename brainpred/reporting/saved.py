@@ -47,7 +47,7 @@ LAYER_COLUMNS = (
     "significant", "mean_r2", "mean_reliability", "mean_ceiling", "mean_r_over_ceiling", "mean_pattern_r",
     "pattern_r_low", "pattern_r_high", "identification_2way", "identification_2way_low", "identification_2way_high",
     "identification_2way_p", "identification_10way", "identification_10way_p", "nway", "identification_nway",
-    "identification_nway_p",
+    "identification_nway_chance", "identification_nway_p",
 )  # fmt: skip
 ROI_COLUMNS = ("layer", "roi", "n_voxels", "contribution")
 BAND_COLUMNS = ("layer", "band", "weight", "r2")

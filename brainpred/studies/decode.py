@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ from brainpred.decoding.chance import Chance, compare_with_chance, load_chance, 
 from brainpred.decoding.decoder import DEFAULT_DELAYS_S, BrainDecoder
 from brainpred.decoding.evaluation import evaluate_layer, evaluation_steps
 from brainpred.decoding.refit import RefitChance, load_refit, refit_permutations, refit_table, save_refit
-from brainpred.decoding.result import LayerResult, greatest_contribution, load_result, save_result, saved_key
+from brainpred.decoding.result import (
+    LayerResult,
+    greatest_contribution,
+    load_result,
+    save_result,
+    saved_key,
+    saved_similarity,
+)
 from brainpred.decoding.splits import (
     CleanRun,
     Split,
@@ -289,6 +296,7 @@ def _decode_layers(
             else:
                 result = evaluate_layer(splits, layer, source, _decoder_maker(config, recording), reporter, advance)
                 save_result(result, path, key, simulated=recording.simulated)
+                result = replace(result, similarity=saved_similarity(path))  # scans squared, for every layer
             results.append(result)
     return results
 

@@ -13,6 +13,8 @@ from brainpred.numerics.scores import identification, pattern_similarity
 from tests.decoding.test_result import make_result
 from tests.reference.resampling_reference import adjusted_p, correlate, permuted_correlations
 
+N_CASES = 400
+
 
 def noise(layer, n_scans=120, n_units=37, seed=0, signal=0.0, phi=0.7):
     """Make the result of a layer whose prediction is noise, or holds some of the truth, in two folds."""
@@ -82,30 +84,78 @@ def test_p_of_identification_by_moving_what_was_decoded():
         assert 1 / 40 < min(p) < max(p) < 1, "a test that tells the layers apart"
 
 
-def test_p_of_categories_by_moving_what_was_chosen():
+def categories(parts, n_scans=300, seed=0, rest=True):
+    """Show one category after the other for 6 scans each, with 4 scans of rest (-1) between."""
+    rng = np.random.default_rng(seed)
+    named = rng.choice(len(parts), n_scans // (10 if rest else 6) + 1, p=parts)
+    return np.concatenate([[name] * 6 + [-1] * 4 * rest for name in named])[:n_scans]
+
+
+def layer_of(name, shown, chosen, seed=0):
+    """Make a layer of which some category was chosen at every scan."""
+    result = noise(name, len(shown), n_units=4, seed=seed)
+    return replace(result, nway_chosen=chosen, nway_shown=shown, n_patterns=int(shown.max()) + 1)
+
+
+def test_p_of_categories_by_moving_what_was_chosen_among_scans_that_show_one():
     rng = np.random.default_rng(9)
-    shown = np.resize(np.repeat([-1, 0, 2, 1], 4), 120)
-    chosen = np.where(rng.random(120) < 0.6, np.maximum(shown, 0), rng.integers(0, 3, 120))
+    shown = categories([0.5, 0.3, 0.2], 120)
+    chosen = np.where(rng.random(120) < 0.2, np.maximum(shown, 0), rng.integers(0, 3, 120))
     nothing = np.full(120, -1)
-    results = [replace(noise("a", n_units=5), nway_chosen=chosen, nway_shown=shown, n_patterns=3),
-               replace(noise("b", n_units=4, seed=1), nway_chosen=nothing, nway_shown=nothing)]  # fmt: skip
+    results = [layer_of("a", shown, chosen), replace(noise("b", n_units=4, seed=1), nway_chosen=nothing,
+               nway_shown=nothing)]  # fmt: skip
     chance = compare_with_chance(results, n_permutations=39, seed=3)
-    permutations = block_permutations(results[0].runs, chance.block_length, 39, np.random.default_rng(3))
-    found = np.mean([c == s for c, s in zip(chosen, shown, strict=True) if s >= 0])
-    null = [np.mean([chosen[come] == s for come, s in zip(samples, shown, strict=True) if s >= 0])
+    seen = [t for t in range(120) if shown[t] >= 0]
+    length = max(one for one in range(1, chance.wanted_length + 1)
+                 if sum(n // one for n in (sum(results[0].runs[seen] == run) for run in ("x", "y"))) >= 5)  # fmt: skip
+    permutations = block_permutations(results[0].runs[seen], length, 39, np.random.default_rng(3))
+    found = np.mean([chosen[t] == shown[t] for t in seen])
+    null = [np.mean([chosen[seen[come]] == shown[t] for come, t in zip(samples, seen, strict=True)])
             for samples in permuted_samples(permutations)]  # fmt: skip
-    assert chance.of("a").identification_nway_p == pytest.approx((1 + np.sum(np.array(null) >= found - 1e-9)) / 40)
+    expected = (1 + np.sum(np.array(null) >= found - 1e-9)) / 40
+    assert 1 / 40 < expected < 1
+    assert chance.of("a").identification_nway_p == pytest.approx(expected)
     assert np.isnan(chance.of("b").identification_nway_p)
+
+
+def test_decoder_that_tells_rest_from_pictures_identifies_no_picture():
+    rng = np.random.default_rng(4)
+    shown = categories([0.6, 0.2, 0.2], 600)
+    always = np.where(shown >= 0, 0, 1)
+    nearly = np.where((shown >= 0) & (rng.random(600) < 0.05), 2, always)
+    (one,) = compare_with_chance([layer_of("a", shown, always)], n_permutations=199).layers
+    (other,) = compare_with_chance([layer_of("a", shown, nearly)], n_permutations=199).layers
+    assert np.isnan(one.identification_nway_p), "no permutation changes what is always the same"
+    assert other.identification_nway_p > 0.05
+
+
+def test_layer_that_picks_what_is_frequent_hides_no_other():
+    rng = np.random.default_rng(5)
+    shown = categories([0.6, 0.2, 0.2], 600, rest=False)
+    good = np.where(rng.random(600) < 0.85, shown, rng.integers(0, 3, 600))
+    for part in (0.02, 0.0):
+        biased = np.where(rng.random(600) < part, rng.integers(0, 3, 600), 0)
+        results = [layer_of("good", shown, good), layer_of("biased", shown, biased, seed=1)]
+        chance = compare_with_chance(results, n_permutations=199)
+        assert chance.of("good").identification_nway_p == pytest.approx(1 / 200)
+        assert not chance.of("biased").identification_nway_p <= 0.05
 
 
 def test_identification_of_noise_is_found_one_time_in_twenty():
     found = []
-    for seed in range(100):
-        chance = compare_with_chance([noise("R0", 200, n_units=6, seed=seed, phi=0.8)], n_permutations=99, seed=seed)
-        found.append((chance.layers[0].identification_p, chance.layers[0].identification_10way_p))
+    for seed in range(N_CASES):
+        shown, said = (
+            categories([0.5, 0.3, 0.2], 200, seed),
+            categories([0.6, 0.2, 0.2], 200, seed + N_CASES, rest=False),
+        )
+        result = noise("R0", 200, n_units=6, seed=seed, phi=0.8)
+        result = replace(result, nway_shown=shown, nway_chosen=said, n_patterns=3)
+        (one,) = compare_with_chance([result], n_permutations=99, seed=seed).layers
+        found.append((one.identification_p, one.identification_10way_p, one.identification_nway_p))
     rates = (np.array(found) <= 0.05).mean(axis=0)
-    assert (rates >= 0.01).all()
-    assert (rates <= 0.10).all()
+    print(rates)
+    assert (rates >= 0.03).all()
+    assert (rates <= 0.07).all()
 
 
 def test_channels_have_intervals_of_their_own():

@@ -1,5 +1,6 @@
 """Results come back from disk as they were, whole or not at all."""
 
+import tracemalloc
 from dataclasses import fields, replace
 
 import h5py
@@ -55,6 +56,24 @@ def test_saved_result_comes_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["R1.h5"]
     with h5py.File(tmp_path / "R1.h5") as file:
         assert bool(file.attrs["simulated"]) is True
+
+
+def test_similarity_stays_in_the_file(tmp_path):
+    result = make_result(n_scans=1500, shape=(2,))
+    save_result(result, tmp_path / "R1.h5", "k", simulated=True)
+    tracemalloc.start()
+    loaded = load_result(tmp_path / "R1.h5")
+    np.testing.assert_array_equal(loaded.similarity[700:703], result.similarity[700:703])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < result.similarity.nbytes / 10
+
+
+def test_chance_of_categories_that_are_shown_or_chosen_unequally_often():
+    shown, chosen = np.array([-1, 0, 0, 0, 1, 2, -1]), np.array([1, 0, 0, 1, 0, 0, 1])
+    result = replace(make_result(), nway_shown=shown, nway_chosen=chosen, n_patterns=3)
+    assert result.nway_chance == pytest.approx(0.8 * 0.6 + 0.2 * 0.2)
+    assert np.isnan(replace(result, nway_shown=np.full(7, -1), n_patterns=0).nway_chance)
 
 
 @pytest.mark.parametrize("change", ["nothing identified", "flat layer", "one band", "runs beyond ASCII"])

@@ -98,6 +98,7 @@ def test_layer_table_holds_means():
             line["identification_10way_p"]
         )
         assert line["identification_nway"] == pytest.approx(sum(map(bool, result.nway_correct)) / 5)
+        assert line["identification_nway_chance"] == result.nway_chance
 
 
 def test_ratio_to_the_ceiling_needs_ceilings_and_not_a_low_r():

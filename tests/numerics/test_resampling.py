@@ -12,6 +12,7 @@ from brainpred.numerics.resampling import (
     false_discovery_rates,
     max_statistic_p,
     null_correlations,
+    null_means,
     p_of_exceedances,
     permuted_p,
     permuted_samples,
@@ -165,3 +166,21 @@ def test_statistic_that_no_permutation_changes_is_not_tested():
     p = max_statistic_p([rounded[0], 3.0], np.stack([rounded, rng.standard_normal(99)], axis=1))
     assert np.isnan(p[0])
     assert p[1] < 0.05
+
+
+@pytest.mark.parametrize(("runs", "length"), [([0] * 23, 4), ([0] * 50 + [1] * 53, 4)])
+def test_means_of_scores_by_moving_every_sample(runs, length):
+    rng = np.random.default_rng(8)
+    n = len(runs)
+    scores = rng.random((2, n, n))
+    scores[1][:, [3, n - 1]] = np.nan
+    permutations = block_permutations(runs, length, 29, rng)
+    blocks = [(slice(first, min(first + 7, n)), scores[:, first : first + 7]) for first in range(0, n, 7)]
+    found, null = null_means(blocks, permutations)
+    for score, mean, means in zip(scores, found, null, strict=True):
+        assert mean == pytest.approx(np.nanmean(np.diag(score)))
+        moved = [np.nanmean(score[samples, np.arange(n)]) for samples in permuted_samples(permutations)]
+        np.testing.assert_allclose(means, moved, atol=1e-12)
+    found, null = null_means([(slice(0, n), np.full((1, n, n), np.nan))], permutations)
+    assert np.isnan(found).all()
+    assert np.isnan(null).all()

@@ -1,5 +1,6 @@
 """Scores equal slow loops over their formulas, ties and constants included."""
 
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -165,15 +166,27 @@ def test_identification_of_perfect_blind_and_too_few():
 
 
 @pytest.mark.parametrize("runs", [None, ["a"] * 4 + ["b"] * 3 + ["a"] * 4])
-def test_identification_in_the_place_of_any_scan(runs):
+def test_identification_in_the_place_of_any_scan(runs, monkeypatch):
     rng = np.random.default_rng(8)
     similarity = rng.integers(0, 9, (11, 11)) / 9  # many are alike
-    for n_way in (2, 3):
-        elsewhere = identification_elsewhere(similarity, 2, n_way, runs)
+    monkeypatch.setattr("brainpred.numerics.scores.CELLS_AT_ONCE", 4 * 11)
+    blocks = list(identification_elsewhere(similarity, 2, (2, 3), runs))
+    assert [rows for rows, _ in blocks] == [slice(0, 4), slice(4, 8), slice(8, 11)]
+    for n_way, elsewhere in zip((2, 3), np.concatenate([block for _, block in blocks], axis=1), strict=True):
         for place in range(11):
             moved = np.tile(similarity[place], (11, 1))  # what was decoded at this scan, at the place of every scan
             np.testing.assert_allclose(elsewhere[place], identified_with_ties(moved, 2, n_way, runs), atol=1e-12)
         np.testing.assert_array_equal(np.diag(elsewhere), identification(similarity, 2, n_way, runs))
+
+
+def test_identification_takes_little_memory():
+    similarity = np.random.default_rng(8).random((1200, 1200), dtype=np.float32)
+    tracemalloc.start()
+    for _, block in identification_elsewhere(similarity, 4, (2, 10)):
+        assert block.shape[::2] == (2, 1200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25 * similarity.size, "bytes; the whole table at once took 68 a pair of scans"
 
 
 def identified_with_ties(similarity, excluded, n_way, runs):

@@ -161,3 +161,21 @@ def test_ceilings_of_a_group_are_those_of_all_subjects_or_none():
     assert group.loc[("R0", "mean_r_over_ceiling"), "mean"] == pytest.approx(0.3 / 0.5)
     assert group.loc[("R0", "mean_r_over_ceiling"), "n_subjects"] == 3
     assert [layer for layer, metric in group.index if "ceiling" in metric] == ["R0", "R0"]
+
+
+def test_ratio_of_means_counts_the_subjects_that_it_is_of():
+    r, reliability = np.array([0.3, 0.25, 0.05, np.nan]), np.array([0.64, 0.36, -0.1, 0.49])
+    rows = [
+        {"subject": number, "layer": "R0", "p": 0.5, "mean_r": own, "mean_reliability": part, "mean_ceiling": 0.5,
+         **dict.fromkeys(("mean_r_over_ceiling", "mean_r2", "mean_pattern_r", "significant", "identification_2way",
+         "identification_10way"), np.nan)}
+        for number, (own, part) in enumerate(zip(r, reliability, strict=True))
+    ]  # fmt: skip
+    row = group_table(pd.DataFrame(rows)).set_index("metric").loc["mean_r_over_ceiling"]
+    ceilings = np.array([0.8, 0.6, 0.0])  # of the third nothing repeats
+    residuals = (r[:3] - 0.6 / 1.4 * ceilings) / (1.4 / 3)
+    assert row["mean"] == pytest.approx(0.6 / 1.4)
+    assert row["n_subjects"] == 3
+    assert row["sd"] == pytest.approx(residuals.std(ddof=1))
+    low, high = stats.t.interval(0.95, 2, 0.6 / 1.4, stats.sem(residuals))
+    assert (row["low"], row["high"]) == pytest.approx((low, high))

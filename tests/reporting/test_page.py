@@ -382,10 +382,13 @@ def test_features_of_the_users_own(measured):
     assert page.figure_names() == names
     table = pd.read_csv(measured / "layers.tsv", sep="\t")
     assert f"The features are decoded with a mean r of {table['mean_r'][0]:.2f} (95 % interval" in page.text
-    assert "from 530 voxels. That is not told from chance. 8-way" in page.text
+    assert "from 530 voxels. That mean r is not told from chance. 8-way" in page.text
     found, p = table["identification_nway"][0], probability(table["identification_nway_p"][0])
-    assert f"8-way identification (chance 0.125): {found:.2f} (p = {p})." in page.text
-    assert f"{found:.3f} (0.125) {p}" in page.text
+    shown, chosen = features_result().nway_shown, features_result().nway_chosen
+    chance = sum((shown == name).mean() * (chosen == name).mean() for name in range(8))
+    assert chance != 0.125
+    assert f"8-way identification: {found:.2f} (chance {chance:.3f}, p = {p})." in page.text
+    assert f"{found:.3f} ({chance:.3f}) {p}" in page.text
     assert "There is no noise ceiling" in page.text
     assert "each left out in turn" in page.text
 
@@ -401,11 +404,21 @@ def test_short_tests_are_told(small):
 
 def test_what_is_not_told_from_chance_is_said_to_be_so(small):
     table = pd.read_csv(small / "layers.tsv", sep="\t")
-    for p, told in ((0.049, False), (0.05, True), (np.nan, False)):
-        write_tsv(table.assign(p=p), small / "layers.tsv")
+    for p, told in ((0.049, None), (0.05, "0.050"), (np.nan, "n/a")):
+        write_tsv(table.assign(p=p, identification_2way_p=0.002), small / "layers.tsv")
         text = Page(write_report(small)).text
-        assert ("That is not told from chance." in text) == told
-        assert ("R0 is not told from chance (p = 0.050). Its maps show" in text) == told
+        assert ("That mean r is not told from chance." in text) == bool(told)
+        assert (f"The mean r of R0 is not told from chance (p = {told}). Its maps show" in text) == bool(told)
+
+
+def test_layers_whose_scans_are_told_apart_are_not_said_to_be_chance(tmp_path):
+    fabricate(tmp_path, [make_result(), make_result("R1", (2, 3, 5), seed=1)])
+    table = pd.read_csv(tmp_path / "layers.tsv", sep="\t")
+    write_tsv(table.assign(p=[np.nan, 0.5], identification_2way_p=0.002, nway=0), tmp_path / "layers.tsv")
+    text = Page(write_report(tmp_path)).text
+    assert "No mean r is told from chance. A scan is told apart" in text
+    assert "p = 0.002)." in text
+    assert "No layer is told from chance" not in text
 
 
 def test_numbers_stay_with_their_sign(small):
