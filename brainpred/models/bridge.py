@@ -327,7 +327,7 @@ class LatentBridge:
         return self._decode(self.draw_latents(x, n, generator))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Generate one datum: of the densest latents or, without guidance, of the middle of the likeliest component.
+        """Generate one datum: of the densest latents or, without guidance, of the mean of the latents.
 
         Parameters
         ----------
@@ -342,13 +342,13 @@ class LatentBridge:
         return self._decode(self.predict_latents(x))
 
     def predict_latents(self, x: Tensor) -> Tensor:
-        """Find the densest latents of the target for each datum of the source: (n_samples, n_latent)."""
+        """Find the target's latents for each datum of the source, (n_samples, n_latent): see :meth:`predict`."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
             mean, spread = infer("source", self.source, x)
             base = self._base((mean, torch.zeros_like(spread)), 1, generator)
             if self.settings.guidance == 0:
-                return base.means[torch.arange(len(x)), base.logits.argmax(dim=1)]
+                return (base.logits.softmax(dim=1)[:, :, None] * base.means).sum(dim=1)
             return find_mode(base, self._evidence((mean, spread)), len(x), generator)
 
     def _decode(self, z: Tensor) -> Tensor:

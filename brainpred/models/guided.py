@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
+from brainpred.errors import ConfigError
+
 __all__ = ["NormalMixture", "Tempered", "blurred_evidence", "draw_guided", "find_mode", "join_mixtures", "temper"]
 
 CANDIDATES = 500  # draws of the base for each sample that a search for the mode, or a draw, begins with
@@ -231,7 +233,8 @@ def temper(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: t
 
     Draws of :math:`b\,e^{t}` are weighted by :math:`e^{t' - t}`, with t' so near t that half of them count, picked by
     these weights, and moved by elliptical slice sampling; from t = 0 to t' = 1. The mean weights multiply to
-    :math:`\int b\,e`, however far the evidence lies from the base.
+    :math:`\int b\,e`. Draws stay in the component that they began in, so one that the base hardly ever draws must not
+    be where the evidence is; and evidence 20 standard deviations away is told a nat too low.
 
     Parameters
     ----------
@@ -249,6 +252,11 @@ def temper(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: t
     Tempered
         Draws, those of one sample every n-th, and normalisers.
 
+    Raises
+    ------
+    ConfigError
+        If the evidence is so far from the base that it could not be let in.
+
     References
     ----------
     P. Del Moral, A. Doucet, A. Jasra, "Sequential Monte Carlo samplers", Journal of the Royal Statistical Society B
@@ -258,9 +266,9 @@ def temper(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: t
     noise, chosen, rows = base.draw(k, n, generator)
     heights = evidence(base.unfold(noise, chosen, rows), rows)
     let_in, total = torch.zeros(n), torch.zeros(n)
-    for number in range(MOST_TEMPERATURES):
+    for _ in range(MOST_TEMPERATURES):
         left = 1 - let_in
-        step = left if number == MOST_TEMPERATURES - 1 else torch.minimum(left, _step(heights.reshape(k, n)))
+        step = torch.minimum(left, _step(heights.reshape(k, n)))
         weights = step * heights.reshape(k, n)
         total = total + weights.logsumexp(dim=0) - math.log(k)
         let_in = let_in + step
@@ -272,6 +280,12 @@ def temper(base: NormalMixture, evidence: Evidence, k: int, n: int, generator: t
         about = _about(noise, n)
         for _ in range(MOVES):
             noise, heights = _slice(base, evidence, noise, chosen, rows, heights, let_in, about, generator)
+    else:
+        raise ConfigError(
+            f"What the source says is too far from what the bridge expects: after {MOST_TEMPERATURES} steps only "
+            f"{float(let_in.min()):.0%} of it was let in. Expected data like those of the pairs. Use guidance 0 for "
+            "such sources."
+        )
     return Tempered(noise, chosen, rows, heights, total)
 
 

@@ -108,7 +108,7 @@ class FrameBridge:
         Returns
         -------
         Tensor (n, n_latent)
-            Middle of the likeliest component of the bridge.
+            Mean of the bridge's latents.
 
         Raises
         ------

@@ -174,7 +174,7 @@ def test_a_guided_likelihood_is_known_where_no_draw_of_the_base_fits_the_source(
     # z given x has variance r^2 = 1 / (1 + 1 / 0.05^2); y given z has 0.05^2.
     spread = 1 / (1 + 1 / 0.05**2)
     truth = Independent(Normal(held * (1 - spread), (spread + 0.05**2) ** 0.5), 1).log_prob(held).mean()
-    assert abs(told - float(truth)) < 2.0
+    assert abs(told - float(truth)) < 0.5
 
 
 def test_the_same_source_given_twice_has_draws_of_its_own_and_one_density(linear):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from brainpred.errors import ConfigError
 from brainpred.models.guided import (
     NormalMixture,
     blurred_evidence,
@@ -104,6 +105,12 @@ def test_the_normaliser_is_known_however_far_the_evidence_is(where):
     torch.testing.assert_close(tempered.log_normaliser, expected, atol=1.0, rtol=0.004)
     z = base.unfold(*tempered[:3]).reshape(2000, 2, 3)
     torch.testing.assert_close(z.mean(0), (0.8 * centres)[:, None].expand(-1, 3), atol=0.15, rtol=0.01)
+
+
+def test_evidence_that_cannot_be_let_in_is_refused():
+    base = NormalMixture(torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.eye(3)[None], True)
+    with pytest.raises(ConfigError, match="too far from what the bridge expects"):
+        temper(base, lambda z, rows: -2000 * (z - 100).square().sum(1) + 0 * rows, 200, 1, torch.Generator())
 
 
 @pytest.mark.parametrize("where", [0.8, 7.0])
