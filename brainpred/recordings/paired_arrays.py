@@ -1,6 +1,7 @@
 """Read arrays that belong together row by row, such as brain patterns and the pictures seen."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,14 +159,13 @@ def _in_unit_range(pictures: NDArray[np.float32], name: str, say: Say) -> NDArra
 
 
 def read_rows(rows: Sequence[str], n_pairs: int, what: str = "--test-rows") -> NDArray[np.int64]:
-    """Read which pairs are meant: numbers, ranges, or a file of numbers or marks.
+    """Read which pairs are test pairs: numbers, ranges, or a file of numbers or marks.
 
     Parameters
     ----------
     rows : sequence of str
         Numbers and ranges such as ``90-99``, from 0; or one file or ``FILE::NAME``. A file holds numbers of pairs (from
-        0; in a ``.mat`` file from 1), or a mark for each pair, of two values: those of the greater are meant (0 and 1,
-        or 1 for training and 2 for test).
+        0; in a ``.mat`` file from 1), each once, or a mark for each pair: 0 for training and 1 for test, or 1 and 2.
     n_pairs : int
         Pairs that there are.
     what : str
@@ -179,34 +179,52 @@ def read_rows(rows: Sequence[str], n_pairs: int, what: str = "--test-rows") -> N
     Raises
     ------
     DataError
-        If a number is none of a pair, or a file cannot be used.
+        If a number is none of a pair or comes twice, a file cannot be used, or test pairs are more than the others.
 
     Examples
     --------
     >>> read_rows(["3", "7-9"], 20)
     array([3, 7, 8, 9])
     """
-    if all(part.isdigit() for row in rows for part in row.split("-", 1)):
-        bounds = [[int(part) for part in row.split("-", 1)] for row in rows]
+    bounds = [[int(part) for part in row.split("-")] for row in rows if re.fullmatch(r"\d+(-\d+)?", row)]
+    if rows and len(bounds) == len(rows) and all(bound[0] <= bound[-1] for bound in bounds):
         found = np.concatenate([np.arange(bound[0], bound[-1] + 1) for bound in bounds])
-    elif len(rows) == 1:
-        values = load_array(rows[0], what).ravel()
-        if not np.array_equal(values, np.round(values)):
-            raise DataError(f"{what}: expected numbers of pairs or marks, received {values[:3].tolist()} ...")
-        marks = np.unique(values)
-        if len(values) == n_pairs and len(marks) == 2:
-            found = np.flatnonzero(values == marks[1])
-        else:
-            found = values.astype(np.int64) - (split_address(rows[0])[0].suffix.lower() == ".mat")
+    elif len(rows) == 1 and any(letter.isalpha() for letter in rows[0]):
+        found = _rows_in_file(rows[0], n_pairs, what)
     else:
         raise DataError(
-            f"{what}: expected numbers and ranges of pairs, such as 90-99, or one file; received {' '.join(rows)}."
+            f"{what}: expected numbers and ranges of pairs, such as 90-99 3, with spaces between, or one file; "
+            f"received {' '.join(rows)}."
         )
-    found = np.unique(found.astype(np.int64))
+    found, counts = np.unique(found, return_counts=True)
     if not len(found) or found[0] < 0 or found[-1] >= n_pairs:
         raise DataError(
             f"{what}: expected numbers of {n_pairs} pairs (from 0 to {n_pairs - 1}; in a .mat file, from 1 to "
-            f"{n_pairs}), or a mark of two values for each pair; received {len(found)} numbers"
+            f"{n_pairs}), or a mark for each pair (0 and 1, or 1 and 2); received {len(found)} numbers"
             + (f" from {found[0]} to {found[-1]}." if len(found) else ".")
         )
+    if counts.max() > 1:
+        raise DataError(f"{what}: expected each pair once, received {found[counts > 1][0]} more than once.")
+    if len(found) > n_pairs - len(found):
+        raise DataError(
+            f"{what}: expected no more test pairs than training pairs, received {len(found)} of {n_pairs}. The greater "
+            "mark is for test; more test pairs than training pairs are given as --test-brain and --test-images."
+        )
     return found
+
+
+def _rows_in_file(address: str, n_pairs: int, what: str) -> NDArray[np.int64]:
+    """Read numbers of pairs from 0, or those marked, from a file."""
+    values = load_array(address, what).ravel()
+    if not np.isfinite(values).all() or not np.array_equal(values, np.round(values)):
+        raise DataError(f"{what}: expected numbers of pairs or marks, received {values[:3].tolist()} ...")
+    marks = np.unique(values).astype(np.int64)
+    if len(values) == n_pairs and marks.tolist() in ([0, 1], [1, 2]):
+        return np.flatnonzero(values == marks[1])
+    if len(marks) < len(values):
+        told = ", ".join(map(str, marks[:4])) + (", ..." if len(marks) > 4 else "")
+        raise DataError(
+            f"{what}: expected each number of a pair once, or a mark for each of {n_pairs} pairs (0 for training and 1 "
+            f"for test, or 1 and 2); received {len(values)} values, some of them again and again: {told}."
+        )
+    return values.astype(np.int64) - (split_address(address)[0].suffix.lower() == ".mat")

@@ -151,9 +151,30 @@ def test_rows_that_are_none_are_told(tmp_path):
     for rows, match in (
         (["5-9"], "expected numbers of 9 pairs .from 0 to 8.*received 5 numbers from 5 to 9"),
         (["one", "two"], "received one two"),
+        (["7-8,3"], "expected numbers and ranges of pairs, such as 90-99 3, .*received 7-8,3"),
+        (["6:8"], "such as 90-99 3, .*received 6:8"),
+        (["7-3", "5"], "such as 90-99 3, .*received 7-3 5"),
+        (["3", "2-4"], "each pair once, received 3 more than once"),
         ([str(tmp_path / "half.npy")], "expected numbers of pairs or marks"),
         ([str(tmp_path / "zero.mat")], "numbers from -1 to 2"),
-        (["7-3"], "received 0 numbers"),
     ):
         with pytest.raises(DataError, match=match):
             read_rows(rows, 9)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ([1, 1, 1, 1, 2, 2, 2, 3, 3], "9 values, some of them again and again: 1, 2, 3"),  # training, validation, test
+        ([6, 6, 6, 6, 6, 9, 9, 9, 9], "received 9 values, .*: 6, 9"),  # labels
+        ([0, 0, 0, 0, 0, 0, 1, 1], "a mark for each of 9 pairs .*received 8 values, .*: 0, 1"),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0], "received 9 values, .*: 0"),
+        ([4, 4, 5], "received 3 values, .*: 4, 5"),
+        ([1, 1, 1, 1, 1, 1, 1, 0, 0], "no more test pairs than training pairs, received 7 of 9"),  # marks of training
+        ([0, 1, 2, 3, 4, 5], "no more test pairs than training pairs, received 6 of 9"),
+    ],
+)
+def test_files_of_something_else_are_no_test_pairs(tmp_path, values, match):
+    np.save(tmp_path / "rows.npy", values)
+    with pytest.raises(DataError, match=match):
+        read_rows([str(tmp_path / "rows.npy")], 9)
