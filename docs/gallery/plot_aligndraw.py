@@ -259,9 +259,9 @@ found.merge(judged[["network", "joint"]], how="left")[columns].round(3)
 # were not taught; with the LSTM that reads forwards by 0.03 to 0.13. Single networks of these are not beyond chance, or
 # (one p of 0.049) not when 16 are looked at. With a penalty on entropy, all attention of a step goes to one character:
 # in one network boundaries then stand out (F1 0.73, chance 0.47, p = 0.001; 0.22 bits, chance 0.03), in the other they
-# do not. And the simplest encoder draws at most 23 % of its captions right, with the penalty 2 %, and the forward LSTM 36
-# to 60 %: where attention comes near words, words are used less. The network of 13,000 updates (F1 0.74, chance 0.58,
-# p = 0.04) had 45 %.
+# do not. And the simplest encoder draws at most 23 % of its captions right, with the penalty 2 %, and the forward LSTM
+# 36 to 60 %: where attention comes near words, words are used less. The network of 13,000 updates (F1 0.74, chance
+# 0.58, p = 0.04) had 45 %.
 #
 # What is attended to is not what is being drawn. Where the bidirectional networks change from one digit to the other,
 # attention tends to be at the other one (``drawing_r`` below 0; beyond chance in the network that ships alone).
