@@ -29,6 +29,8 @@ CLASSES = {"double": "f8", "single": "f4", "logical": "u1"} | {
     f"{sign}int{8 * size}": f"{kind}{size}" for sign, kind in (("", "i"), ("u", "u")) for size in (1, 2, 4, 8)
 }
 
+WRAPPED = {"struct": "fields", "cell": "cells"}  # of MATLAB, what holds arrays, and what it holds them in
+
 
 @dataclass(frozen=True, eq=False)
 class StoredArray:
@@ -229,11 +231,25 @@ def _refusing(path: Path, where: str, remedy: str) -> Iterator[None]:
             raise DataError(f"{where}: {path} lacks what it should hold ({error.args[0]}). {remedy}") from error
 
 
-def _choose(shapes: Mapping[str, tuple[int, ...]], name: str, path: Path, where: str, n_axes: tuple[int, ...]) -> str:
-    """Give the name asked for, or that of the only array that may be meant."""
+def _choose(
+    shapes: Mapping[str, tuple[int, ...]],
+    name: str,
+    path: Path,
+    where: str,
+    n_axes: tuple[int, ...],
+    wrapped: Mapping[str, str] | None = None,
+) -> str:
+    """Give the name asked for, or that of the only array that may be meant; ``wrapped`` are MATLAB's structs, cells."""
     meant = name.strip("/")
     if meant in shapes:
         return meant
+    asked = meant if meant or shapes else next(iter(wrapped or {}), "")
+    if wrapped and asked in wrapped and not any(one.startswith(f"{asked}/") for one in shapes):
+        kind = wrapped[asked]
+        raise DataError(
+            f"{where}: {asked} in {path.name} is a {kind}, and no array of numbers. Save its {WRAPPED[kind]} as "
+            f"arrays, such as {path.name}::NAME."
+        )
     fitting = {one: shape for one, shape in shapes.items() if not n_axes or len(shape) in n_axes}
     if not meant and len(fitting) == 1:
         return next(iter(fitting))
@@ -254,8 +270,12 @@ def _choose(shapes: Mapping[str, tuple[int, ...]], name: str, path: Path, where:
 def _open_hdf5(path: Path, name: str, where: str, n_axes: tuple[int, ...], cache_bytes: int) -> Iterator[StoredArray]:
     with h5py.File(path, rdcc_nbytes=cache_bytes) as file:
         arrays: dict[str, h5py.Dataset] = {}
+        wrapped: dict[str, str] = {}
 
-        def note(key: str, item: object) -> None:
+        def note(key: str, item: Any) -> None:
+            kind = item.attrs.get("MATLAB_class", b"")
+            if not key.startswith("#") and kind in (b"struct", b"cell"):
+                wrapped[key] = kind.decode()
             if not isinstance(item, h5py.Dataset) or item.dtype.kind not in NUMBERS or item.shape is None:
                 return
             # Of MATLAB, #refs# holds what cells are made of, and text is kept as numbers.
@@ -267,7 +287,7 @@ def _open_hdf5(path: Path, name: str, where: str, n_axes: tuple[int, ...], cache
         for key, item in arrays.items():
             matlab = path.suffix.lower() == ".mat" or "MATLAB_class" in item.attrs
             opened[key] = StoredArray(item, turned=matlab, matlab=matlab)
-        yield opened[_choose({key: array.shape for key, array in opened.items()}, name, path, where, n_axes)]
+        yield opened[_choose({key: array.shape for key, array in opened.items()}, name, path, where, n_axes, wrapped)]
 
 
 @contextmanager
@@ -302,8 +322,10 @@ def _open_matlab(path: Path, name: str, where: str, n_axes: tuple[int, ...]) -> 
     with _matlab_errors():
         from scipy.io import whosmat
 
-        found = {key: (shape, kind) for key, shape, kind in whosmat(path) if kind in CLASSES}
-    chosen = _choose({key: shape for key, (shape, _) in found.items()}, name, path, where, n_axes)
+        content = whosmat(path)
+    found = {key: (shape, kind) for key, shape, kind in content if kind in CLASSES}
+    wrapped = {key: kind for key, _, kind in content if kind in WRAPPED}
+    chosen = _choose({key: shape for key, (shape, _) in found.items()}, name, path, where, n_axes, wrapped)
     shape, kind = found[chosen]
     yield StoredArray(_OldMatlab(path, chosen, shape[::-1], np.dtype(CLASSES[kind])), turned=True, matlab=True)
 

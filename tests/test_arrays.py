@@ -70,6 +70,43 @@ def test_array_is_found_by_its_name(tmp_path, kind):
         pass
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_structs_and_cells_of_matlab_are_called_what_they_are(tmp_path, old):
+    path = tmp_path / "a.mat"
+    cell = np.empty((1, 2), dtype=object)
+    cell[0, 0], cell[0, 1] = ARRAY, ARRAY
+    if old:
+        savemat(path, {"data": {"brain": ARRAY, "seen": ARRAY}, "runs": cell})
+    else:  # an array of structs: its fields hold references
+        with h5py.File(path, "w") as file:
+            file["#refs#/a"] = ARRAY
+            for name, kind in (("data/brain", None), ("runs", "cell")):
+                file[name] = np.array([[file["#refs#/a"].ref] * 2], h5py.ref_dtype)
+                file[name].attrs["MATLAB_class"] = np.bytes_(kind or "double")
+            file["data"].attrs["MATLAB_class"] = np.bytes_("struct")
+    for name, match in (
+        ("data", r"data in a\.mat is a struct, and no array of numbers\. Save its fields as arrays, such as a\.mat::"),
+        ("", "data in a.mat is a struct"),
+        ("runs", "runs in a.mat is a cell, and no array of numbers. Save its cells as arrays"),
+        ("other", "holds no array other, but none at all"),
+    ):
+        with pytest.raises(DataError, match=match), open_array(path, name, "here", "Again."):
+            pass
+
+
+def test_a_field_of_a_struct_is_taken_by_its_name(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:  # a struct of v7.3
+        file["data/brain"], file["data/seen"] = ARRAY.T, ARRAY[0].T
+        file["data"].attrs["MATLAB_class"] = np.bytes_("struct")
+    with open_array(tmp_path / "a.mat", "data/brain", "here", "Again.") as array:
+        np.testing.assert_array_equal(array.read(), ARRAY)
+    with (
+        pytest.raises(DataError, match="no array data, but data/brain"),
+        open_array(tmp_path / "a.mat", "data", "", ""),
+    ):
+        pass
+
+
 def test_address_names_a_file_and_an_array_in_it(tmp_path):
     assert split_address(f"{tmp_path}/b.npz::x/y") == (tmp_path / "b.npz", "x/y")
     (tmp_path / "odd::name.npy").touch()

@@ -34,23 +34,16 @@ def load_array(address: Path | str, what: str) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        The numbers, of finite values.
+        The numbers; whether they are finite is for its use to check.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, or holds no such array of finite numbers.
+        If the file is missing, damaged, or holds no such array of numbers.
     """
     path, name = split_address(address)
     with open_array(path, name, what, "Give a file of numbers, or FILE::NAME.") as stored:
-        array = stored.read()
-    broken = int((~np.isfinite(array)).sum())
-    if broken:
-        raise DataError(
-            f"{what}: {broken} of {array.size} values in {path.name} are NaN or infinite. Leave those rows or "
-            "voxels out."
-        )
-    return array
+        return stored.read()
 
 
 def arrange_pairs(
@@ -66,7 +59,7 @@ def arrange_pairs(
     Parameters
     ----------
     brain : ndarray
-        Patterns, (pairs, voxels) or (voxels, pairs).
+        Patterns, (pairs, voxels) or (voxels, pairs). A voxel may be NaN throughout, as outside a mask.
     images : ndarray
         Pictures: (pairs, rows, columns), (pairs, pixels), (pairs, channels, rows, columns) or (pairs, rows, columns,
         channels), or with the pairs on the last axis in place of the first. Grey levels of 0 to 1 or of 0 to 255; what
@@ -81,14 +74,14 @@ def arrange_pairs(
     Returns
     -------
     patterns : ndarray of float32 (pairs, voxels)
-        Patterns.
+        Patterns; NaN where a voxel is so throughout.
     pictures : ndarray of float32 (pairs, height, width)
         Grey levels in [0, 1].
 
     Raises
     ------
     DataError
-        If the two do not belong together, or hold no patterns or pictures.
+        If the two do not belong together, hold no patterns or pictures, or NaN or infinity elsewhere.
     """
     if brain.ndim != 2:
         raise DataError(f"{names[0]}: expected an array (pairs, voxels), received shape {brain.shape}.")
@@ -99,6 +92,8 @@ def arrange_pairs(
     if last:
         say(f"{names[1]}: the last axis counts the pictures.")
         images = np.moveaxis(images, -1, 0)
+    _check_finite(brain[:, ~np.isnan(brain).all(axis=0)], names[0])
+    _check_finite(images, names[1])
     pictures = _in_unit_range(_grey(images.astype(np.float32), names[1]), names[1], say)
     if pictures.shape[1:] != size:
         from skimage.transform import resize
@@ -106,6 +101,16 @@ def arrange_pairs(
         say(f"{names[1]}: {pictures.shape[1]} x {pictures.shape[2]} pixels are resized to {size[0]} x {size[1]}.")
         pictures = np.asarray([resize(picture, size, anti_aliasing=True) for picture in pictures], np.float32)
     return np.ascontiguousarray(brain, np.float32), np.ascontiguousarray(pictures.clip(0, 1))
+
+
+def _check_finite(array: NDArray[Any], name: str) -> None:
+    """Raise :class:`DataError` if numbers are NaN or infinite."""
+    broken = int((~np.isfinite(array)).sum())
+    if broken:
+        raise DataError(
+            f"{name}: {broken} of {array.size} values are NaN or infinite. Leave those pairs out; a voxel that is NaN "
+            "in all pairs is left out by itself."
+        )
 
 
 def _find_pairs(brain: NDArray[Any], images: NDArray[Any], names: tuple[str, str]) -> tuple[int, bool, bool]:

@@ -49,6 +49,7 @@ def reconstruction_figure(
     spread: NDArray[np.floating],
     *,
     simulated: bool,
+    split: bool = False,
 ) -> Figure:
     """Show pictures seen, and below each what every method made of the brain, with the bridge's uncertainty.
 
@@ -62,6 +63,8 @@ def reconstruction_figure(
         Standard deviation of the bridge's draws.
     simulated : bool
         Whether the voxels were.
+    split : bool
+        Whether these are test pairs, in place of pairs each left out in turn.
 
     Returns
     -------
@@ -71,9 +74,9 @@ def reconstruction_figure(
     shown = shown_rows(len(seen))
     rows = {"seen": seen, "bridge": made["bridge"], "± over draws": 2 * spread}
     rows |= {name: pictures for name, pictures in made.items() if name != "bridge"}
+    title = "Pictures from the brain, " + ("of test pairs" if split else "each left out")
     with page(
-        0.55 * len(shown) + 1.9, 0.62 * len(rows) + 0.7, "Pictures from the brain, each left out", simulated=simulated,
-        tight=True,
+        0.55 * len(shown) + 1.9, 0.62 * len(rows) + 0.7, title, simulated=simulated, tight=True
     ) as figure:  # fmt: skip
         for axes, (name, pictures) in zip(figure.subplots(len(rows), 1), rows.items(), strict=True):
             axes.imshow(_strip(pictures[shown]), cmap="gray", vmin=0, vmax=1)

@@ -165,7 +165,7 @@ def bridge_brain(
         reporter.say(
             "The voxels' components see all patterns, but no picture left out (--strict: no such pattern either)."
         )
-    with reporter.task("Leaving out pairs", n_folds) as advance:
+    with reporter.task("Test pairs" if pairs.split else "Leaving out pairs", n_folds) as advance:
         left_out = reconstruct_left_out(
             voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=unpaired, seed=config.seed,
             advance=advance,
@@ -184,7 +184,10 @@ def bridge_brain(
         write_table(out / name, frame)
     _write_pictures(out, pictures, left_out)
     for name, figure in (
-        ("reconstructions", reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated)),
+        (
+            "reconstructions",
+            reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated, split=pairs.split),
+        ),
         ("scores", scores_figure(table, left_out.coverage, voxel_r, simulated=simulated)),
     ):
         for suffix in (".png", ".svg"):
@@ -345,11 +348,12 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
 
 
 def _varying(pairs: _Pairs, reporter: Reporter) -> NDArray[np.int64]:
-    """Give the voxels that vary over the pairs known; say how many do not."""
-    kept = np.flatnonzero(np.ptp(pairs.voxels[pairs.known], axis=0) > 0)
+    """Give the voxels that vary over the pairs known and are missing (NaN) nowhere; say how many others there are."""
+    missing = np.isnan(pairs.voxels).any(axis=0)
+    kept = np.flatnonzero((np.ptp(pairs.voxels[pairs.known], axis=0) > 0) & ~missing)
     n_constant = pairs.voxels.shape[1] - len(kept)
     if n_constant:
-        reporter.say(f"{n_constant} of {pairs.voxels.shape[1]} voxels are constant and left out.")
+        reporter.say(f"{n_constant} of {pairs.voxels.shape[1]} voxels are constant or NaN, and left out.")
     if len(kept) < 3:
         raise DataError(f"Expected 3 voxels or more that vary, received {len(kept)} of {pairs.voxels.shape[1]}.")
     return kept

@@ -51,9 +51,6 @@ def test_what_is_wrong_is_told(tmp_path):
         load_array(tmp_path / "c.npz", "--brain")
     with pytest.raises(DataError, match=r"holds no array Z, but X \(5, 7\)"):
         load_array(f"{tmp_path / 'c.npz'}::Z", "--brain")
-    np.save(tmp_path / "d.npy", np.where(ARRAY == 3, np.nan, ARRAY))
-    with pytest.raises(DataError, match="1 of 35 values"):
-        load_array(tmp_path / "d.npy", "--brain")
     np.save(tmp_path / "e.npy", np.array(["a"]))
     with pytest.raises(DataError, match="no numbers"):
         load_array(tmp_path / "e.npy", "--brain")
@@ -130,6 +127,25 @@ def test_arrays_that_are_no_pairs_are_told(brain, images, match):
         arrange_pairs(brain, images, (SIDE, SIDE))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_voxel_that_is_nan_throughout_stays_and_other_nan_is_told(turned):
+    missing = PATTERNS.copy()
+    missing[:, 2] = np.nan
+    given, _ = arrange_pairs(missing.T if turned else missing, PICTURES, (SIDE, SIDE))
+    np.testing.assert_array_equal(given, missing)
+    for value in (np.nan, np.inf):
+        broken = missing.copy()
+        broken[3, 4] = value
+        with pytest.raises(DataError, match="--brain: 1 of 44 values are NaN or infinite"):
+            arrange_pairs(broken.T if turned else broken, PICTURES, (SIDE, SIDE))
+    broken = np.full_like(PATTERNS, 1.0)
+    broken[:, 1] = np.inf
+    with pytest.raises(DataError, match="--brain: 11 of 55 values"):
+        arrange_pairs(broken, PICTURES, (SIDE, SIDE))
+    with pytest.raises(DataError, match="--images: 49 of 539 values are NaN"):
+        arrange_pairs(PATTERNS, np.where(np.arange(N)[:, None, None] == 2, np.nan, PICTURES), (SIDE, SIDE))
+
+
 def test_rows_are_numbers_ranges_files_or_marks(tmp_path):
     np.save(tmp_path / "numbers.npy", [7, 3, 8])
     np.save(tmp_path / "marks.npy", np.array([1, 1, 2, 1, 2])[:, None])
@@ -147,6 +163,7 @@ def test_rows_are_numbers_ranges_files_or_marks(tmp_path):
 
 def test_rows_that_are_none_are_told(tmp_path):
     np.save(tmp_path / "half.npy", [0.5, 1.0])
+    np.save(tmp_path / "nan.npy", [1.0, np.nan])
     savemat(tmp_path / "zero.mat", {"test": np.array([[0, 3]])})
     for rows, match in (
         (["5-9"], "expected numbers of 9 pairs .from 0 to 8.*received 5 numbers from 5 to 9"),
@@ -156,6 +173,7 @@ def test_rows_that_are_none_are_told(tmp_path):
         (["7-3", "5"], "such as 90-99 3, .*received 7-3 5"),
         (["3", "2-4"], "each pair once, received 3 more than once"),
         ([str(tmp_path / "half.npy")], "expected numbers of pairs or marks"),
+        ([str(tmp_path / "nan.npy")], "expected numbers of pairs or marks"),
         ([str(tmp_path / "zero.mat")], "numbers from -1 to 2"),
     ):
         with pytest.raises(DataError, match=match):

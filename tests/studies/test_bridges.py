@@ -47,6 +47,7 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     with np.load(out / "figures.npz") as shown:
         assert shown["bridge"].shape == shown["spread"].shape == (16, 28, 28)
         assert abs(float(shown["coverage"]) - 0.9) < 0.1
+    assert "Pictures from the brain, each left out" in (out / "reconstructions.svg").read_text()
     assert {"reconstructions.png", "scores.svg", "voxels.tsv", "pictures.tsv"} <= {path.name for path in out.iterdir()}
     before = (out / "scores.tsv").stat().st_mtime_ns
     assert _brain(*options, data=no_mnist) == 0
@@ -83,7 +84,7 @@ def recording(tmp_path_factory):
     pictures, labels = load_digits().train
     pictures = pictures[np.isin(labels, (6, 9))][:50] / 255
     voxels = simulate_voxels(pictures, np.random.default_rng(0), n_voxels=300, signal_to_noise=0.4).astype(float)
-    voxels[:, [4, 9]] = 2.0
+    voxels[:, [4, 9]] = 2.0, np.nan
     flat = 255 * pictures.transpose(0, 2, 1).reshape(50, -1)
     path = tmp_path_factory.mktemp("recording") / "digits69.mat"
     train, test = slice(None, 40), slice(40, None)
@@ -138,6 +139,7 @@ def test_test_pairs_are_scored_however_they_are_given(of_splits):
     assert set(pairs["pair"]) == set(range(40, 50))
     voxels = pd.read_csv(folder / "arrays" / "voxels.tsv", sep="\t")["voxel"]
     assert set(range(300)) - set(voxels) == {4, 9}
+    assert "Pictures from the brain, of test pairs" in (folder / "arrays" / "reconstructions.svg").read_text()
 
 
 def test_test_pairs_touch_nothing_that_is_chosen(of_splits, recording, no_mnist, tmp_path):
