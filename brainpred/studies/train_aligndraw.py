@@ -47,7 +47,7 @@ class AlignDRAWTrainingConfig:
         Steps of a drawing, T.
     entropy_penalty : float
         Weight of the attention's entropy in the loss.
-    precision : {"auto", "float32", "bfloat16"}
+    precision : {"auto", "float32", "float64", "bfloat16"}
         What large products are multiplied in; ``"auto"``: bfloat16 where the hardware has units for it.
     seed : int
         Seed of weights, scenes and noise.
@@ -227,8 +227,9 @@ def score_aligndraw(
     from brainpred.models.aligndraw_weights import load_aligndraw
     from brainpred.models.digit_reader import load_digit_reader
     from brainpred.probes.reading import validity
-    from brainpred.studies.aligndraw import draw_captions
+    from brainpred.studies.aligndraw import check_pictures, draw_captions
 
+    check_pictures(n_pictures)
     network, name = load_aligndraw(weights)
     grammar, rng, reader = load_grammar(name), np.random.default_rng(seed), load_digit_reader()
     scores = {}
