@@ -26,10 +26,11 @@ from brainpred.models.guided import (
     join_mixtures,
     temper,
 )
-from brainpred.models.inference import infer, infer_pairs, latent_features, normal_of_pairs
+from brainpred.models.inference import distinct_latents, infer, infer_pairs, latent_features, normal_of_pairs
 from brainpred.models.joint_mixture import fit_joint_mixture
+from brainpred.models.latent_models import LatentModel
 from brainpred.models.likelihood import (
-    LatentModel,
+    BATCHES,
     LikelihoodEstimate,
     conditional_log_likelihood,
     grid_log_likelihood,
@@ -41,7 +42,7 @@ __all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
 
 ESTIMATORS = ("importance", "conditional", "grid")
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
-N_NORMALISER = 1000  # draws that the guided density is normalised by
+N_NORMALISER = 500  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 
 
@@ -76,7 +77,7 @@ class LatentBridge:
     ----------
     source, target : LatentModel
         Models of x and of y: anything with ``posterior(x)`` and ``likelihood(z)``, and the prior N(0, I); see
-        :class:`brainpred.models.likelihood.LatentModel`.
+        :class:`brainpred.models.latent_models.LatentModel`.
     family : {"joint", "gaussian", "mixture", "linear"}
         What the conditional is made of: a mixture of normal distributions over both latents; a network that gives one
         normal distribution (document 002) or a mixture; a normal distribution around a linear function of what the
@@ -301,9 +302,8 @@ class LatentBridge:
             if self.settings.guidance == 0:
                 base = self._base(latents, n, generator)
                 return base.unfold(*base.draw_from_each(n, len(x), generator)).reshape(n, len(x), -1)
-            latents, which = _distinct(latents)
+            latents, which, times = distinct_latents(latents)
             base = self._base(latents, N_SOURCE, generator)
-            times = torch.nn.functional.one_hot(which).cumsum(dim=0)[torch.arange(len(x)), which] - 1
             drawn = draw_guided(base, self._evidence(latents), n * (int(times.max()) + 1), len(latents[0]), generator)
             return drawn[n * times + torch.arange(n)[:, None], which]
 
@@ -376,19 +376,29 @@ class LatentBridge:
         """
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
-            latents, which = _distinct(infer("source", self.source, x))
-            base = self._base(latents, N_SOURCE, generator)
-            each = base.take(which)
+            repeats, _ = self._densities(x, 1, N_SOURCE, generator)
+        return lambda z: repeats(z)[0]
+
+    def _densities(
+        self, x: Tensor, n_repeats: int, n_source: int, generator: torch.Generator
+    ) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, Tensor]]:
+        """Estimate the log density several times, (n_repeats, k, n); and give mean and covariance of the base."""
+        latents, which, _ = distinct_latents(infer("source", self.source, x))
+        bases = [self._base(latents, n_source, generator) for _ in range(n_repeats)]
+        each = [base.take(which) for base in bases]
+        if self.settings.guidance > 0:
+            evidence, n = self._evidence(latents), len(latents[0])
+            tempered = [temper(base, evidence, N_NORMALISER, n, generator) for base in bases]
+            normalisers = torch.stack([one.log_normaliser for one in tempered])[:, None, which]
+
+        def densities(z: Tensor) -> Tensor:
+            plain = torch.stack([base.log_prob(z) for base in each])
             if self.settings.guidance == 0:
-                return each.log_prob
-            evidence = self._evidence(latents)
-            normaliser = temper(base, evidence, N_NORMALISER, len(latents[0]), generator).log_normaliser[which]
+                return plain
+            return plain + evidence(z.flatten(0, 1), which.repeat(len(z))).reshape(z.shape[:2]) - normalisers
 
-        def density(z: Tensor) -> Tensor:
-            guided = evidence(z.flatten(0, 1), which.repeat(len(z))).reshape(len(z), len(x))
-            return each.log_prob(z) + guided - normaliser
-
-        return density
+        mean, covariance = join_mixtures(each).moments()
+        return densities, (mean.expand(len(x), -1), covariance.expand(len(x), -1, -1))
 
     def log_likelihood(
         self,
@@ -433,14 +443,8 @@ class LatentBridge:
         with torch.no_grad():
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
-            density = self.log_density(x)  # the same for all estimators
+            own = torch.Generator().manual_seed(self.settings.seed)  # the same densities for both estimators
+            densities, near = self._densities(x, BATCHES, N_SOURCE, own)
             if estimator == "grid":
-                return grid_log_likelihood(self.target, y, density)
-            return importance_log_likelihood(self.target, y, density, n_draws, generator)
-
-
-def _distinct(latents: Latents) -> tuple[Latents, Tensor]:
-    """Give each posterior once, as many data of categories share theirs, and which one each datum has: (n,)."""
-    both, which = torch.cat(latents, dim=1).unique(dim=0, return_inverse=True)
-    mean, spread = both.chunk(2, dim=1)
-    return (mean, spread), which
+                return grid_log_likelihood(self.target, y, densities)
+            return importance_log_likelihood(self.target, y, densities, n_draws, generator, near)

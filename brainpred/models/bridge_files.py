@@ -14,7 +14,7 @@ from brainpred.models.bridge import LatentBridge
 from brainpred.models.conditionals import LinearConditional, NetworkConditional
 from brainpred.models.inference import latent_features
 from brainpred.models.joint_mixture import JointMixture
-from brainpred.models.likelihood import LatentModel
+from brainpred.models.latent_models import LatentModel
 from brainpred.models.weights_files import read_header, write_weights
 
 __all__ = ["load_bridge", "save_bridge"]

@@ -9,9 +9,9 @@ from torch.distributions import Categorical
 from brainpred.errors import DataError
 from brainpred.models.conditionals import Latents
 from brainpred.models.joint_mixture import PRIOR_PAIRS
-from brainpred.models.likelihood import LatentModel, normal_parameters
+from brainpred.models.latent_models import LatentModel, normal_parameters
 
-__all__ = ["infer", "infer_pairs", "latent_features", "normal_of_pairs"]
+__all__ = ["distinct_latents", "infer", "infer_pairs", "latent_features", "normal_of_pairs"]
 
 FEWEST_PAIRS = 8
 
@@ -54,6 +54,31 @@ def infer(name: str, model: LatentModel, data: Tensor) -> Latents:
             "the model was trained on."
         ) from error
     return mean.float(), spread.float()
+
+
+def distinct_latents(latents: Latents) -> tuple[Latents, Tensor, Tensor]:
+    """Give each posterior once, as many data of categories share theirs.
+
+    Parameters
+    ----------
+    latents : (Tensor (n, n_latent), Tensor (n, n_latent))
+        Means and standard deviations.
+
+    Returns
+    -------
+    (Tensor (n_distinct, n_latent), Tensor (n_distinct, n_latent))
+        Those that differ.
+    Tensor of int64 (n,)
+        Which one each datum has.
+    Tensor of int64 (n,)
+        How many data before it have the same.
+    """
+    both, which = torch.cat(latents, dim=1).unique(dim=0, return_inverse=True)
+    mean, spread = both.chunk(2, dim=1)
+    order, counts = which.argsort(stable=True), which.bincount()
+    before = torch.empty_like(which)
+    before[order] = torch.arange(len(which)) - (counts.cumsum(dim=0) - counts)[which[order]]
+    return (mean, spread), which, before
 
 
 def infer_pairs(source: LatentModel, target: LatentModel, pairs: tuple[Tensor, Tensor]) -> tuple[Latents, Latents]:

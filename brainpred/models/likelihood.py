@@ -3,16 +3,17 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
+from scipy.stats import t
 from torch import Tensor
-from torch.distributions import Distribution
 
-from brainpred.errors import ConfigError, DataError
+from brainpred.errors import ConfigError
+from brainpred.models.latent_models import LatentModel, normal_parameters
+from brainpred.models.proposals import propose
 
 __all__ = [
-    "LatentModel",
+    "BATCHES",
     "LikelihoodEstimate",
     "conditional_log_likelihood",
     "grid_log_likelihood",
@@ -21,24 +22,13 @@ __all__ = [
     "summarise_weights",
 ]
 
-BROADENED = 1.5  # how much wider than the posterior the second part of the proposal is
-SHARE_BROAD = 0.2  # of the draws that come from it
+BATCHES = 10  # of draws, whose scatter gives the errors
+BLOCK = 4  # points along each axis of a grid that are computed together, or not at all
+NOTHING = 30.0  # nats below the highest at which a block of the grid is left out
 AT_ONCE = 65_536  # latents that are decoded in one go
 
-
-class LatentModel(Protocol):
-    """Say what a bridge needs of a model whose latents have the prior N(0, I).
-
-    Any class with these two methods will do; nothing need be inherited.
-    """
-
-    def posterior(self, x: Tensor) -> Distribution:
-        """Infer latents from data (n, ...): independent normal distributions, batch (n,), event (n_latent,)."""
-        ...
-
-    def likelihood(self, z: Tensor) -> Distribution:
-        """Give the distribution of data that latents (..., n_latent) generate, batch (...)."""
-        ...
+# Latents (k, n, n_latent) to log densities (k, n), of every sample its own; or (n_repeats, k, n): of the same.
+Density = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,21 +38,28 @@ class LikelihoodEstimate:
     Attributes
     ----------
     values : Tensor of float64 (n,)
-        Estimate for each sample, in nats.
-    errors : Tensor of float64 (n,)
-        Standard error of each that comes from the number of draws; 0 on a grid.
+        Estimate for each sample, in nats. With few effective draws it is too low rather than too high.
     effective : Tensor of float64 (n,)
-        Effective number of draws; few say that the proposal misses where the likelihood lies.
+        Effective number of draws; few say that the draws miss where the likelihood lies. Infinite on a grid.
+    left_out : Tensor of float64 (n_batches, n)
+        The same estimates without one batch of draws after the other. What a batch shares between samples, such as a
+        normaliser, shows in all of them at once.
     """
 
     values: Tensor
-    errors: Tensor
     effective: Tensor
+    left_out: Tensor
 
     @classmethod
     def join(cls, parts: Sequence["LikelihoodEstimate"]) -> "LikelihoodEstimate":
         """Put estimates of several samples one after the other."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("values", "errors", "effective")))
+        names = ("values", "effective", "left_out")
+        return cls(*(torch.cat([getattr(part, name) for part in parts], dim=-1) for name in names))
+
+    @property
+    def errors(self) -> Tensor:
+        """Standard error of each estimate, by the jackknife over batches: float64 (n,)."""
+        return _jackknife(self.left_out)
 
     @property
     def mean(self) -> float:
@@ -71,9 +68,16 @@ class LikelihoodEstimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean of these samples: the error of the draws alone."""
-        half = 1.96 * float(self.errors.square().sum().sqrt()) / len(self.values)
+        """95 % interval of the mean of these samples: the error of the draws, by Student's t over batches."""
+        error = float(_jackknife(self.left_out.mean(dim=1, keepdim=True)))
+        half = error * float(t.ppf(0.975, max(1, len(self.left_out) - 1)))
         return self.mean - half, self.mean + half
+
+
+def _jackknife(left_out: Tensor) -> Tensor:
+    """Give standard errors (n,) of what was estimated without each batch, (n_batches, n); 0 of a single one."""
+    n = len(left_out)
+    return ((n - 1) * left_out.var(dim=0, correction=0)).sqrt()
 
 
 def log_standard_normal(z: Tensor) -> Tensor:
@@ -81,13 +85,14 @@ def log_standard_normal(z: Tensor) -> Tensor:
     return -0.5 * (z.square().sum(dim=-1) + z.shape[-1] * math.log(2 * math.pi))
 
 
-def summarise_weights(log_weights: Tensor) -> LikelihoodEstimate:
-    r"""Estimate :math:`\log E[w]` from draws of w, with its standard error by the delta method.
+def summarise_weights(log_weights: Sequence[Tensor]) -> LikelihoodEstimate:
+    r"""Estimate :math:`\log E[w]` from batches of draws of w.
 
     Parameters
     ----------
-    log_weights : Tensor (n_draws, n)
-        Logarithms of independent draws.
+    log_weights : sequence of Tensor (n_draws, n) or (n_batches, n_draws, n)
+        Logarithms of draws, batch by batch; batches are independent of each other. In the second form, weights by as
+        many densities as there are batches, which are averaged; a batch is left out with the density of its number.
 
     Returns
     -------
@@ -97,14 +102,29 @@ def summarise_weights(log_weights: Tensor) -> LikelihoodEstimate:
     References
     ----------
     Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, equation 8; A. B. Owen, "Monte Carlo
-    theory, methods and examples", 2013, chapter 9, for the effective number.
+    theory, methods and examples", 2013, chapter 9, for the effective number; R. G. Miller, "The jackknife: a review",
+    Biometrika 61, 1974, for errors.
     """
-    log_weights = log_weights.double()
-    n_draws = len(log_weights)
-    values = log_weights.logsumexp(dim=0) - math.log(n_draws)
-    relative = (log_weights - values).exp()  # mean 1
-    errors = relative.std(dim=0) / math.sqrt(n_draws) if n_draws > 1 else torch.full_like(values, torch.inf)
-    return LikelihoodEstimate(values, errors, n_draws / relative.square().mean(dim=0))
+    scaled = [batch.double() - math.log(batch.shape[-2]) for batch in log_weights]  # batches count the same
+    every = torch.cat([_average(batch[None] if batch.ndim == 2 else batch) for batch in scaled])
+    effective = (2 * every.logsumexp(dim=0) - (2 * every).logsumexp(dim=0)).exp()
+    means = torch.stack([batch.logsumexp(dim=-2) for batch in scaled])  # (batches, n) or (batches, densities, n)
+    return LikelihoodEstimate(_average(every) + math.log(len(every) / len(scaled)), effective, _leave_out(means))
+
+
+def _average(logarithms: Tensor) -> Tensor:
+    """Give the logarithm of the mean over the first axis."""
+    return logarithms.logsumexp(dim=0) - math.log(len(logarithms))
+
+
+def _leave_out(means: Tensor) -> Tensor:
+    """Average likelihoods without each batch, and without its density: logarithms (b, n) or (b, b, n) to (b, n)."""
+    if len(means) == 1:
+        return means.flatten(0, -2)
+    kept = ~torch.eye(len(means), dtype=torch.bool, device=means.device)
+    if means.ndim == 2:
+        return torch.stack([_average(means[rows]) for rows in kept])
+    return torch.stack([_average(means[rows][:, rows].flatten(0, 1)) for rows in kept])
 
 
 def conditional_log_likelihood(
@@ -122,28 +142,32 @@ def conditional_log_likelihood(
     x : Tensor (n, ...)
         Data.
     draw : callable
-        A number of draws to latents (n_draws, n, n_latent).
+        A number of draws to latents (n_draws, n, n_latent), other ones each time.
     n_draws : int
-        Draws for each sample.
+        Draws for each sample, 10 or more.
 
     Returns
     -------
     LikelihoodEstimate
         One estimate for each of n samples.
     """
-    return summarise_weights(torch.cat([model.likelihood(z).log_prob(x) for z in _parts(draw, n_draws, len(x))]))
+    with torch.no_grad():
+        return summarise_weights(_batches(draw, lambda z: model.likelihood(z).log_prob(x), n_draws, len(x)))
 
 
 def importance_log_likelihood(
     model: LatentModel,
     x: Tensor,
-    log_density: Callable[[Tensor], Tensor] | None = None,
+    log_density: Density = log_standard_normal,
     n_draws: int = 500,
     generator: torch.Generator | None = None,
+    near: tuple[Tensor, Tensor] | None = None,
 ) -> LikelihoodEstimate:
-    r"""Estimate :math:`\log \int p(x|z) p(z) dz` by importance sampling from the posterior and a wider one.
+    r"""Estimate :math:`\log \int p(x|z) p(z) dz` by importance sampling around the mode of the integrand.
 
-    .. math:: \log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{r(z_k)}, \qquad r = 0.8\, q(z|x) + 0.2\, q_{wide}(z|x).
+    .. math:: \log \frac1K \sum_k \frac{p(x|z_k)\,p(z_k)}{r(z_k)}
+
+    with z from r, which :func:`brainpred.models.proposals.propose` makes for each datum.
 
     Parameters
     ----------
@@ -151,45 +175,42 @@ def importance_log_likelihood(
         Model of x.
     x : Tensor (n, ...)
         Data.
-    log_density : callable, optional
-        Log density p(z) of latents (n_draws, n, n_latent), of every sample its own where it depends on a condition:
-        Tensor (n_draws, n). N(0, I) by default: then this is log p(x).
+    log_density : callable
+        Log density p(z) of latents (k, n, n_latent), of every sample its own where it depends on a condition: Tensor
+        (k, n). N(0, I) by default: then this is log p(x). Ten estimates of the same density, from other draws each,
+        may be given as (10, k, n): they are averaged, and what they differ by is part of the error.
     n_draws : int
-        Draws for each sample.
+        Draws for each sample, 10 or more.
     generator : Generator, optional
         Where the draws come from; seeded with 0 by default.
+    near : (Tensor (n, d), Tensor (n, d, d)), optional
+        Mean and covariance of a normal distribution that is near p(z), to look for the mode with; N(0, I) by default.
 
     Returns
     -------
     LikelihoodEstimate
         One estimate for each of n samples.
     """
-    density = log_density or log_standard_normal
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    mean, spread = normal_parameters(model.posterior(x))
-    wide = torch.maximum(spread, (BROADENED * spread).clamp(max=1.0))
+    proposal = propose(model, x, near)
 
-    def draw(n: int) -> Tensor:
-        chosen = torch.rand((n, len(x), 1), generator=generator, device=x.device) < SHARE_BROAD
-        noise = torch.randn((n, *mean.shape), generator=generator, device=x.device, dtype=mean.dtype)
-        return mean + torch.where(chosen, wide, spread) * noise
+    def weigh(z: Tensor) -> Tensor:
+        return model.likelihood(z).log_prob(x) + log_density(z) - proposal.log_prob(z)
 
-    def proposal(z: Tensor) -> Tensor:
-        parts = [log_standard_normal((z - mean) / width) - width.log().sum(dim=-1) for width in (spread, wide)]
-        return torch.logaddexp(parts[0] + math.log(1 - SHARE_BROAD), parts[1] + math.log(SHARE_BROAD))
-
-    weights = [model.likelihood(z).log_prob(x) + density(z) - proposal(z) for z in _parts(draw, n_draws, len(x))]
-    return summarise_weights(torch.cat(weights))
+    with torch.no_grad():
+        return summarise_weights(_batches(lambda k: proposal.draw(k, generator), weigh, n_draws, len(x)))
 
 
 def grid_log_likelihood(
     model: LatentModel,
     x: Tensor,
-    log_density: Callable[[Tensor], Tensor] | None = None,
-    n_points: int = 121,
+    log_density: Density = log_standard_normal,
+    n_points: int = 120,
     reach: float = 6.0,
 ) -> LikelihoodEstimate:
     r"""Integrate :math:`\log \int p(x|z) p(z) dz` on a grid: exact to the grid's step, for two latents at the most.
+
+    Blocks of four points along each axis are left out where, in their middle, there is 30 nats less than elsewhere.
 
     Parameters
     ----------
@@ -197,68 +218,60 @@ def grid_log_likelihood(
         Model of x, with one latent or two.
     x : Tensor (n, ...)
         Data.
-    log_density : callable, optional
-        Log density p(z) of latents (n_grid, n, n_latent): Tensor (n_grid, n). N(0, I) by default.
+    log_density : callable
+        As of :func:`importance_log_likelihood`.
     n_points : int
-        Points along each axis.
+        Points along each axis, a multiple of 4.
     reach : float
         The grid goes from minus this to plus this.
 
     Returns
     -------
     LikelihoodEstimate
-        One value for each of n samples, without error.
+        One value for each of n samples; without error but for what several densities differ by.
 
     Raises
     ------
     ConfigError
         If the model has more than two latents.
     """
-    density = log_density or log_standard_normal
     mean, _ = normal_parameters(model.posterior(x))
     n_latent = mean.shape[1]
     if n_latent > 2:
         raise ConfigError(
             f"A grid serves for one latent or two, the model has {n_latent}. Use the estimator 'importance'."
         )
-    axis = torch.linspace(-reach, reach, n_points, dtype=mean.dtype, device=mean.device)
-    grid = torch.cartesian_prod(*[axis] * n_latent).reshape(-1, n_latent)  # (n_grid, n_latent)
-    cell = n_latent * math.log(float(axis[1] - axis[0]))
-    total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=mean.device)
-    for part in grid.split(max(1, AT_ONCE // len(x))):
-        z = part[:, None].expand(-1, len(x), -1)  # (n_part, n, n_latent)
-        weights = (model.likelihood(z).log_prob(x) + density(z)).double()
-        total = torch.logaddexp(total, weights.logsumexp(dim=0) + cell)
-    return LikelihoodEstimate(total, torch.zeros_like(total), torch.full_like(total, torch.inf))
+    axis = torch.linspace(-reach, reach, n_points, dtype=mean.dtype, device=mean.device).reshape(-1, BLOCK)
+    middles, offsets = (
+        torch.cartesian_prod(*[points] * n_latent).reshape(-1, n_latent)
+        for points in (axis.mean(dim=1), axis[0] - axis[0].mean())
+    )
+    cell = n_latent * math.log(float(axis[0, 1] - axis[0, 0]))
+
+    def weigh(z: Tensor) -> Tensor:
+        return (model.likelihood(z).log_prob(x) + log_density(z)).double()
+
+    with torch.no_grad():
+        rough = weigh(middles[:, None].expand(-1, len(x), -1)).reshape(-1, len(middles), len(x)).amax(dim=0)
+        n_kept = int((rough > rough.amax(dim=0) - NOTHING).sum(dim=0).max())
+        kept = middles[rough.topk(n_kept, dim=0).indices]  # (n_kept, n, n_latent)
+        at_once = max(1, AT_ONCE // len(x) // len(offsets))
+        sums = [
+            weigh((blocks[:, None] + offsets[:, None]).flatten(0, 1)).logsumexp(dim=-2)
+            for blocks in kept.split(at_once)
+        ]
+    total = torch.stack(sums).logsumexp(dim=0) + cell
+    total = total[None] if total.ndim == 1 else total
+    return LikelihoodEstimate(_average(total), torch.full_like(total[0], torch.inf), _leave_out(total))
 
 
-def normal_parameters(posterior: Distribution) -> tuple[Tensor, Tensor]:
-    """Give mean and standard deviation (n, n_latent) of posteriors, or say why they cannot be used.
-
-    Raises
-    ------
-    DataError
-        If they are not independent normal distributions of finite mean and spread above 0.
-    """
-    if len(posterior.event_shape) != 1 or len(posterior.batch_shape) != 1:
-        raise DataError(
-            "A model's posterior must be a distribution with batch (n,) and event (n_latent,), received batch "
-            f"{tuple(posterior.batch_shape)} and event {tuple(posterior.event_shape)}. Wrap it in "
-            "torch.distributions.Independent(..., 1)."
-        )
-    mean, spread = posterior.mean, posterior.stddev
-    broken = ~(torch.isfinite(mean) & torch.isfinite(spread) & (spread > 0)).all(dim=1)
-    if bool(broken.any()):
-        raise DataError(
-            f"{int(broken.sum())} of {len(broken)} posteriors are degenerate (the first is sample "
-            f"{int(broken.nonzero()[0])}): expected finite means and standard deviations above 0. Check the data and "
-            "the model that infers their latents."
-        )
-    return mean, spread
-
-
-def _parts(draw: Callable[[int], Tensor], n_draws: int, n: int):  # type: ignore[no-untyped-def]
-    """Draw so many at a time that memory suffices."""
-    at_once = max(1, AT_ONCE // n)
-    for first in range(0, n_draws, at_once):
-        yield draw(min(at_once, n_draws - first))
+def _batches(draw: Callable[[int], Tensor], weigh: Callable[[Tensor], Tensor], n_draws: int, n: int) -> list[Tensor]:
+    """Weigh draws for n samples in ten batches, so many at a time that memory suffices."""
+    if n_draws < BATCHES:
+        raise ConfigError(f"Expected {BATCHES} draws or more, whose scatter gives the error, received {n_draws}.")
+    at_once, batches = max(1, AT_ONCE // n), []
+    for batch in range(BATCHES):
+        wanted = n_draws // BATCHES + (batch < n_draws % BATCHES)
+        parts = [weigh(draw(min(at_once, wanted - first))) for first in range(0, wanted, at_once)]
+        batches.append(torch.cat(parts, dim=-2))
+    return batches

@@ -22,7 +22,6 @@ N_LABELS = 10
 GENERATED = 100  # pictures a label
 READ_DRAWS = 30  # of the label's latents, for each image
 DOCUMENT_DRAWS = 100  # of document 002's estimator
-AT_ONCE = 100  # samples whose likelihood is estimated in one go
 
 
 class Digits(NamedTuple):
@@ -86,14 +85,11 @@ def judge_images(
     read = reader.probabilities(made.reshape(-1, *made.shape[2:])).argmax(dim=1).reshape(made.shape[:2])
     own = _own_variance(bridge.target, held_out, generator)  # type: ignore[arg-type]
     pictures, labels = held_out.pictures[:n_scored], held_out.labels[:n_scored]
-    pairs = list(zip(labels.split(AT_ONCE), pictures.split(AT_ONCE), strict=True))
-    exact = [bridge.log_likelihood(y, x, generator=generator) for y, x in pairs]
-    document = [bridge.log_likelihood(y, x, "conditional", DOCUMENT_DRAWS, generator) for y, x in pairs]
-    own_marginal = [importance_log_likelihood(bridge.target, x, generator=generator) for _, x in pairs]
+    document = bridge.log_likelihood(labels, pictures, "conditional", DOCUMENT_DRAWS, generator)
     scores = {
-        **_columns("log_p_x", LikelihoodEstimate.join(exact)),
-        "log_p_x_own": LikelihoodEstimate.join(own_marginal).mean,
-        "log_p_x_document": LikelihoodEstimate.join(document).mean,
+        **_columns("log_p_x", bridge.log_likelihood(labels, pictures, generator=generator)),
+        "log_p_x_own": importance_log_likelihood(bridge.target, pictures, generator=generator).mean,
+        "log_p_x_document": document.mean,
         "recognised": float((read == torch.arange(N_LABELS)).float().mean()),
         "diversity": float((within_label_variance(made) / own).mean()),
     }
@@ -127,11 +123,8 @@ def judge_labels(
         One draw of the label's latents for every image read, and the true labels: document 002's figure 3.
     """
     generator = torch.Generator().manual_seed(seed)
-    pairs = list(
-        zip(held_out.pictures[:n_scored].split(AT_ONCE), held_out.labels[:n_scored].split(AT_ONCE), strict=True)
-    )
     estimates = {
-        name: LikelihoodEstimate.join([bridge.log_likelihood(x, y, kind, n, generator) for x, y in pairs])
+        name: bridge.log_likelihood(held_out.pictures[:n_scored], held_out.labels[:n_scored], kind, n, generator)
         for name, kind, n in (
             ("", "importance", 500),
             ("_grid", "grid", 1),
@@ -180,16 +173,10 @@ def own_scores(models: Mapping[str, VAE], held_out: Digits, n_scored: int, seed:
         ("log_p_x", models["image"], held_out.pictures[:n_scored]),
         ("log_p_y", models["label"], held_out.labels[:n_scored]),
     ):
-        parts = data.split(AT_ONCE)
-        marginal = [importance_log_likelihood(model, part, generator=generator) for part in parts]
-        scores |= _columns(name, LikelihoodEstimate.join(marginal))
-        drawn = [
-            conditional_log_likelihood(model, part, _posterior_draws(model, part, generator), DOCUMENT_DRAWS)
-            for part in parts
-        ]
-        scores[f"{name}_document"] = LikelihoodEstimate.join(drawn).mean
-    grid = [grid_log_likelihood(models["label"], part) for part in held_out.labels[:n_scored].split(AT_ONCE)]
-    scores["log_p_y_grid"] = LikelihoodEstimate.join(grid).mean
+        scores |= _columns(name, importance_log_likelihood(model, data, generator=generator))
+        drawn = conditional_log_likelihood(model, data, _posterior_draws(model, data, generator), DOCUMENT_DRAWS)
+        scores[f"{name}_document"] = drawn.mean
+    scores["log_p_y_grid"] = grid_log_likelihood(models["label"], held_out.labels[:n_scored]).mean
     return scores
 
 

@@ -1,5 +1,7 @@
 """The latent bridge on linear models, where everything is known in closed form, and on users' own models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
@@ -175,6 +177,24 @@ def test_a_guided_likelihood_is_known_where_no_draw_of_the_base_fits_the_source(
     spread = 1 / (1 + 1 / 0.05**2)
     truth = Independent(Normal(held * (1 - spread), (spread + 0.05**2) ** 0.5), 1).log_prob(held).mean()
     assert abs(told - float(truth)) < 0.5
+
+
+@pytest.mark.parametrize("name", ["gaussian", "bayes, joint"])
+def test_intervals_know_the_draws_that_all_samples_share(linear, name):
+    # Densities are averages over draws of the source's latents, divided by a normaliser that is drawn, too.
+    source, target, x, y = linear
+    bridge = LatentBridge(source, target, **FITS[name]).fit((x[:300], y[:300]))
+    held = slice(600, 606)
+    estimates = []
+    for seed in range(30):
+        bridge.settings = replace(bridge.settings, seed=seed)
+        estimates.append(bridge.log_likelihood(x[held], y[held], "grid"))
+    told = torch.stack([estimate.values for estimate in estimates])
+    truth = float(told.mean(dim=1).mean())
+    inside = [low < truth < high for low, high in (estimate.interval for estimate in estimates)]
+    assert sum(inside) >= 26
+    errors = torch.stack([estimate.errors for estimate in estimates]).square().mean(dim=0).sqrt()
+    torch.testing.assert_close(errors, told.std(dim=0), rtol=0.5, atol=0)
 
 
 def test_the_same_source_given_twice_has_draws_of_its_own_and_one_density(linear):

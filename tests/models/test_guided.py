@@ -58,12 +58,24 @@ def test_a_light_component_counts_where_it_alone_explains():
     assert float(mixture.log_prob(torch.tensor([[[20.0]]]))) == pytest.approx(-0.919 - 9.903, abs=0.01)
 
 
-def test_joined_mixtures_average():
-    parts = [_mixtures("own", seed=seed) for seed in (0, 1)]
+@pytest.mark.parametrize("kind", ["shared", "own"])
+def test_joined_mixtures_average(kind):
+    parts = [_mixtures(kind, seed=seed) for seed in (0, 1)]
+    if kind == "shared":  # joined are those of one conditional, whose factors are the same
+        factors = parts[0].component_distribution.scale_tril
+        parts[1] = MixtureSameFamily(
+            parts[1].mixture_distribution, MultivariateNormal(parts[1].component_distribution.loc, scale_tril=factors)
+        )
     z = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(1))
     expected = torch.stack([part.log_prob(z).exp() for part in parts]).mean(0).log()
     joined = join_mixtures([NormalMixture.of(part) for part in parts])
     torch.testing.assert_close(joined.log_prob(z), expected, atol=1e-4, rtol=0)
+    drawn = joined.unfold(*joined.draw(40_000, 3, torch.Generator().manual_seed(0))).reshape(40_000, 3, 2)
+    mean, covariance = joined.moments()
+    torch.testing.assert_close(mean, torch.stack([part.mean for part in parts]).mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn.mean(0), mean, atol=0.05, rtol=0)
+    told = torch.stack([torch.cov(drawn[:, sample].T) for sample in range(3)])
+    torch.testing.assert_close(told, covariance, atol=0.15, rtol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["shared", "own"])
@@ -91,8 +103,8 @@ def test_blurred_evidence_of_many_latents_against_whole_covariances():
     torch.testing.assert_close(told, blurred.log_prob(point[samples]), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("where", [0.8, 7.0, 15.0])
-def test_the_normaliser_is_known_however_far_the_evidence_is(where):
+@pytest.mark.parametrize(("where", "least"), [(0.8, 0.15), (7.0, 0.4), (15.0, 0.6)])
+def test_the_normaliser_is_known_however_far_the_evidence_is(where, least):
     # Two samples at once: evidence N(z; where, 0.25 I) and twice that far.
     base = NormalMixture(torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.eye(3)[None], True)
     centres = torch.tensor([where, 2 * where])
@@ -102,9 +114,44 @@ def test_the_normaliser_is_known_however_far_the_evidence_is(where):
 
     tempered = temper(base, evidence, 2000, 2, torch.Generator().manual_seed(0))
     expected = Independent(Normal(torch.zeros(3), 1.25**0.5), 1).log_prob(centres[:, None].expand(-1, 3))
-    torch.testing.assert_close(tempered.log_normaliser, expected, atol=1.0, rtol=0.004)
+    torch.testing.assert_close(tempered.log_normaliser, expected, atol=least, rtol=0)
     z = base.unfold(*tempered[:3]).reshape(2000, 2, 3)
     torch.testing.assert_close(z.mean(0), (0.8 * centres)[:, None].expand(-1, 3), atol=0.15, rtol=0.01)
+
+
+THREE = NormalMixture(
+    torch.tensor([[0.5, 0.3, 0.2]]).log(),
+    torch.tensor([[[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, -5.0, 2.0]]]),
+    torch.stack([torch.eye(3), 0.5 * torch.eye(3), torch.diag(torch.tensor([1.0, 2.0, 0.3]))]),
+    True,
+)
+RARE = NormalMixture(
+    torch.tensor([[1 - 1e-5, 1e-5]]).log(), torch.tensor([[[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]]), THREE.factors[:2], True
+)
+
+
+@pytest.mark.parametrize(
+    ("base", "point"),
+    [
+        (THREE, [0.5, 0.0, 0.0]),
+        (THREE, [3.0, 0.0, 0.0]),  # two components explain it
+        (THREE, [0.0, -2.0, 1.0]),
+        (THREE, [4.0, -4.0, 4.0]),  # far from all
+        (RARE, [9.0, 0.0, 0.0]),  # what explains it is drawn once in a hundred thousand times
+    ],
+)
+def test_the_normaliser_of_several_components_and_which_of_them_explain(base, point):
+    point, noise = torch.tensor(point), 0.6
+
+    def evidence(z, rows):
+        return Independent(Normal(point.expand(len(z), 3), noise), 1).log_prob(z) + 0 * rows
+
+    covariances = base.factors @ base.factors.transpose(1, 2) + noise**2 * torch.eye(3)
+    parts = base.logits[0] + MultivariateNormal(base.means[0], covariances).log_prob(point)
+    tempered = temper(base, evidence, 2000, 1, torch.Generator().manual_seed(0))
+    assert float(tempered.log_normaliser) == pytest.approx(float(parts.logsumexp(dim=0)), abs=0.2)
+    shares = torch.stack([(tempered.chosen == number).float().mean() for number in range(len(parts))])
+    torch.testing.assert_close(shares, parts.softmax(dim=0), atol=0.08, rtol=0)
 
 
 def test_evidence_that_cannot_be_let_in_is_refused():
