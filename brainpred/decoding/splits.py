@@ -15,7 +15,7 @@ from brainpred.errors import DataError
 from brainpred.features.source import FeatureSource
 from brainpred.numerics.ceiling import explainable_variance
 from brainpred.numerics.ridge.kernels import average_prepared
-from brainpred.recordings.cleaning import Cleaning, read_clean_run, removed_regressors
+from brainpred.recordings.cleaning import Cleaning, read_clean_run
 from brainpred.recordings.content import content_groups
 from brainpred.recordings.recording import Recording, Run
 
@@ -71,9 +71,9 @@ def clean_recording(recording: Recording, cleaning: Cleaning | None = None) -> I
     """Read and clean every run, one at a time; see :func:`brainpred.recordings.cleaning.read_clean_run`."""
     groups = content_groups(recording)
     for run in recording.runs:
-        bold, cleaned = read_clean_run(recording, run, cleaning)
-        fingerprint = hashlib.sha256(np.ascontiguousarray(bold).data).hexdigest()
-        yield CleanRun(run, cleaned, fingerprint, groups[run.name], removed_regressors(recording, run, cleaning))
+        scans = read_clean_run(recording, run, cleaning)
+        fingerprint = hashlib.sha256(np.ascontiguousarray(scans.bold).data).hexdigest()
+        yield CleanRun(run, scans.cleaned, fingerprint, groups[run.name], scans.removed)
 
 
 def check_groups(recording: Recording) -> None:

@@ -1,7 +1,7 @@
 """Clean scans within each run, with nilearn: dummy scans, slow drifts, confounds, and the scale of every voxel."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from brainpred.recordings.confounds import STRATEGIES, n_unsteady_scans
 from brainpred.recordings.manifest import Manifest
 from brainpred.recordings.recording import Recording, Run
 
-__all__ = ["Cleaning", "check_confounds", "clean_run", "read_clean_run", "removed_regressors"]
+__all__ = ["CleanedScans", "Cleaning", "check_confounds", "clean_run", "read_clean_run"]
 
 VOXELS_AT_ONCE = 8192  # nilearn copies what it is given several times
 # What little is left of scans from which nearly all is removed is brought to variance 1 all the same.
@@ -143,9 +143,23 @@ def _regressors(
     return np.hstack([given, cosines[:, np.linalg.norm(rest, axis=0) > SAME]])  # each cosine is of norm 1
 
 
-def read_clean_run(
-    recording: Recording, run: Run, cleaning: Cleaning | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+class CleanedScans(NamedTuple):
+    """Hold one run as measured and cleaned.
+
+    Attributes
+    ----------
+    bold, cleaned : ndarray of float32 (n_scans, n_voxels)
+        The BOLD signal, before and after.
+    removed : ndarray of float64 (n_scans, n_regressors)
+        Confounds and slow cosines that were removed, beside the linear trend.
+    """
+
+    bold: NDArray[np.float32]
+    cleaned: NDArray[np.float32]
+    removed: NDArray[np.float64]
+
+
+def read_clean_run(recording: Recording, run: Run, cleaning: Cleaning | None = None) -> CleanedScans:
     """Read one run and clean it.
 
     Parameters
@@ -159,8 +173,8 @@ def read_clean_run(
 
     Returns
     -------
-    bold, cleaned : ndarray of float32 (n_scans, n_voxels)
-        The BOLD signal as measured, and cleaned.
+    CleanedScans
+        The BOLD signal as measured, and cleaned, and what was removed.
 
     Raises
     ------
@@ -178,41 +192,15 @@ def read_clean_run(
             f"{cleaning.high_pass_s:g} s. 128 s is usual."
         )
     confounds = _confounds(where, run, cleaning)
-    _check_freedom(where, confounds, run.n_scans, recording.tr_s, cleaning)
+    removed = _regressors(confounds, run.n_scans, recording.tr_s, cleaning.high_pass_s)
+    _check_freedom(where, removed, 0 if confounds is None else confounds.shape[1])
     bold = recording.read_run(run)
     if cleaning.percent_signal_change and (bold.mean(axis=0)[varies(bold)] <= 0).any():
         raise DataError(
             f"{where}: percent signal change needs a mean above 0 in every voxel, but these scans are centred already. "
             "Leave --percent-signal-change out."
         )
-    return bold, clean_run(bold, recording.tr_s, cleaning, confounds)
-
-
-def removed_regressors(recording: Recording, run: Run, cleaning: Cleaning | None = None) -> NDArray[np.float64]:
-    """Give what is removed from a run beside its linear trend.
-
-    Parameters
-    ----------
-    recording : Recording
-        The scans, without their dummy scans.
-    run : Run
-        One of its runs.
-    cleaning : Cleaning, optional
-        How it is cleaned; by default, the linear trend alone is removed.
-
-    Returns
-    -------
-    ndarray of float64 (n_scans, n_regressors)
-        Confounds and slow cosines.
-
-    Raises
-    ------
-    ConfigError, DataError
-        If the confounds cannot be used.
-    """
-    cleaning = cleaning or Cleaning()
-    confounds = _confounds(f"{recording.label}, run {run.name}", run, cleaning)
-    return _regressors(confounds, run.n_scans, recording.tr_s, cleaning.high_pass_s)
+    return CleanedScans(bold, clean_run(bold, recording.tr_s, cleaning, confounds), removed)
 
 
 def _confounds(where: str, run: Run, cleaning: Cleaning) -> NDArray[np.float64] | None:
@@ -264,18 +252,15 @@ def check_confounds(where: str, confounds: NDArray[np.float64], n_scans: int, du
         raise DataError(f"{where}: the confounds hold values that are no numbers. Make the table again.")
 
 
-def _check_freedom(
-    where: str, confounds: NDArray[np.float64] | None, n_scans: int, tr_s: float, cleaning: Cleaning
-) -> None:
+def _check_freedom(where: str, removed: NDArray[np.float64], n_confounds: int) -> None:
     """Refuse a run of which trend, cosines and confounds leave hardly anything."""
-    regressors = _regressors(confounds, n_scans, tr_s, cleaning.high_pass_s)
-    design = np.column_stack([np.ones(n_scans), np.arange(n_scans), regressors])
+    n_scans = len(removed)
+    design = np.column_stack([np.ones(n_scans), np.arange(n_scans), removed])
     norms = np.linalg.norm(design, axis=0)
     n_left = n_scans - int(np.linalg.matrix_rank(design / np.where(norms > 0, norms, 1)))
     if n_left < max(1, LEAST_LEFT * n_scans):
-        n_confounds = 0 if confounds is None else confounds.shape[1]
         raise DataError(
-            f"{where}: trend, {n_confounds} confounds and {regressors.shape[1] - n_confounds} slow cosines leave "
+            f"{where}: trend, {n_confounds} confounds and {removed.shape[1] - n_confounds} slow cosines leave "
             f"{n_left} of {n_scans} degrees of freedom. Choose a strategy with fewer confounds, or a longer "
             "--high-pass-s."
         )

@@ -101,7 +101,7 @@ def _of_run(
     movie = recording.stimuli.get(run.stimulus or "")
     if movie is None:
         raise DataError(f"{where}: no movie or pictures are known for it. Say in the manifest what was shown.")
-    bold = read_clean_run(recording, run, cleaning)[1]
+    bold = read_clean_run(recording, run, cleaning).cleaned
     times_s = frame_times(movie)
     n_scans = min(len(bold) - max(delays), int(frame_scans(times_s, recording.tr_s)[-1]) + 1)
     middles = middle_frames(times_s, recording.tr_s, max(n_scans, 0))

@@ -96,6 +96,20 @@ def test_runs_that_share_clips_are_left_out_together(tests):
     check_no_clip_is_on_both_sides(source, splits)
 
 
+def test_what_was_removed_is_told_and_confounds_are_read_once():
+    asked, table = [], np.random.default_rng(3).normal(size=(2 * CLIP_SCANS, 2))
+
+    def confounds(strategy):
+        asked.append(strategy)
+        return table
+
+    recording = record(Clips(OTHER_ORDERS))
+    recording = replace(recording, runs=[replace(recording.runs[0], confounds=confounds)])
+    (cleaned,) = clean_recording(recording, Cleaning(confounds="motion"))
+    assert asked == ["motion"]
+    np.testing.assert_array_equal(cleaned.regressors, table)
+
+
 def test_bold_that_belongs_to_clips_alone_scores_nothing():
     """By names, which the order and the onset change, run r2 would be decoded from r1 and score r = 0.4 or so."""
     source = Clips(OTHER_ORDERS)

@@ -71,9 +71,9 @@ def test_more_voxels_than_fit_at_once_are_cleaned_alike(monkeypatch):
 
 def test_no_run_tells_of_another():
     runs = [Run("one", "train", draw(0)), Run("two", "test", draw(1))]
-    _, alone = read_clean_run(record(runs), runs[1], Cleaning(high_pass_s=40))
+    alone = read_clean_run(record(runs), runs[1], Cleaning(high_pass_s=40)).cleaned
     others = [Run("one", "train", 7 * draw(5) + 100), runs[1]]
-    _, beside = read_clean_run(record(others), runs[1], Cleaning(high_pass_s=40))
+    beside = read_clean_run(record(others), runs[1], Cleaning(high_pass_s=40)).cleaned
     np.testing.assert_array_equal(alone, beside)
 
 
@@ -144,7 +144,7 @@ def test_what_confounds_and_high_pass_share_is_taken_once(n_shared):
     cosines = np.cos(np.pi * np.outer(time, np.arange(1, 38)) / N_SCANS)
     confounds = np.column_stack([np.random.default_rng(6).normal(0, 1, (N_SCANS, 2)), cosines[:, :n_shared].round(8)])
     run = Run("one", "train", draw(), confounds=lambda strategy: confounds)
-    _, cleaned = read_clean_run(record([run]), run, Cleaning(confounds="motion", high_pass_s=25))
+    cleaned = read_clean_run(record([run]), run, Cleaning(confounds="motion", high_pass_s=25)).cleaned
     expected = slow_residuals(draw(), np.column_stack([confounds[:, :2], cosines[:, : max(n_cosines, n_shared)]]))
     np.testing.assert_allclose(cleaned, expected, atol=5e-3)
 
@@ -160,5 +160,5 @@ def test_scans_that_are_not_yet_steady_must_be_left_out():
     with pytest.raises(DataError, match=r"first 4 scans .*, and 3 are left out\. Ask for --dummy-scans 4"):
         read_clean_run(short, short.runs[0], Cleaning(3, confounds="motion"))
     short = recording.without_dummies(4)
-    _, cleaned = read_clean_run(short, short.runs[0], Cleaning(4, confounds="motion"))
+    cleaned = read_clean_run(short, short.runs[0], Cleaning(4, confounds="motion")).cleaned
     np.testing.assert_allclose(cleaned, slow_residuals(draw()[4:], table[4:]), atol=3e-3)

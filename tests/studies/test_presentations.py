@@ -47,7 +47,7 @@ def test_patterns_are_means_over_delays_and_scans_of_each_picture(recording):
     found = read_presentations(recording, Cleaning(), (2.0, 4.0), SIZE)
     patterns, shown = [], []
     for runs in ([0], [1], [2, 3]):
-        cleaned = np.mean([read_clean_run(recording, recording.runs[run])[1] for run in runs], axis=0)
+        cleaned = np.mean([read_clean_run(recording, recording.runs[run]).cleaned for run in runs], axis=0)
         numbers = SHOWN[recording.runs[runs[0]].stimulus]
         scans_of = []
         for t, number in enumerate(numbers[: len(cleaned) - 2]):
