@@ -63,9 +63,21 @@ def write_digit_bridge(
     tables = {
         "runs": table,
         "table1": _summary(
-            table, own, ("log_p_x", "log_p_x_own", "log_p_x_gain", "log_p_x_document", "recognised", "diversity")
+            table,
+            own,
+            (
+                "log_p_x",
+                "log_p_x_effective",
+                "log_p_x_own",
+                "log_p_x_gain",
+                "log_p_x_document",
+                "recognised",
+                "diversity",
+            ),
         ),
-        "table2": _summary(table, own, ("log_p_y", "log_p_y_grid", "log_p_y_document", "accuracy")),
+        "table2": _summary(
+            table, own, ("log_p_y", "log_p_y_effective", "log_p_y_grid", "log_p_y_document", "accuracy")
+        ),
     }
     for name, frame in tables.items():
         write_table(out / f"{name}.tsv", frame)
