@@ -11,15 +11,12 @@ from brainpred.errors import DataError
 from brainpred.models.bridge import LatentBridge
 from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import VAE
+from brainpred.numerics.rows import number_rows
 
 __all__ = [
     "METHODS",
     "LeftOut",
-    "picture_numbers",
-    "picture_scores",
     "reconstruct_left_out",
-    "simulate_voxels",
-    "summarise_pictures",
 ]
 
 METHODS = ("bridge", "ridge to latents", "ridge to pixels", "mean picture", "shuffled pairs")
@@ -27,7 +24,6 @@ N_LATENTS = (5, 10, 15, 20, 30, 40, 60, 80)  # of voxels, tried by cross-validat
 ALPHAS = np.logspace(0, 7, 15)
 INTERVAL = 0.9
 USED = 0.9  # a latent of pictures counts as used where its posterior is narrower than this, the prior's spread being 1
-RESAMPLED = 2000
 CROSS_FITS = 10
 FEWEST_PAIRS = 16  # to learn from
 
@@ -113,7 +109,7 @@ def reconstruct_left_out(
         If voxels and pictures do not belong together or are too few.
     """
     raw, y = _checked(voxels, pictures)
-    shown = picture_numbers(pictures)
+    shown = number_rows(pictures)
     flat = y.flatten(1).numpy()
     with torch.inference_mode():
         posterior = vae.posterior(y).base_dist
@@ -163,13 +159,6 @@ def reconstruct_left_out(
     rows = np.sort(np.concatenate(folds))
     made = {name: values[rows] for name, values in made.items()}
     return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), back[rows], chosen)
-
-
-def picture_numbers(pictures: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Give each picture (n, height, width) the number (n,) of its first show; repeats have the same."""
-    flat = np.ascontiguousarray(pictures).reshape(len(pictures), -1)
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(picture.tobytes(), len(numbers)) for picture in flat], np.int64)
 
 
 def _folds(shown: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -259,137 +248,6 @@ def _ridge(
         model = RidgeCV(ALPHAS, cv=list(splits), scoring="neg_mean_squared_error")
     model.fit(x[rest].numpy(), y[rest])
     return np.asarray(model.predict(x[held_out].numpy()), dtype=np.float32)
-
-
-def picture_scores(made: NDArray[np.floating], seen: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
-    """Score reconstructed pictures.
-
-    Parameters
-    ----------
-    made, seen : ndarray (n, 28, 28)
-        Pictures in [0, 1].
-
-    Returns
-    -------
-    dict of str to ndarray (n,)
-        ``pixel_r``; ``mse``; ``ssim`` (Wang et al. 2004, windows of 7 x 7, by scikit-image);
-        ``identification_2way``, the part of the other pictures seen (repeats are none) that resemble the reconstruction
-        less than the right one does (pixel r, ties half; chance 0.5).
-    """
-    from skimage.metrics import structural_similarity
-
-    n = len(seen)
-    with np.errstate(invalid="ignore"):
-        similarity = np.nan_to_num(np.corrcoef(made.reshape(n, -1), seen.reshape(n, -1))[:n, n:])
-    own = np.diag(similarity)[:, None]
-    shown = picture_numbers(seen)
-    others = shown[:, None] != shown
-    won = ((similarity < own) & others).sum(axis=1) + 0.5 * ((similarity == own) & others).sum(axis=1)
-    return {
-        "pixel_r": np.diag(similarity).astype(float),
-        "mse": np.square(made - seen).mean(axis=(1, 2), dtype=float),
-        "ssim": np.array([structural_similarity(a, b, data_range=1.0) for a, b in zip(made, seen, strict=True)]),
-        "identification_2way": won / others.sum(axis=1),
-    }
-
-
-def summarise_pictures(
-    scores: dict[str, dict[str, NDArray[np.float64]]], seed: int = 0
-) -> list[dict[str, str | float]]:
-    """Average scores over pictures, with bootstrap intervals, and compare every method with the bridge.
-
-    Parameters
-    ----------
-    scores : dict of str to dict
-        :func:`picture_scores` of every method, ``"bridge"`` among them.
-    seed : int
-        Where resamples come from.
-
-    Returns
-    -------
-    list of dict
-        A row a method and metric: ``method``, ``metric``, ``mean``, ``low``, ``high`` (95 %), and of the bridge less
-        this method, picture by picture, ``gain``, ``gain_low``, ``gain_high``.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(next(iter(scores["bridge"].values())))
-    resamples = rng.integers(n, size=(RESAMPLED, n))
-    rows: list[dict[str, str | float]] = []
-    for method, metrics in scores.items():
-        for metric, values in metrics.items():
-            gain = scores["bridge"][metric] - values
-            low, high = np.quantile(values[resamples].mean(axis=1), [0.025, 0.975])
-            gain_low, gain_high = np.quantile(gain[resamples].mean(axis=1), [0.025, 0.975])
-            rows.append(
-                {
-                    "method": method, "metric": metric, "mean": float(values.mean()), "low": float(low),
-                    "high": float(high), "gain": float(gain.mean()), "gain_low": float(gain_low),
-                    "gain_high": float(gain_high),
-                }
-            )  # fmt: skip
-    return rows
-
-
-def simulate_voxels(
-    pictures: NDArray[np.floating],
-    rng: np.random.Generator,
-    *,
-    n_voxels: int = 3000,
-    responsive: float = 0.6,
-    signal_to_noise: float = 0.1,
-    shared_noise: float = 0.25,
-) -> NDArray[np.float32]:
-    r"""Simulate voxels of early visual cortex that see pictures.
-
-    A responsive voxel pools light or the energy of a Gabor filter through a Gaussian receptive field; its
-    signal-to-noise ratio (variance) is log-normal about the median given, to which a noise that all voxels share in
-    eight patterns is added.
-
-    Parameters
-    ----------
-    pictures : ndarray (n, height, width)
-        Pictures in [0, 1].
-    rng : Generator
-        Where voxels and noise come from.
-    n_voxels : int
-        Voxels.
-    responsive : float
-        Part of the voxels that respond at all.
-    signal_to_noise : float
-        Median ratio of signal to noise variance of those that do.
-    shared_noise : float
-        Standard deviation of each shared pattern.
-
-    Returns
-    -------
-    ndarray of float32 (n, n_voxels)
-        Responses.
-
-    References
-    ----------
-    S. O. Dumoulin, B. A. Wandell, "Population receptive field estimates in human visual cortex", NeuroImage 39, 2008;
-    K. N. Kay et al., "Identifying natural images from human brain activity", Nature 452, 2008.
-    """
-    n, height, width = pictures.shape
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    flat = pictures.reshape(n, -1).astype(np.float32)
-    side = height / 28
-    signal = np.empty((n, n_voxels), np.float32)
-    for voxel in range(n_voxels):
-        centre = rng.normal((height / 2, width / 2), 5 * side)
-        field = np.exp(
-            -0.5 * ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (rng.uniform(1.2, 4) * side) ** 2
-        )
-        angle, frequency = rng.uniform(0, np.pi), rng.uniform(0.05, 0.2) / side
-        phase = 2 * np.pi * frequency * ((columns - centre[1]) * np.cos(angle) + (rows - centre[0]) * np.sin(angle))
-        if rng.integers(2):
-            response = flat @ field.ravel()
-        else:
-            response = np.hypot(flat @ (field * np.cos(phase)).ravel(), flat @ (field * np.sin(phase)).ravel())
-        signal[:, voxel] = (response - response.mean()) / (response.std() + 1e-9)
-    ratio = np.exp(rng.normal(np.log(signal_to_noise), 1, n_voxels)) * (rng.random(n_voxels) < responsive)
-    noise = rng.normal(size=(n, n_voxels)) + shared_noise * rng.normal(size=(n, 8)) @ rng.normal(size=(8, n_voxels))
-    return (signal * np.sqrt(ratio) + noise).astype(np.float32)
 
 
 def best_view(pictures: NDArray[np.floating], vae: VAE, views: Sequence[str]) -> tuple[str, dict[str, float]]:

@@ -93,7 +93,7 @@ def scores_figure(table: pd.DataFrame, coverage: float, voxel_r: NDArray[np.floa
     Parameters
     ----------
     table : DataFrame
-        As :func:`brainpred.probes.brain_bridge.summarise_pictures`.
+        As :func:`brainpred.probes.picture_scores.summarise_pictures`.
     coverage : float
         Part of the latents that lie in the bridge's 90 % intervals.
     voxel_r : ndarray of float (n_voxels,)

@@ -115,7 +115,7 @@ def bridge_brain(
     Returns
     -------
     DataFrame
-        As ``scores.tsv``; see :func:`brainpred.probes.brain_bridge.summarise_pictures`.
+        As ``scores.tsv``; see :func:`brainpred.probes.picture_scores.summarise_pictures`.
 
     Raises
     ------
@@ -128,12 +128,9 @@ def bridge_brain(
 
     from brainpred.models.vae import SHIPPED, load_vae
     from brainpred.models.weights_files import find_weights
-    from brainpred.probes.brain_bridge import (
-        picture_numbers,
-        picture_scores,
-        reconstruct_left_out,
-        summarise_pictures,
-    )
+    from brainpred.numerics.rows import number_rows
+    from brainpred.probes.brain_bridge import reconstruct_left_out
+    from brainpred.probes.picture_scores import picture_scores, summarise_pictures
     from brainpred.reporting.bridge import reconstruction_figure, scores_figure
     from brainpred.reporting.style import save_figure
 
@@ -146,7 +143,7 @@ def bridge_brain(
     pictures, view = _turn(pairs, vae, config, reporter)
     kept = _varying(pairs, reporter)
     voxels = pairs.voxels[:, kept]
-    n_pictures = int(picture_numbers(pictures).max()) + 1
+    n_pictures = int(number_rows(pictures).max()) + 1
     if n_pictures < len(pictures):
         reporter.say(f"{len(pictures)} pairs show {n_pictures} pictures: repeats of a picture are left out together.")
     n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or n_pictures)
@@ -299,7 +296,7 @@ def _simulate(
     config: BrainBridgeConfig, mnist: Path | str | None, data: Path | str | None, reporter: Reporter
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Simulate voxels that see test digits."""
-    from brainpred.probes.brain_bridge import simulate_voxels
+    from brainpred.probes.voxel_simulation import simulate_voxels
 
     digits = find_digits(mnist, data)
     reporter.say(f"No --brain and --images: voxels are simulated. Digits: {digits.source}.")
@@ -313,7 +310,7 @@ def _simulate(
 
 def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
     """Read voxels and pictures of all pairs, and which are test pairs."""
-    from brainpred.probes.brain_bridge import picture_numbers
+    from brainpred.numerics.rows import number_rows
 
     def read(brain: str | None, images: str | None, names: tuple[str, str]) -> Any:
         patterns, pictures = (
@@ -334,7 +331,7 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
         rows = read_rows(config.test_rows, len(voxels))
     else:
         return _Pairs(voxels, pictures, None, False)
-    shown = picture_numbers(pictures)
+    shown = number_rows(pictures)
     if len(np.unique(shown[rows])) < 2:
         raise DataError("Scores need 2 different pictures or more among the test pairs, received 1.")
     seen = np.setdiff1d(np.flatnonzero(np.isin(shown, shown[rows])), rows)

@@ -8,15 +8,9 @@ from skimage.metrics import structural_similarity
 from brainpred.errors import DataError
 from brainpred.models.vae import load_vae
 from brainpred.movies.scenes import load_digits
-from brainpred.probes.brain_bridge import (
-    METHODS,
-    VIEWS,
-    best_view,
-    picture_scores,
-    reconstruct_left_out,
-    simulate_voxels,
-    summarise_pictures,
-)
+from brainpred.probes.brain_bridge import METHODS, VIEWS, best_view, reconstruct_left_out
+from brainpred.probes.picture_scores import picture_scores, summarise_pictures
+from brainpred.probes.voxel_simulation import simulate_voxels
 
 
 @pytest.fixture(scope="module")

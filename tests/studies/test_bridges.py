@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 
 from brainpred.cli.main import main
 from brainpred.movies.scenes import load_digits
-from brainpred.probes.brain_bridge import simulate_voxels
+from brainpred.probes.voxel_simulation import simulate_voxels
 
 
 @pytest.fixture(scope="module")
