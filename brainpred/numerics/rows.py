@@ -7,7 +7,7 @@ __all__ = ["number_rows"]
 
 
 def number_rows(rows: ArrayLike) -> NDArray[np.int64]:
-    """Number distinct rows in the order of their first appearance; repeats have the same number.
+    """Give each distinct row a number, in the order of their first appearance.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def number_rows(rows: ArrayLike) -> NDArray[np.int64]:
     Returns
     -------
     ndarray of int64 (n,)
-        Numbers from 0.
+        Numbers from 0; repeats have the same.
 
     Examples
     --------

@@ -12,14 +12,12 @@ from brainpred.models.bridge import LatentBridge
 from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import VAE
 from brainpred.numerics.rows import number_rows
+from brainpred.probes.voxel_scores import VoxelPrediction
 
-__all__ = [
-    "METHODS",
-    "LeftOut",
-    "reconstruct_left_out",
-]
+__all__ = ["METHODS", "VIEWS", "VOXEL_METHODS", "LeftOut", "best_view", "reconstruct_left_out"]
 
 METHODS = ("bridge", "ridge to latents", "ridge to pixels", "mean picture", "shuffled pairs")
+VOXEL_METHODS = ("bridge", "ridge", "shuffled pairs")
 N_LATENTS = (5, 10, 15, 20, 30, 40, 60, 80)  # of voxels, tried by cross-validation
 ALPHAS = np.logspace(0, 7, 15)
 INTERVAL = 0.9
@@ -42,8 +40,9 @@ class LeftOut:
         Standard deviation of the bridge's pictures over draws.
     coverage : float
         Part of the pictures' own latents that lie in the bridge's 90 % intervals, over the latents that pictures use.
-    voxels : ndarray of float32 (n_left_out, n_voxels)
-        Voxels predicted from the pictures, by the same bridge the other way, standardised.
+    voxels : dict of str to VoxelPrediction
+        Voxels predicted from the pictures by ``VOXEL_METHODS``: the bridge the other way, ridge regression from pixels,
+        and the bridge where all pictures are in another order.
     n_latents : list of int
         Latents of the voxels that cross-validation chose in each fold.
     """
@@ -52,7 +51,7 @@ class LeftOut:
     pictures: dict[str, NDArray[np.float32]]
     spread: NDArray[np.float32]
     coverage: float
-    voxels: NDArray[np.float32]
+    voxels: dict[str, VoxelPrediction]
     n_latents: list[int]
 
 
@@ -117,12 +116,15 @@ def reconstruct_left_out(
         own = (posterior.mean + posterior.stddev * noise).numpy()
     means, used = posterior.mean.numpy(), (posterior.stddev.mean(dim=0) < USED).numpy()
     made = {name: np.zeros(y.shape, np.float32) for name in METHODS}
-    spread, back = np.zeros(y.shape, np.float32), np.zeros(raw.shape, np.float32)
+    spread = np.zeros(y.shape, np.float32)
+    back = {name: np.zeros((len(y), len(y)), np.float32) for name in (*VOXEL_METHODS, "mean")}
     inside, chosen = [], []
     rng = np.random.default_rng(seed)
     everything = _standardised(raw, slice(None))
     components: dict[int, ProbabilisticPCA] | None = {} if unpaired else None
     folds = held_out if held_out is not None else _folds(shown, n_folds, rng)
+    rows = np.sort(np.concatenate(folds))
+    elsewhere = y[_shuffled(shown, rows, seed)]
     for left_out in folds:
         rest = np.flatnonzero(~np.isin(shown, shown[left_out]))
         if len(rest) < FEWEST_PAIRS:
@@ -144,9 +146,11 @@ def reconstruct_left_out(
             spread[left_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
         # Voxels are what is predicted here: those left out must not have made the components.
         others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
-        groups = torch.from_numpy(shown[rest])
-        backwards = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest]), groups=groups)
-        back[left_out] = backwards.predict(y[left_out]).numpy()
+        groups, cells = torch.from_numpy(shown[rest]), np.ix_(left_out, rest)
+        back["bridge"][cells] = _weights_back(vae, others, y, x, rest, left_out, groups, seed)
+        back["shuffled pairs"][cells] = _weights_back(vae, others, elsewhere, x, rest, left_out, groups, seed)
+        back["ridge"][cells] = _ridge_weights(flat, x.numpy(), rest, left_out, shown)
+        back["mean"][cells] = 1 / len(rest)
         shuffled = torch.from_numpy(rng.permutation(rest))
         wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]), groups=groups)
         made["shuffled pairs"][left_out] = wrong.predict(x[left_out]).numpy()
@@ -156,9 +160,9 @@ def reconstruct_left_out(
         with torch.inference_mode():
             made["ridge to latents"][left_out] = vae.likelihood(latents).mean.numpy()
         advance(1)
-    rows = np.sort(np.concatenate(folds))
     made = {name: values[rows] for name, values in made.items()}
-    return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), back[rows], chosen)
+    ways = {name: VoxelPrediction(rows, back[name][rows], back["mean"][rows]) for name in VOXEL_METHODS}
+    return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), ways, chosen)
 
 
 def _folds(shown: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -231,23 +235,67 @@ def _cross_fitted(x: torch.Tensor, shown: NDArray[np.int64], n_latent: int, seed
     return fitted
 
 
-def _ridge(
+def _shuffled(shown: NDArray[np.int64], rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Give for each pair (n,) one that shows another picture, the same for repeats; test pairs keep to themselves."""
+    rng = np.random.default_rng((seed, 1))
+    order = np.arange(len(shown))
+    for part in (rows, np.flatnonzero(~np.isin(shown, shown[rows]))):
+        _, firsts, numbers = np.unique(shown[part], return_index=True, return_inverse=True)
+        order[part] = part[rng.permutation(firsts)[numbers]]
+    return order
+
+
+def _weights_back(
+    vae: VAE,
+    components: ProbabilisticPCA,
+    pictures: torch.Tensor,
     x: torch.Tensor,
+    rest: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    groups: torch.Tensor,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Learn the bridge from pictures to voxels; give the weight of each pattern of the rest in those left out."""
+    bridge = LatentBridge(vae, components, seed=seed).fit((pictures[rest], x[rest]), groups=groups)
+    # Loadings are themselves products of patterns x, less their mean, and latents z: W = x' z / n.
+    wanted, own = bridge.predict_latents(pictures[left_out]), components.posterior(x[rest]).mean
+    weights: NDArray[np.float32] = ((wanted @ (own - own.mean(dim=0)).T + 1) / len(rest)).numpy()
+    return weights
+
+
+def _ridge_weights(
+    x: NDArray[np.floating],
     y: NDArray[np.floating],
     rest: NDArray[np.int64],
-    held_out: NDArray[np.int64],
+    left_out: NDArray[np.int64],
     shown: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Predict by ridge regression, its strength chosen by leaving out pairs, or pictures, of the rest."""
-    from sklearn.linear_model import RidgeCV
+    """Give the weight that ridge regression gives each y of the rest in those left out.
+
+    Its strength is chosen by leaving out pairs, or pictures, of the rest.
+    """
+    from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.model_selection import GroupKFold
 
     model, n_pictures = RidgeCV(ALPHAS), len(np.unique(shown[rest]))
     if n_pictures < len(rest):
         splits = GroupKFold(min(CROSS_FITS, n_pictures)).split(rest, groups=shown[rest])
         model = RidgeCV(ALPHAS, cv=list(splits), scoring="neg_mean_squared_error")
-    model.fit(x[rest].numpy(), y[rest])
-    return np.asarray(model.predict(x[held_out].numpy()), dtype=np.float32)
+    alpha = model.fit(x[rest], y[rest]).alpha_
+    # Predictions are linear in y: those of unit vectors are the weights.
+    weights = Ridge(alpha).fit(x[rest].astype(np.float64), np.eye(len(rest))).predict(x[left_out])
+    return np.asarray(weights, dtype=np.float32)
+
+
+def _ridge(
+    x: torch.Tensor,
+    y: NDArray[np.floating],
+    rest: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    shown: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Predict by ridge regression."""
+    return _ridge_weights(x.numpy(), y, rest, left_out, shown) @ y[rest]
 
 
 def best_view(pictures: NDArray[np.floating], vae: VAE, views: Sequence[str]) -> tuple[str, dict[str, float]]:

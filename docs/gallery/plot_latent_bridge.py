@@ -137,8 +137,8 @@ pictures = reconstruction_figure(seen, made, spread, simulated=True)
 # %%
 
 brain = pd.read_csv(data / "brain.tsv", sep="\t")
-voxel_r = pd.read_csv(data / "brain_voxels.tsv", sep="\t")["r"].to_numpy()
-scores = scores_figure(brain, coverage, voxel_r, simulated=True)
+voxels = pd.read_csv(data / "brain_voxels.tsv", sep="\t")
+scores = scores_figure(brain, coverage, voxels, simulated=True)
 
 # %%
 # The components of the voxels were computed from all ninety patterns, those left out included, and from no picture.
