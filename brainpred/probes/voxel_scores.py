@@ -6,9 +6,9 @@ A prediction that is linear in the voxel's own values at other pairs is the same
 .. math:: d_i = x_i - m_i, \qquad e_i = \sum_j w_{ij} x_j - m_i, \qquad r = \mathrm{corr}_i(d_i, e_i).
 
 Of x and the prediction themselves, r of voxels that know nothing would be far below 0: the mean of the other pairs is
-high where the value left out is low (if nothing but that mean were predicted of pairs left out one at a time, r would be
--1). The little that is left comes from :math:`e_i`, whose variance is greater where it errs;
-:meth:`VoxelPrediction.correlate` corrects for it.
+high where the value left out is low (if nothing but that mean were predicted of pairs left out one at a time, r would
+be -1). The little that is left comes from predictions that vary more where chance makes them right: r divides by their
+spread, so that misses count more than hits. :meth:`VoxelPrediction.correlate` corrects for it.
 """
 
 from collections.abc import Callable, Iterator

@@ -346,18 +346,18 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
 
 def _varying(pairs: _Pairs, reporter: Reporter) -> tuple[NDArray[np.int64], dict[str, int]]:
     """Give the voxels that vary over the pairs known and are missing (NaN) nowhere; say how many others there are."""
-    missing: NDArray[np.bool_] = np.isnan(pairs.voxels).any(axis=0)
+    n_voxels = pairs.voxels.shape[1]
+    missing = np.isnan(pairs.voxels).any(axis=0)
     constant = ~missing & (np.ptp(pairs.voxels[pairs.known], axis=0) == 0)
     kept = np.flatnonzero(~missing & ~constant)
     n_constant, n_missing = int(constant.sum()), int(missing.sum())
-    if len(kept) < len(missing):
+    if len(kept) < n_voxels:
         reporter.say(
-            f"Of {len(missing)} voxels, {n_constant} that never vary and {n_missing} that are missing (NaN) are left "
-            "out."
+            f"Of {n_voxels} voxels, {n_constant} that never vary and {n_missing} that are missing (NaN) are left out."
         )
     if len(kept) < 3:
         raise DataError(
-            f"Expected 3 voxels or more that vary, received {len(kept)} of {len(missing)}: {n_constant} never vary, "
+            f"Expected 3 voxels or more that vary, received {len(kept)} of {n_voxels}: {n_constant} never vary, "
             f"{n_missing} are missing (NaN)."
         )
     return kept, {"n_constant_voxels": n_constant, "n_missing_voxels": n_missing}
