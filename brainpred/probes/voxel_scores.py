@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainpred.numerics.resampling import p_of_exceedances
+from brainpred.numerics.spread import varies
 
 __all__ = ["VoxelPrediction"]
 
@@ -73,7 +74,7 @@ class VoxelPrediction:
         maps = self._maps()
         found = np.concatenate([_correlations(maps, x) for _, x in _in_blocks(voxels)])
         chance = self.chance(seed)
-        return (found - chance) / (1 - chance)
+        return np.where(found == 0, 0, (found - chance) / (1 - chance))
 
     def chance(self, seed: int = 0) -> float:
         """Give the mean r of voxels of noise, before it is corrected for."""
@@ -157,9 +158,8 @@ def _in_blocks(voxels: NDArray[np.floating]) -> Iterator[tuple[slice, NDArray[np
     for first in range(0, voxels.shape[1], VOXELS_AT_ONCE):
         columns = slice(first, first + VOXELS_AT_ONCE)
         x = voxels[:, columns].astype(np.float64)
-        x -= x.mean(axis=0)
-        spread = x.std(axis=0)
-        yield columns, (x / np.where(spread > 0, spread, 1)).astype(np.float32)
+        known = varies(voxels[:, columns])
+        yield columns, np.where(known, (x - x.mean(axis=0)) / np.where(known, x.std(axis=0), 1), 0).astype(np.float32)
 
 
 def _correlations(maps: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:

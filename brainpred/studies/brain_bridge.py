@@ -413,7 +413,7 @@ def _write_pictures(
     from brainpred.reporting.bridge import shown_rows
 
     made = {"seen": seen, **left_out.pictures}
-    predicted = {f"predicted by {name}": way.predict(voxels) for name, way in left_out.voxels.items()}
+    predicted = {f"predicted by {name}": left_out.voxels[name].predict(voxels) for name in ("bridge", "ridge")}
     of_voxels: dict[str, NDArray[Any]] = {"number": kept, "measured": voxels[left_out.rows], **predicted}
     contents: dict[str, NDArray[Any]] = {**made, "bridge, standard deviation": left_out.spread}
     contents |= {f"voxels/{name}": values for name, values in of_voxels.items()}
