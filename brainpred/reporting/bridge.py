@@ -138,7 +138,7 @@ def scores_figure(table: pd.DataFrame, coverage: float, voxels: pd.DataFrame, *,
         axes.axhline(0.9, color=INK, lw=1)
         axes.set(title="coverage of 90 % intervals", ylim=(0, 1), xlim=(-1, 1), xticks=[0], xticklabels=["latents"])
         axes.annotate(
-            f"{coverage:.1%}", (0, coverage), (0, -14), textcoords="offset points", ha="center", color="white"
+            f"{100 * coverage:.1f} %", (0, coverage), (0, -14), textcoords="offset points", ha="center", color="white"
         )
     return figure
 
