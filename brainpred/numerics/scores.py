@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainpred.errors import DataError
+from brainpred.numerics.rows import number_rows
 from brainpred.numerics.spread import varies
 
 __all__ = [
@@ -311,9 +312,7 @@ def nway_identification(
         Number of candidates; 0 when nothing can be identified.
     """
     true, predicted = _pair(true, predicted)
-    # Rows are told apart by their bytes (+ 0.0 makes -0.0 and 0.0 the same), since sorting wide rows is slow.
-    numbers: dict[bytes, int] = {}
-    labels = np.array([numbers.setdefault((row + 0.0).tobytes(), len(numbers)) for row in np.asarray(true)])
+    labels = number_rows(true)
     firsts = np.unique(labels, return_index=True)[1]
     varied = np.flatnonzero(varies(np.asarray(true), axis=1)[firsts])
     samples = np.flatnonzero(np.isin(labels, varied))

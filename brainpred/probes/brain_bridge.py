@@ -11,23 +11,17 @@ from brainpred.errors import DataError
 from brainpred.models.bridge import LatentBridge
 from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import VAE
+from brainpred.numerics.rows import number_rows
+from brainpred.probes.voxel_scores import VoxelPrediction
 
-__all__ = [
-    "METHODS",
-    "LeftOut",
-    "picture_numbers",
-    "picture_scores",
-    "reconstruct_left_out",
-    "simulate_voxels",
-    "summarise_pictures",
-]
+__all__ = ["METHODS", "VIEWS", "VOXEL_METHODS", "LeftOut", "best_view", "reconstruct_left_out"]
 
 METHODS = ("bridge", "ridge to latents", "ridge to pixels", "mean picture", "shuffled pairs")
+VOXEL_METHODS = ("bridge", "ridge", "shuffled pairs")
 N_LATENTS = (5, 10, 15, 20, 30, 40, 60, 80)  # of voxels, tried by cross-validation
 ALPHAS = np.logspace(0, 7, 15)
 INTERVAL = 0.9
 USED = 0.9  # a latent of pictures counts as used where its posterior is narrower than this, the prior's spread being 1
-RESAMPLED = 2000
 CROSS_FITS = 10
 FEWEST_PAIRS = 16  # to learn from
 
@@ -46,8 +40,9 @@ class LeftOut:
         Standard deviation of the bridge's pictures over draws.
     coverage : float
         Part of the pictures' own latents that lie in the bridge's 90 % intervals, over the latents that pictures use.
-    voxels : ndarray of float32 (n_left_out, n_voxels)
-        Voxels predicted from the pictures, by the same bridge the other way, standardised.
+    voxels : dict of str to VoxelPrediction
+        Voxels predicted from the pictures by ``VOXEL_METHODS``: the bridge the other way, ridge regression from pixels,
+        and the bridge where all pictures are in another order.
     n_latents : list of int
         Latents of the voxels that cross-validation chose in each fold.
     """
@@ -56,7 +51,7 @@ class LeftOut:
     pictures: dict[str, NDArray[np.float32]]
     spread: NDArray[np.float32]
     coverage: float
-    voxels: NDArray[np.float32]
+    voxels: dict[str, VoxelPrediction]
     n_latents: list[int]
 
 
@@ -113,7 +108,7 @@ def reconstruct_left_out(
         If voxels and pictures do not belong together or are too few.
     """
     raw, y = _checked(voxels, pictures)
-    shown = picture_numbers(pictures)
+    shown = number_rows(pictures)
     flat = y.flatten(1).numpy()
     with torch.inference_mode():
         posterior = vae.posterior(y).base_dist
@@ -121,12 +116,15 @@ def reconstruct_left_out(
         own = (posterior.mean + posterior.stddev * noise).numpy()
     means, used = posterior.mean.numpy(), (posterior.stddev.mean(dim=0) < USED).numpy()
     made = {name: np.zeros(y.shape, np.float32) for name in METHODS}
-    spread, back = np.zeros(y.shape, np.float32), np.zeros(raw.shape, np.float32)
+    spread = np.zeros(y.shape, np.float32)
+    back = {name: np.zeros((len(y), len(y)), np.float32) for name in (*VOXEL_METHODS, "mean")}
     inside, chosen = [], []
     rng = np.random.default_rng(seed)
     everything = _standardised(raw, slice(None))
     components: dict[int, ProbabilisticPCA] | None = {} if unpaired else None
     folds = held_out if held_out is not None else _folds(shown, n_folds, rng)
+    rows = np.sort(np.concatenate(folds))
+    elsewhere = y[_shuffled(shown, rows, seed)]
     for left_out in folds:
         rest = np.flatnonzero(~np.isin(shown, shown[left_out]))
         if len(rest) < FEWEST_PAIRS:
@@ -148,9 +146,11 @@ def reconstruct_left_out(
             spread[left_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
         # Voxels are what is predicted here: those left out must not have made the components.
         others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
-        groups = torch.from_numpy(shown[rest])
-        backwards = LatentBridge(vae, others, seed=seed).fit((y[rest], x[rest]), groups=groups)
-        back[left_out] = backwards.predict(y[left_out]).numpy()
+        groups, cells = torch.from_numpy(shown[rest]), np.ix_(left_out, rest)
+        back["bridge"][cells] = _weights_back(vae, others, y, x, rest, left_out, groups, seed)
+        back["shuffled pairs"][cells] = _weights_back(vae, others, elsewhere, x, rest, left_out, groups, seed)
+        back["ridge"][cells] = _ridge_weights(flat, x.numpy(), rest, left_out, shown)
+        back["mean"][cells] = 1 / len(rest)
         shuffled = torch.from_numpy(rng.permutation(rest))
         wrong = LatentBridge(bridge.source, vae, seed=seed).fit((paired, y[shuffled]), groups=groups)
         made["shuffled pairs"][left_out] = wrong.predict(x[left_out]).numpy()
@@ -160,16 +160,9 @@ def reconstruct_left_out(
         with torch.inference_mode():
             made["ridge to latents"][left_out] = vae.likelihood(latents).mean.numpy()
         advance(1)
-    rows = np.sort(np.concatenate(folds))
     made = {name: values[rows] for name, values in made.items()}
-    return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), back[rows], chosen)
-
-
-def picture_numbers(pictures: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Give each picture (n, height, width) the number (n,) of its first show; repeats have the same."""
-    flat = np.ascontiguousarray(pictures).reshape(len(pictures), -1)
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(picture.tobytes(), len(numbers)) for picture in flat], np.int64)
+    ways = {name: VoxelPrediction(rows, back[name][rows], back["mean"][rows]) for name in VOXEL_METHODS}
+    return LeftOut(rows, made, spread[rows], float(np.concatenate(inside).mean()), ways, chosen)
 
 
 def _folds(shown: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -242,154 +235,67 @@ def _cross_fitted(x: torch.Tensor, shown: NDArray[np.int64], n_latent: int, seed
     return fitted
 
 
-def _ridge(
+def _shuffled(shown: NDArray[np.int64], rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Give for each pair (n,) one that shows another picture, the same for repeats; test pairs keep to themselves."""
+    rng = np.random.default_rng((seed, 1))
+    order = np.arange(len(shown))
+    for part in (rows, np.flatnonzero(~np.isin(shown, shown[rows]))):
+        _, firsts, numbers = np.unique(shown[part], return_index=True, return_inverse=True)
+        order[part] = part[rng.permutation(firsts)[numbers]]
+    return order
+
+
+def _weights_back(
+    vae: VAE,
+    components: ProbabilisticPCA,
+    pictures: torch.Tensor,
     x: torch.Tensor,
+    rest: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    groups: torch.Tensor,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Learn the bridge from pictures to voxels; give the weight of each pattern of the rest in those left out."""
+    bridge = LatentBridge(vae, components, seed=seed).fit((pictures[rest], x[rest]), groups=groups)
+    # Loadings are themselves products of patterns x, less their mean, and latents z: W = x' z / n.
+    wanted, own = bridge.predict_latents(pictures[left_out]), components.posterior(x[rest]).mean
+    weights: NDArray[np.float32] = ((wanted @ (own - own.mean(dim=0)).T + 1) / len(rest)).numpy()
+    return weights
+
+
+def _ridge_weights(
+    x: NDArray[np.floating],
     y: NDArray[np.floating],
     rest: NDArray[np.int64],
-    held_out: NDArray[np.int64],
+    left_out: NDArray[np.int64],
     shown: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Predict by ridge regression, its strength chosen by leaving out pairs, or pictures, of the rest."""
-    from sklearn.linear_model import RidgeCV
+    """Give the weight that ridge regression gives each y of the rest in those left out.
+
+    Its strength is chosen by leaving out pairs, or pictures, of the rest.
+    """
+    from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.model_selection import GroupKFold
 
     model, n_pictures = RidgeCV(ALPHAS), len(np.unique(shown[rest]))
     if n_pictures < len(rest):
         splits = GroupKFold(min(CROSS_FITS, n_pictures)).split(rest, groups=shown[rest])
         model = RidgeCV(ALPHAS, cv=list(splits), scoring="neg_mean_squared_error")
-    model.fit(x[rest].numpy(), y[rest])
-    return np.asarray(model.predict(x[held_out].numpy()), dtype=np.float32)
+    alpha = model.fit(x[rest], y[rest]).alpha_
+    # Predictions are linear in y: those of unit vectors are the weights.
+    weights = Ridge(alpha).fit(x[rest].astype(np.float64), np.eye(len(rest))).predict(x[left_out])
+    return np.asarray(weights, dtype=np.float32)
 
 
-def picture_scores(made: NDArray[np.floating], seen: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
-    """Score reconstructed pictures.
-
-    Parameters
-    ----------
-    made, seen : ndarray (n, 28, 28)
-        Pictures in [0, 1].
-
-    Returns
-    -------
-    dict of str to ndarray (n,)
-        ``pixel_r``; ``mse``; ``ssim`` (Wang et al. 2004, windows of 7 x 7, by scikit-image);
-        ``identification_2way``, the part of the other pictures seen (repeats are none) that resemble the reconstruction
-        less than the right one does (pixel r, ties half; chance 0.5).
-    """
-    from skimage.metrics import structural_similarity
-
-    n = len(seen)
-    with np.errstate(invalid="ignore"):
-        similarity = np.nan_to_num(np.corrcoef(made.reshape(n, -1), seen.reshape(n, -1))[:n, n:])
-    own = np.diag(similarity)[:, None]
-    shown = picture_numbers(seen)
-    others = shown[:, None] != shown
-    won = ((similarity < own) & others).sum(axis=1) + 0.5 * ((similarity == own) & others).sum(axis=1)
-    return {
-        "pixel_r": np.diag(similarity).astype(float),
-        "mse": np.square(made - seen).mean(axis=(1, 2), dtype=float),
-        "ssim": np.array([structural_similarity(a, b, data_range=1.0) for a, b in zip(made, seen, strict=True)]),
-        "identification_2way": won / others.sum(axis=1),
-    }
-
-
-def summarise_pictures(
-    scores: dict[str, dict[str, NDArray[np.float64]]], seed: int = 0
-) -> list[dict[str, str | float]]:
-    """Average scores over pictures, with bootstrap intervals, and compare every method with the bridge.
-
-    Parameters
-    ----------
-    scores : dict of str to dict
-        :func:`picture_scores` of every method, ``"bridge"`` among them.
-    seed : int
-        Where resamples come from.
-
-    Returns
-    -------
-    list of dict
-        A row a method and metric: ``method``, ``metric``, ``mean``, ``low``, ``high`` (95 %), and of the bridge less
-        this method, picture by picture, ``gain``, ``gain_low``, ``gain_high``.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(next(iter(scores["bridge"].values())))
-    resamples = rng.integers(n, size=(RESAMPLED, n))
-    rows: list[dict[str, str | float]] = []
-    for method, metrics in scores.items():
-        for metric, values in metrics.items():
-            gain = scores["bridge"][metric] - values
-            low, high = np.quantile(values[resamples].mean(axis=1), [0.025, 0.975])
-            gain_low, gain_high = np.quantile(gain[resamples].mean(axis=1), [0.025, 0.975])
-            rows.append(
-                {
-                    "method": method, "metric": metric, "mean": float(values.mean()), "low": float(low),
-                    "high": float(high), "gain": float(gain.mean()), "gain_low": float(gain_low),
-                    "gain_high": float(gain_high),
-                }
-            )  # fmt: skip
-    return rows
-
-
-def simulate_voxels(
-    pictures: NDArray[np.floating],
-    rng: np.random.Generator,
-    *,
-    n_voxels: int = 3000,
-    responsive: float = 0.6,
-    signal_to_noise: float = 0.1,
-    shared_noise: float = 0.25,
+def _ridge(
+    x: torch.Tensor,
+    y: NDArray[np.floating],
+    rest: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    shown: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    r"""Simulate voxels of early visual cortex that see pictures.
-
-    A responsive voxel pools light or the energy of a Gabor filter through a Gaussian receptive field; its
-    signal-to-noise ratio (variance) is log-normal about the median given, to which a noise that all voxels share in
-    eight patterns is added.
-
-    Parameters
-    ----------
-    pictures : ndarray (n, height, width)
-        Pictures in [0, 1].
-    rng : Generator
-        Where voxels and noise come from.
-    n_voxels : int
-        Voxels.
-    responsive : float
-        Part of the voxels that respond at all.
-    signal_to_noise : float
-        Median ratio of signal to noise variance of those that do.
-    shared_noise : float
-        Standard deviation of each shared pattern.
-
-    Returns
-    -------
-    ndarray of float32 (n, n_voxels)
-        Responses.
-
-    References
-    ----------
-    S. O. Dumoulin, B. A. Wandell, "Population receptive field estimates in human visual cortex", NeuroImage 39, 2008;
-    K. N. Kay et al., "Identifying natural images from human brain activity", Nature 452, 2008.
-    """
-    n, height, width = pictures.shape
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    flat = pictures.reshape(n, -1).astype(np.float32)
-    side = height / 28
-    signal = np.empty((n, n_voxels), np.float32)
-    for voxel in range(n_voxels):
-        centre = rng.normal((height / 2, width / 2), 5 * side)
-        field = np.exp(
-            -0.5 * ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (rng.uniform(1.2, 4) * side) ** 2
-        )
-        angle, frequency = rng.uniform(0, np.pi), rng.uniform(0.05, 0.2) / side
-        phase = 2 * np.pi * frequency * ((columns - centre[1]) * np.cos(angle) + (rows - centre[0]) * np.sin(angle))
-        if rng.integers(2):
-            response = flat @ field.ravel()
-        else:
-            response = np.hypot(flat @ (field * np.cos(phase)).ravel(), flat @ (field * np.sin(phase)).ravel())
-        signal[:, voxel] = (response - response.mean()) / (response.std() + 1e-9)
-    ratio = np.exp(rng.normal(np.log(signal_to_noise), 1, n_voxels)) * (rng.random(n_voxels) < responsive)
-    noise = rng.normal(size=(n, n_voxels)) + shared_noise * rng.normal(size=(n, 8)) @ rng.normal(size=(8, n_voxels))
-    return (signal * np.sqrt(ratio) + noise).astype(np.float32)
+    """Predict by ridge regression."""
+    return _ridge_weights(x.numpy(), y, rest, left_out, shown) @ y[rest]
 
 
 def best_view(pictures: NDArray[np.floating], vae: VAE, views: Sequence[str]) -> tuple[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from brainpred.reporting.style import FAINT, INK, MUTED, PALETTE, page
 
 __all__ = [
+    "FOUND",
     "curve_figure",
     "label_figure",
     "latents_figure",
@@ -20,11 +21,12 @@ __all__ = [
 ]
 
 SHOWN = 16  # pictures a row
+FOUND = 0.05  # false discovery rate up to which voxels count as found
 METRICS = {
     "pixel_r": "pixel r",
     "ssim": "SSIM",
-    "mse": "mean squared error",
-    "identification_2way": "2-way identification",
+    "mse": "mean squared error (low is good)",
+    "identification_2way": "2-way identification (line: chance)",
 }
 # Ten digits need ten colours that remain apart; matplotlib's tab10 has them.
 DIGIT_COLOURS = (
@@ -72,7 +74,7 @@ def reconstruction_figure(
         The figure.
     """
     shown = shown_rows(len(seen))
-    rows = {"seen": seen, "bridge": made["bridge"], "± over draws": 2 * spread}
+    rows = {"seen": seen, "bridge": made["bridge"], "2 SD over draws": 2 * spread}
     rows |= {name: pictures for name, pictures in made.items() if name != "bridge"}
     title = "Pictures from the brain, " + ("of test pairs" if split else "each left out")
     with page(
@@ -87,17 +89,17 @@ def reconstruction_figure(
     return figure
 
 
-def scores_figure(table: pd.DataFrame, coverage: float, voxel_r: NDArray[np.floating], *, simulated: bool) -> Figure:
+def scores_figure(table: pd.DataFrame, coverage: float, voxels: pd.DataFrame, *, simulated: bool) -> Figure:
     """Show every method's scores with intervals, and how well voxels are predicted from pictures.
 
     Parameters
     ----------
     table : DataFrame
-        As :func:`brainpred.probes.brain_bridge.summarise_pictures`.
+        As :func:`brainpred.probes.picture_scores.summarise_pictures`.
     coverage : float
         Part of the latents that lie in the bridge's 90 % intervals.
-    voxel_r : ndarray of float (n_voxels,)
-        Correlation of each voxel with its prediction.
+    voxels : DataFrame
+        A row a voxel: ``r``, ``r_shuffled`` and ``q``, as ``voxels.tsv`` of ``brainpred probe bridge brain``.
     simulated : bool
         Whether the voxels were.
 
@@ -123,15 +125,20 @@ def scores_figure(table: pd.DataFrame, coverage: float, voxel_r: NDArray[np.floa
             axes.set(title=label, yticks=range(len(methods)), ylim=(len(methods) - 0.5, -0.7))
             axes.set_yticklabels(methods if axes in grid[:, 0] else [])
         axes = grid[1, 1]
-        axes.hist(voxel_r, bins=40, color=PALETTE[0])
-        axes.axvline(0, color=FAINT, lw=1)
+        bins = np.histogram_bin_edges(voxels[["r", "r_shuffled"]], 40)
+        axes.hist(voxels["r_shuffled"], bins, color=FAINT, label="shuffled pairs")
+        axes.hist(voxels["r"], bins, histtype="step", color=PALETTE[0], lw=2, label="bridge")
         axes.set(title="voxels from pictures", xlabel="r over pictures", ylabel="voxels")
+        axes.margins(y=0.45)
+        axes.legend(loc="upper right", bbox_to_anchor=(1, 1.03))
+        found = f"{(voxels['q'] <= FOUND).sum():,} of {len(voxels):,}\nbeyond chance\n(q < {FOUND})"
+        axes.text(0.02, 0.98, found, transform=axes.transAxes, va="top", color=PALETTE[0], size=10.5)
         axes = grid[1, 2]
         axes.bar([0], [coverage], color=PALETTE[0], width=0.5)
         axes.axhline(0.9, color=INK, lw=1)
         axes.set(title="coverage of 90 % intervals", ylim=(0, 1), xlim=(-1, 1), xticks=[0], xticklabels=["latents"])
         axes.annotate(
-            f"{coverage:.1%}", (0, coverage), (0, -14), textcoords="offset points", ha="center", color="white"
+            f"{100 * coverage:.1f} %", (0, coverage), (0, -14), textcoords="offset points", ha="center", color="white"
         )
     return figure
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrainBridgeConfig", "bridge_brain"]
 
-VERSION = 4  # raise it when the same arrays and settings give other results
+VERSION = 5  # raise it when the same arrays and settings give other results
 CLEARLY = 5.0  # nats a picture by which another view must fit better before pictures are turned
 SIDE = 28
 
@@ -104,8 +104,8 @@ def bridge_brain(
         What to reconstruct and how.
     out : Path or str
         Folder that receives ``scores.tsv`` (a row a method and metric), ``pictures.tsv`` (a row a pair),
-        ``pictures.h5``, ``voxels.tsv``, ``reconstructions.png``, ``scores.png``, ``figures.npz`` (pictures that the
-        first shows) and ``bridge.json``.
+        ``pictures.h5`` (pictures, and voxels beside their predictions), ``voxels.tsv`` (a row a voxel),
+        ``reconstructions.png``, ``scores.png``, ``figures.npz`` (pictures that the first shows) and ``bridge.json``.
     mnist, data : Path or str, optional
         Where digits come from for a simulation, as :func:`brainpred.studies.train_aligndraw.find_digits`; recordings
         lie in the second.
@@ -115,7 +115,7 @@ def bridge_brain(
     Returns
     -------
     DataFrame
-        As ``scores.tsv``; see :func:`brainpred.probes.brain_bridge.summarise_pictures`.
+        As ``scores.tsv``; see :func:`brainpred.probes.picture_scores.summarise_pictures`.
 
     Raises
     ------
@@ -128,13 +128,10 @@ def bridge_brain(
 
     from brainpred.models.vae import SHIPPED, load_vae
     from brainpred.models.weights_files import find_weights
-    from brainpred.probes.brain_bridge import (
-        picture_numbers,
-        picture_scores,
-        reconstruct_left_out,
-        summarise_pictures,
-    )
-    from brainpred.reporting.bridge import reconstruction_figure, scores_figure
+    from brainpred.numerics.rows import number_rows
+    from brainpred.probes.brain_bridge import reconstruct_left_out
+    from brainpred.probes.picture_scores import picture_scores, summarise_pictures
+    from brainpred.reporting.bridge import FOUND, reconstruction_figure, scores_figure
     from brainpred.reporting.style import save_figure
 
     _check_config(config)
@@ -144,9 +141,9 @@ def bridge_brain(
     pairs = _pairs(config, mnist, data, reporter)
     held_out, simulated = pairs.held_out, pairs.simulated
     pictures, view = _turn(pairs, vae, config, reporter)
-    kept = _varying(pairs, reporter)
+    kept, left_away = _varying(pairs, reporter)
     voxels = pairs.voxels[:, kept]
-    n_pictures = int(picture_numbers(pictures).max()) + 1
+    n_pictures = int(number_rows(pictures).max()) + 1
     if n_pictures < len(pictures):
         reporter.say(f"{len(pictures)} pairs show {n_pictures} pictures: repeats of a picture are left out together.")
     n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or n_pictures)
@@ -170,42 +167,42 @@ def bridge_brain(
             voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=unpaired, seed=config.seed,
             advance=advance,
         )  # fmt: skip
-    n_pairs, voxels, pictures = len(voxels), voxels[left_out.rows], pictures[left_out.rows]
+    by_voxel = _score_voxels(voxels, number_rows(pictures), kept, left_out, config.seed, reporter)
+    pictures = pictures[left_out.rows]
     scores = {method: picture_scores(made, pictures) for method, made in left_out.pictures.items()}
     table = pd.DataFrame(summarise_pictures(scores, config.seed))
     by_pair = pd.concat(
         [pd.DataFrame({"pair": left_out.rows, "method": name, **values}) for name, values in scores.items()]
     )
-    voxel_r = _correlate(voxels, left_out.voxels)
-    for name, frame in (
-        ("scores.tsv", table), ("pictures.tsv", by_pair),
-        ("voxels.tsv", pd.DataFrame({"voxel": kept, "r": voxel_r})),
-    ):  # fmt: skip
+    for name, frame in (("scores.tsv", table), ("pictures.tsv", by_pair), ("voxels.tsv", by_voxel)):
         write_table(out / name, frame)
-    _write_pictures(out, pictures, left_out)
+    _write_pictures(out, pictures, voxels, kept, left_out)
     for name, figure in (
         (
             "reconstructions",
             reconstruction_figure(pictures, left_out.pictures, left_out.spread, simulated=simulated, split=pairs.split),
         ),
-        ("scores", scores_figure(table, left_out.coverage, voxel_r, simulated=simulated)),
+        ("scores", scores_figure(table, left_out.coverage, by_voxel, simulated=simulated)),
     ):
         for suffix in (".png", ".svg"):
             save_figure(figure, out / f"{name}{suffix}")
+    medians = by_voxel[["r", "r_ridge", "r_shuffled"]].median()
+    found = (by_voxel[["q", "q_ridge"]] <= FOUND).sum()
     write_json(
         out / "bridge.json",
         {
-            **asdict(config), "key": key, "simulated": simulated, "n_pairs": n_pairs, "n_left_out": len(voxels),
-            "n_pictures": n_pictures, "n_voxels": voxels.shape[1],
-            "n_constant_voxels": pairs.voxels.shape[1] - len(kept), "split": pairs.split, "view": view,
-            "voxel_latents": left_out.n_latents,
-            "coverage_of_90_percent_intervals": left_out.coverage, "median_voxel_r": float(np.median(voxel_r)),
+            **asdict(config), "key": key, "simulated": simulated, "n_pairs": len(voxels), "n_left_out": len(pictures),
+            "n_pictures": n_pictures, "n_voxels": len(kept), **left_away, "split": pairs.split, "view": view,
+            "voxel_latents": left_out.n_latents, "coverage_of_90_percent_intervals": left_out.coverage,
+            **{f"median_voxel_{name}": float(value) for name, value in medians.items()},
+            "n_voxels_found": int(found["q"]), "n_voxels_found_by_ridge": int(found["q_ridge"]),
             "provenance": provenance(),
         },
     )  # fmt: skip
     reporter.say(
-        f"90 % intervals hold {left_out.coverage:.1%} of the pictures' latents; voxels predicted from pictures: median "
-        f"r {np.median(voxel_r):.3f}, best tenth above {np.quantile(voxel_r, 0.9):.3f}."
+        f"90 % intervals hold {left_out.coverage:.1%} of the pictures' latents. Of {len(kept)} voxels predicted from "
+        f"pictures, {found['q']} are beyond chance (q < {FOUND}; by ridge regression from pixels {found['q_ridge']}); "
+        f"median r {medians['r']:.3f} (ridge {medians['r_ridge']:.3f}, shuffled pairs {medians['r_shuffled']:.3f})."
     )
     return table
 
@@ -299,7 +296,7 @@ def _simulate(
     config: BrainBridgeConfig, mnist: Path | str | None, data: Path | str | None, reporter: Reporter
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Simulate voxels that see test digits."""
-    from brainpred.probes.brain_bridge import simulate_voxels
+    from brainpred.probes.voxel_simulation import simulate_voxels
 
     digits = find_digits(mnist, data)
     reporter.say(f"No --brain and --images: voxels are simulated. Digits: {digits.source}.")
@@ -313,7 +310,7 @@ def _simulate(
 
 def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
     """Read voxels and pictures of all pairs, and which are test pairs."""
-    from brainpred.probes.brain_bridge import picture_numbers
+    from brainpred.numerics.rows import number_rows
 
     def read(brain: str | None, images: str | None, names: tuple[str, str]) -> Any:
         patterns, pictures = (
@@ -334,7 +331,7 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
         rows = read_rows(config.test_rows, len(voxels))
     else:
         return _Pairs(voxels, pictures, None, False)
-    shown = picture_numbers(pictures)
+    shown = number_rows(pictures)
     if len(np.unique(shown[rows])) < 2:
         raise DataError("Scores need 2 different pictures or more among the test pairs, received 1.")
     seen = np.setdiff1d(np.flatnonzero(np.isin(shown, shown[rows])), rows)
@@ -347,16 +344,23 @@ def _load(config: BrainBridgeConfig, reporter: Reporter) -> _Pairs:
     return _Pairs(voxels, pictures, [rows], False, True)
 
 
-def _varying(pairs: _Pairs, reporter: Reporter) -> NDArray[np.int64]:
+def _varying(pairs: _Pairs, reporter: Reporter) -> tuple[NDArray[np.int64], dict[str, int]]:
     """Give the voxels that vary over the pairs known and are missing (NaN) nowhere; say how many others there are."""
+    n_voxels = pairs.voxels.shape[1]
     missing = np.isnan(pairs.voxels).any(axis=0)
-    kept = np.flatnonzero((np.ptp(pairs.voxels[pairs.known], axis=0) > 0) & ~missing)
-    n_constant = pairs.voxels.shape[1] - len(kept)
-    if n_constant:
-        reporter.say(f"{n_constant} of {pairs.voxels.shape[1]} voxels are constant or NaN, and left out.")
+    constant = ~missing & (np.ptp(pairs.voxels[pairs.known], axis=0) == 0)
+    kept = np.flatnonzero(~missing & ~constant)
+    n_constant, n_missing = int(constant.sum()), int(missing.sum())
+    if len(kept) < n_voxels:
+        reporter.say(
+            f"Of {n_voxels} voxels, {n_constant} that never vary and {n_missing} that are missing (NaN) are left out."
+        )
     if len(kept) < 3:
-        raise DataError(f"Expected 3 voxels or more that vary, received {len(kept)} of {pairs.voxels.shape[1]}.")
-    return kept
+        raise DataError(
+            f"Expected 3 voxels or more that vary, received {len(kept)} of {n_voxels}: {n_constant} never vary, "
+            f"{n_missing} are missing (NaN)."
+        )
+    return kept, {"n_constant_voxels": n_constant, "n_missing_voxels": n_missing}
 
 
 def _turn(pairs: _Pairs, vae: Any, config: BrainBridgeConfig, reporter: Reporter) -> tuple[NDArray[np.float32], str]:
@@ -377,23 +381,45 @@ def _turn(pairs: _Pairs, vae: Any, config: BrainBridgeConfig, reporter: Reporter
     return np.ascontiguousarray(VIEWS[view](pairs.pictures)), view
 
 
-def _correlate(measured: NDArray[np.floating], predicted: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Correlate voxels measured and predicted, over pairs."""
-    from brainpred.numerics.scores import pearson_correlation
+def _score_voxels(
+    voxels: NDArray[np.float32],
+    shown: NDArray[np.int64],
+    kept: NDArray[np.int64],
+    left_out: LeftOut,
+    seed: int,
+    reporter: Reporter,
+) -> pd.DataFrame:
+    """Give the table of voxels predicted from pictures; q is over all voxels."""
+    import pandas as pd
 
-    return np.nan_to_num(pearson_correlation(measured.astype(float), predicted.astype(float)))
+    from brainpred.numerics.resampling import false_discovery_rates
+
+    columns: dict[str, NDArray[Any]] = {"voxel": kept}
+    with reporter.task("Permuting pictures", 2 * len(kept)) as advance:
+        for suffix, method in (("", "bridge"), ("_ridge", "ridge")):
+            columns[f"r{suffix}"] = left_out.voxels[method].correlate(voxels, seed)
+            columns[f"p{suffix}"] = left_out.voxels[method].p(voxels, shown, seed=seed, advance=advance)
+            columns[f"q{suffix}"] = false_discovery_rates(columns[f"p{suffix}"])
+    columns["r_shuffled"] = left_out.voxels["shuffled pairs"].correlate(voxels, seed)
+    return pd.DataFrame(columns)
 
 
-def _write_pictures(out: Path, seen: NDArray[np.float32], left_out: LeftOut) -> None:
-    """Write all pictures, and in small those that the figure shows."""
+def _write_pictures(
+    out: Path, seen: NDArray[np.float32], voxels: NDArray[np.float32], kept: NDArray[np.int64], left_out: LeftOut
+) -> None:
+    """Write all pictures, voxels beside their predictions, and in small the pictures that the figure shows."""
     import h5py
 
     from brainpred.reporting.bridge import shown_rows
 
     made = {"seen": seen, **left_out.pictures}
+    predicted = {f"predicted by {name}": left_out.voxels[name].predict(voxels) for name in ("bridge", "ridge")}
+    of_voxels: dict[str, NDArray[Any]] = {"number": kept, "measured": voxels[left_out.rows], **predicted}
+    contents: dict[str, NDArray[Any]] = {**made, "bridge, standard deviation": left_out.spread}
+    contents |= {f"voxels/{name}": values for name, values in of_voxels.items()}
     with atomic_path(out / "pictures.h5") as temporary, h5py.File(temporary, "w") as file:
-        for name, pictures in {**made, "bridge, standard deviation": left_out.spread}.items():
-            file.create_dataset(name, data=pictures, compression="gzip")
+        for name, values in contents.items():
+            file.create_dataset(name, data=values, compression="gzip")
     rows = shown_rows(len(seen))
     small = {
         name: (255 * pictures[rows]).clip(0, 255).round().astype(np.uint8)

@@ -4,19 +4,16 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
+from sklearn.linear_model import RidgeCV
 
 from brainpred.errors import DataError
+from brainpred.models.bridge import LatentBridge
+from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import load_vae
 from brainpred.movies.scenes import load_digits
-from brainpred.probes.brain_bridge import (
-    METHODS,
-    VIEWS,
-    best_view,
-    picture_scores,
-    reconstruct_left_out,
-    simulate_voxels,
-    summarise_pictures,
-)
+from brainpred.probes.brain_bridge import METHODS, VIEWS, VOXEL_METHODS, best_view, reconstruct_left_out
+from brainpred.probes.picture_scores import picture_scores, summarise_pictures
+from brainpred.probes.voxel_simulation import simulate_voxels
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +53,41 @@ def test_intervals_hold_about_as_much_as_they_say(left_out):
 
 def test_voxels_are_predicted_from_pictures(left_out, digits):
     voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=1500, signal_to_noise=0.2)
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(voxels.T, left_out.voxels.T, strict=True)]
-    assert np.mean(r) > 0.05
-    assert np.quantile(r, 0.9) > 0.3
+    assert tuple(left_out.voxels) == VOXEL_METHODS
+    r = {name: way.correlate(voxels) for name, way in left_out.voxels.items()}
+    for name in ("bridge", "ridge"):
+        assert np.mean(r[name]) > 0.08
+        assert np.quantile(r[name], 0.9) > 0.3
+    assert np.quantile(r["shuffled pairs"], 0.9) < 0.2
+    assert abs(np.mean(r["shuffled pairs"])) < 0.04
+    p = {name: way.p(voxels, np.arange(90), n_permutations=200) for name, way in left_out.voxels.items()}
+    assert np.mean(p["bridge"] < 0.05) > 0.2
+    assert np.mean(p["shuffled pairs"] < 0.05) < 0.1
+
+
+def test_the_way_back_is_the_bridge_from_pictures_to_voxels_and_ridge_regression(digits, vae):
+    pictures, rest, test = digits[:50], np.arange(40), np.arange(40, 50)
+    voxels = 7 + 3 * simulate_voxels(pictures, np.random.default_rng(2), n_voxels=120, signal_to_noise=1.0)
+    made = reconstruct_left_out(voxels, pictures, vae, held_out=[test], unpaired=False, n_draws=3)
+    mean, spread = voxels[rest].mean(axis=0), voxels[rest].std(axis=0, ddof=1)
+    x, y = torch.from_numpy((voxels[rest] - mean) / spread), torch.from_numpy(pictures)
+    bridge = LatentBridge(vae, ProbabilisticPCA(made.n_latents[0]).fit(x)).fit((y[rest], x))
+    expected = bridge.predict(y[test]).numpy() * spread + mean
+    np.testing.assert_allclose(made.voxels["bridge"].predict(voxels), expected, atol=2e-4)
+    ridge = RidgeCV(np.logspace(0, 7, 15)).fit(pictures[rest].reshape(40, -1), x)
+    expected = ridge.predict(pictures[test].reshape(10, -1)) * spread + mean
+    np.testing.assert_allclose(made.voxels["ridge"].predict(voxels), expected, atol=2e-3)
+
+
+def test_the_bridge_serves_test_pairs(digits, vae):
+    voxels = simulate_voxels(digits, np.random.default_rng(2), n_voxels=1500, signal_to_noise=0.3)
+    test = np.arange(1, 90, 5)
+    made = reconstruct_left_out(voxels, digits, vae, held_out=[test], unpaired=False, n_draws=10).pictures
+    scores = {name: picture_scores(made[name], digits[test]) for name in METHODS}
+    identified = scores["bridge"]["identification_2way"]
+    assert identified.mean() - 4 * identified.std() / np.sqrt(len(test)) > 0.5
+    assert identified.mean() > 0.8
+    assert scores["bridge"]["ssim"].mean() > scores["ridge to pixels"]["ssim"].mean() + 0.05
 
 
 def test_blind_voxels_give_chance(digits, vae):
@@ -95,9 +124,8 @@ def test_strict_reconstructions_do_not_see_other_patterns_left_out(digits, vae, 
 
 def test_voxels_left_out_do_not_make_what_predicts_them(digits, vae):
     noise = np.random.default_rng(0).normal(size=(60, 50)).astype(np.float32)
-    predicted = reconstruct_left_out(noise, digits[:60], vae, n_folds=3, n_draws=3).voxels
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(noise.T, predicted.T, strict=True)]
-    assert np.mean(r) < 0.05
+    ways = reconstruct_left_out(noise, digits[:60], vae, n_folds=3, n_draws=3).voxels
+    assert max(abs(way.correlate(noise).mean()) for way in ways.values()) < 0.06
 
 
 @pytest.mark.parametrize("n_voxels", [3, 6, 30])
@@ -157,10 +185,13 @@ def test_arrays_that_do_not_belong_together_are_told(shapes, match, vae):
 
 def test_constant_voxels_tell_nothing(digits, vae):
     voxels = simulate_voxels(digits[:40], np.random.default_rng(2), n_voxels=60)
-    padded = np.insert(voxels, [3, 8], 1.0, axis=1)
+    padded = np.insert(voxels, [3, 8], 0.1, axis=1)
     plain, more = (reconstruct_left_out(v, digits[:40], vae, n_folds=2, n_draws=3) for v in (voxels, padded))
     np.testing.assert_allclose(plain.pictures["ridge to pixels"], more.pictures["ridge to pixels"], atol=1e-4)
-    assert np.isfinite(more.voxels).all()
+    for way in more.voxels.values():
+        np.testing.assert_allclose(way.predict(padded)[:, [3, 9]], 0.1, atol=1e-5)
+        assert way.correlate(padded)[[3, 9]].tolist() == [0, 0]
+        assert way.p(padded, np.arange(40), n_permutations=20)[[3, 9]].tolist() == [1, 1]
 
 
 def test_repeats_of_a_picture_are_left_out_together(digits, vae):

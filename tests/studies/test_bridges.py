@@ -10,7 +10,8 @@ from scipy.io import loadmat, savemat
 
 from brainpred.cli.main import main
 from brainpred.movies.scenes import load_digits
-from brainpred.probes.brain_bridge import simulate_voxels
+from brainpred.probes.brain_bridge import METHODS
+from brainpred.probes.voxel_simulation import simulate_voxels
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,23 @@ def test_brain_bridge_from_arrays(tmp_path, no_mnist, capsys):
     with h5py.File(out / "pictures.h5") as file:
         np.testing.assert_allclose(file["seen"][:], pictures / 255, atol=1e-6)
         assert file["bridge"].shape == (60, 28, 28)
+        np.testing.assert_array_equal(file["voxels/measured"], voxels)
+        # As large as what can be predicted of voxels, in their own units.
+        assert 0.1 < np.std(file["voxels/predicted by bridge"]) / np.std(voxels) < 1
+    of_voxels = pd.read_csv(out / "voxels.tsv", sep="\t")
+    assert list(of_voxels) == ["voxel", "r", "p", "q", "r_ridge", "p_ridge", "q_ridge", "r_shuffled"]
+    for name in ("", "_ridge"):
+        found = int((of_voxels[f"q{name}"] <= 0.05).sum())
+        assert 20 < found == settings[f"n_voxels_found{name.replace('_', '_by_')}"]
+        assert (of_voxels[f"p{name}"] <= of_voxels[f"q{name}"]).all()
+    assert settings["median_voxel_r"] == pytest.approx(of_voxels["r"].median(), abs=1e-5)
+    assert of_voxels["r"].median() > of_voxels["r_shuffled"].median() + 0.05
     with np.load(out / "figures.npz") as shown:
         assert shown["bridge"].shape == shown["spread"].shape == (16, 28, 28)
         assert abs(float(shown["coverage"]) - 0.9) < 0.1
     assert "Pictures from the brain, each left out" in (out / "reconstructions.svg").read_text()
+    told = f"{settings['n_voxels_found']} of 400"
+    assert told in (out / "scores.svg").read_text()
     assert {"reconstructions.png", "scores.svg", "voxels.tsv", "pictures.tsv"} <= {path.name for path in out.iterdir()}
     before = (out / "scores.tsv").stat().st_mtime_ns
     assert _brain(*options, data=no_mnist) == 0
@@ -133,7 +147,8 @@ def test_test_pairs_are_scored_however_they_are_given(of_splits):
     )  # pixels slightly above 1
     settings = json.loads((folder / "arrays" / "bridge.json").read_text())
     assert settings["split"]
-    assert (settings["n_pairs"], settings["n_left_out"], settings["n_constant_voxels"]) == (50, 10, 2)
+    assert (settings["n_pairs"], settings["n_left_out"], settings["n_constant_voxels"]) == (50, 10, 1)
+    assert settings["n_missing_voxels"] == 1
     assert settings["view"] == "transposed"
     pairs = pd.read_csv(folder / "arrays" / "pictures.tsv", sep="\t")
     assert set(pairs["pair"]) == set(range(40, 50))
@@ -153,8 +168,31 @@ def test_test_pairs_touch_nothing_that_is_chosen(of_splits, recording, no_mnist,
     options = ["--brain", f"{changed}::{brain}", "--images", f"{changed}::{images}", "--out", str(tmp_path / "out")]
     assert _brain(*options, *(part.format(changed) for part in more), data=no_mnist) == 0
     with h5py.File(of_splits[1] / "arrays" / "pictures.h5") as one, h5py.File(tmp_path / "out" / "pictures.h5") as two:
-        for name in ("bridge", "ridge to latents", "ridge to pixels", "mean picture"):
+        for name in (*METHODS, "bridge, standard deviation", "voxels/predicted by bridge", "voxels/predicted by ridge"):
             np.testing.assert_allclose(one[name][:2], two[name][:2], atol=1e-5)
+            assert not np.array_equal(one[name][:2], one[name][2:4]) or name == "mean picture"
+
+
+def test_a_voxel_that_is_missing_in_one_array_is_left_out_everywhere(recording, no_mnist, tmp_path, capsys):
+    content = {name: value for name, value in loadmat(recording).items() if not name.startswith("__")}
+    content["Y_train"][:, 20], content["Y_test"][:, 30] = np.nan, np.nan
+    content["Y_train"][:, 40] = 1.5  # constant where it is learned from alone
+    savemat(tmp_path / "holes.mat", content)
+    brain, images, more = SPLITS["arrays"]
+    options = ["probe", "bridge", "brain", "--data", no_mnist, "--out", str(tmp_path / "out")]
+    options += ["--brain", f"{tmp_path / 'holes.mat'}::{brain}", "--images", f"{tmp_path / 'holes.mat'}::{images}"]
+    assert main([*options, *(part.format(tmp_path / "holes.mat") for part in more)]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Of 300 voxels, 2 that never vary and 3 that are missing (NaN) are left out." in told
+    settings = json.loads((tmp_path / "out" / "bridge.json").read_text())
+    assert [settings[f"n_{name}voxels"] for name in ("constant_", "missing_", "")] == [2, 3, 295]
+    assert f"Of 295 voxels predicted from pictures, {settings['n_voxels_found']} are beyond chance" in told
+    assert f"median r {settings['median_voxel_r']:.3f} (ridge {settings['median_voxel_r_ridge']:.3f}" in told
+    voxels = pd.read_csv(tmp_path / "out" / "voxels.tsv", sep="\t")["voxel"]
+    assert set(range(300)) - set(voxels) == {4, 9, 20, 30, 40}
+    with h5py.File(tmp_path / "out" / "pictures.h5") as file:
+        assert file["voxels/number"][:].tolist() == voxels.tolist()
+        assert np.isfinite(file["voxels/predicted by bridge"]).all()
 
 
 @pytest.mark.parametrize(

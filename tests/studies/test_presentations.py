@@ -9,7 +9,7 @@ import pytest
 
 from brainpred.errors import DataError
 from brainpred.movies.scenes import load_digits
-from brainpred.probes.brain_bridge import simulate_voxels
+from brainpred.probes.voxel_simulation import simulate_voxels
 from brainpred.recordings.cleaning import Cleaning, read_clean_run
 from brainpred.recordings.recording import Recording, Run
 from brainpred.recordings.spaces import NoSpace
