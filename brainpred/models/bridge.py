@@ -203,7 +203,7 @@ class LatentBridge:
         """Fit the conditional of one direction; ``model`` is that of the latents given."""
         settings = self.settings
         if family == "linear":
-            return fit_linear(given, wanted, latent_features(model), generator)
+            return fit_linear(given, wanted, latent_features(model), generator, groups)
         if family == "joint":
             with reporter.task("Bridge", 100) as advance:
                 mixture, self.chosen_ = fit_joint_mixture(

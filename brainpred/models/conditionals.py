@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from brainpred.numerics.grouped_ridge import choose_alpha
+
 __all__ = ["DIVERGENCES", "Latents", "LinearConditional", "NetworkConditional", "fit_linear", "fit_network"]
 
 DIVERGENCES = ("forward", "reverse")
@@ -195,7 +197,11 @@ class LinearConditional(nn.Module):
 
 
 def fit_linear(
-    given: Latents, wanted: Latents, features: Callable[[Tensor], Tensor], generator: torch.Generator
+    given: Latents,
+    wanted: Latents,
+    features: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    groups: Tensor | None = None,
 ) -> LinearConditional:
     """Fit a linear conditional by ridge regression, its strength chosen by leaving one out, its spread by folds.
 
@@ -207,6 +213,8 @@ def fit_linear(
         Latents (n, n_from) to features (n, n_features).
     generator : Generator
         Where the folds come from.
+    groups : Tensor of int64 (n_pairs,), optional
+        Pairs of the same number are left out together.
 
     Returns
     -------
@@ -219,18 +227,20 @@ def fit_linear(
     Multivariate Analysis 88, 2004.
     """
     from sklearn.covariance import ledoit_wolf
-    from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.linear_model import Ridge
 
     with torch.inference_mode():
         x = features(given[0]).double().numpy()
     y = wanted[0].double().numpy()
-    model = RidgeCV(ALPHAS).fit(x, y)
-    order = torch.randperm(len(x), generator=generator).numpy()
+    numbers = np.arange(len(x)) if groups is None else groups.unique(return_inverse=True)[1].numpy()
+    alpha = choose_alpha(x, y, numbers, ALPHAS)
+    model = Ridge(alpha).fit(x, y)
+    order = torch.randperm(int(numbers.max()) + 1, generator=generator).numpy()
     residual = np.empty_like(y)
-    for held_out in np.array_split(order, min(RESIDUAL_FOLDS, len(x))):
-        rest = np.setdiff1d(order, held_out)
-        part = Ridge(alpha=model.alpha_).fit(x[rest], y[rest])
-        residual[held_out] = y[held_out] - part.predict(x[held_out])
+    for part in np.array_split(order, min(RESIDUAL_FOLDS, len(order))):
+        held_out = np.isin(numbers, part)
+        predicted = Ridge(alpha).fit(x[~held_out], y[~held_out]).predict(x[held_out])
+        residual[held_out] = y[held_out] - predicted.reshape(-1, y.shape[1])  # of one latent, an axis is lost
     spread = np.sqrt(np.mean(residual**2, axis=0)) + 1e-6
     shrunk = ledoit_wolf(residual / spread, assume_centered=True)[0] * np.outer(spread, spread)
 

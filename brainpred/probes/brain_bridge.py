@@ -11,6 +11,7 @@ from brainpred.errors import DataError
 from brainpred.models.bridge import LatentBridge
 from brainpred.models.ppca import ProbabilisticPCA
 from brainpred.models.vae import VAE
+from brainpred.numerics.grouped_ridge import choose_alpha
 from brainpred.numerics.rows import number_rows
 from brainpred.probes.voxel_scores import VoxelPrediction
 
@@ -144,8 +145,8 @@ def reconstruct_left_out(
         inside.append(((own[left_out] > low) & (own[left_out] < high))[:, used])
         with torch.inference_mode():
             spread[left_out] = vae.likelihood(draws).mean.std(dim=0).numpy()
-        # Voxels are what is predicted here: those left out must not have made the components.
-        others = ProbabilisticPCA(bridge.source.n_latent_).fit(x[rest])  # type: ignore[attr-defined]
+        # Voxels are what is predicted here: those left out must not have made the components. Many of these do no harm.
+        others = ProbabilisticPCA(_most_latents(x, rest)).fit(x[rest])
         groups, cells = torch.from_numpy(shown[rest]), np.ix_(left_out, rest)
         back["bridge"][cells] = _weights_back(vae, others, y, x, rest, left_out, groups, seed)
         back["shuffled pairs"][cells] = _weights_back(vae, others, elsewhere, x, rest, left_out, groups, seed)
@@ -209,7 +210,7 @@ def _fit_bridge(
     Gives the bridge and the patterns of the pairs as it learned from them.
     """
     best: tuple[float, LatentBridge, torch.Tensor] | None = None
-    most = min(len(rest) // 2, x.shape[1] - 2)
+    most = _most_latents(x, rest)
     for n in [n for n in N_LATENTS if n <= most] or [most]:
         if components is None:
             paired, source = _cross_fitted(x[rest], shown, n, seed), ProbabilisticPCA(n).fit(x[rest])
@@ -221,6 +222,11 @@ def _fit_bridge(
             best = bridge.chosen_["score"], bridge, paired
     assert best is not None
     return best[1], best[2]
+
+
+def _most_latents(x: torch.Tensor, rest: NDArray[np.int64]) -> int:
+    """Give the most components that patterns (n_pairs, n_voxels) of the rest can tell."""
+    return min(len(rest) // 2, x.shape[1] - 2)
 
 
 def _cross_fitted(x: torch.Tensor, shown: NDArray[np.int64], n_latent: int, seed: int) -> torch.Tensor:
@@ -255,8 +261,11 @@ def _weights_back(
     groups: torch.Tensor,
     seed: int,
 ) -> NDArray[np.float32]:
-    """Learn the bridge from pictures to voxels; give the weight of each pattern of the rest in those left out."""
-    bridge = LatentBridge(vae, components, seed=seed).fit((pictures[rest], x[rest]), groups=groups)
+    """Learn the bridge from pictures to voxels; give the weight of each pattern of the rest in those left out.
+
+    What voxels respond to is in the picture: the bridge is linear in what its latents generate.
+    """
+    bridge = LatentBridge(vae, components, family="linear", seed=seed).fit((pictures[rest], x[rest]), groups=groups)
     # Loadings are themselves products of patterns x, less their mean, and latents z: W = x' z / n.
     wanted, own = bridge.predict_latents(pictures[left_out]), components.posterior(x[rest]).mean
     weights: NDArray[np.float32] = ((wanted @ (own - own.mean(dim=0)).T + 1) / len(rest)).numpy()
@@ -274,14 +283,9 @@ def _ridge_weights(
 
     Its strength is chosen by leaving out pairs, or pictures, of the rest.
     """
-    from sklearn.linear_model import Ridge, RidgeCV
-    from sklearn.model_selection import GroupKFold
+    from sklearn.linear_model import Ridge
 
-    model, n_pictures = RidgeCV(ALPHAS), len(np.unique(shown[rest]))
-    if n_pictures < len(rest):
-        splits = GroupKFold(min(CROSS_FITS, n_pictures)).split(rest, groups=shown[rest])
-        model = RidgeCV(ALPHAS, cv=list(splits), scoring="neg_mean_squared_error")
-    alpha = model.fit(x[rest], y[rest]).alpha_
+    alpha = choose_alpha(x[rest], y[rest], shown[rest], ALPHAS)
     # Predictions are linear in y: those of unit vectors are the weights.
     weights = Ridge(alpha).fit(x[rest].astype(np.float64), np.eye(len(rest))).predict(x[left_out])
     return np.asarray(weights, dtype=np.float32)
