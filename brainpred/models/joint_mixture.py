@@ -22,9 +22,11 @@ FIRST_SHRINKAGE = 30.0
 LEAST_MEMBERS = 6  # pairs a component, on average
 PRIOR_PAIRS = 5.0  # how many pairs the prior N(0, I) of both models counts for
 FOLDS = 3
-ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses
+ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses, and no latents are remade
 CHAINS = 5  # how often the latents of each pair are remade
 STEPS = 4  # times that each chain draws, generates and infers
+
+_How = tuple[str, int, float, bool]  # start, components, shrinkage, whether the latents given are remade
 
 
 class JointMixture(nn.Module):
@@ -190,7 +192,8 @@ def fit_joint_mixture(
     given, wanted : (Tensor, Tensor), (n_pairs, n_latent) each
         Means and standard deviations of the pairs' posteriors.
     model : LatentModel, optional
-        Model of the latents given, which remakes them. One of categories does not: they come back as they were.
+        Model of the latents given, which remakes them, of 2,000 pairs at the most: more say enough. One of categories
+        does not, as they come back as they were.
     groups : Tensor of int64 (n_pairs,), optional
         Pairs of the same number are left out together, such as repeats of a picture.
     seed : int
@@ -225,7 +228,7 @@ def fit_joint_mixture(
     folds = [torch.isin(groups, part).nonzero()[:, 0] for part in parts][: FOLDS if n_pairs <= ENTIRE else 1]
     sides = {"given": slice(None, n_given), "wanted": slice(n_given, None)}
     clusters: dict[tuple[str, int, int], Tensor] = {}
-    spread: dict[tuple[str, int, float, bool], list[float]] = {}
+    spread: dict[_How, list[float]] = {}
     # By whether they are remade: the latents to learn from, (copies, n_pairs, n).
     learned: dict[bool, Latents] = {False: (points[None], spreads[None])}
 
@@ -236,17 +239,18 @@ def fit_joint_mixture(
             clusters[key] = _clusters(points[rows][:, side], spreads[rows][:, side], n_components, seed)
         return clusters[key]
 
-    def fit(start: str, n_components: int, shrinkage: float, remade: bool, fold: int, rows: Tensor) -> JointMixture:
+    def fit(how: _How, fold: int, rows: Tensor) -> JointMixture:
+        start, n_components, shrinkage, remade = how
         labels = grouped(start, n_components, fold, rows)
         latents = learned[remade][0][:, rows], learned[remade][1][:, rows]
         return _fit(latents, labels, n_components, shrinkage, n_given)
 
-    def score(*how: Any) -> float:
+    def score(how: _How) -> float:
         total, squares = 0.0, []
         for number, held_out in enumerate(folds):
             rest = torch.ones(n_pairs, dtype=torch.bool)
             rest[held_out] = False
-            mixture = fit(*how, number, rest)
+            mixture = fit(how, number, rest)
             q, y = mixture.given(points[held_out, :n_given]), points[held_out, n_given:]
             total += float(q.log_prob(y).mean())
             squares.append((((y - q.mean).square() + spreads[held_out, n_given:] ** 2) / q.variance).mean(dim=0))
@@ -254,7 +258,7 @@ def fit_joint_mixture(
         return total / len(folds)
 
     sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
-    tried = {}
+    tried: dict[_How, float] = {}
     every = torch.ones(n_pairs, dtype=torch.bool)
     distinct = {
         start: min(len(points[np.setdiff1d(np.arange(n_pairs), fold)][:, side].unique(dim=0)) for fold in folds)
@@ -263,23 +267,24 @@ def fit_joint_mixture(
     candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
     for start, size in candidates:
         how = (start, size, FIRST_SHRINKAGE, False)
-        tried[how] = score(*how)
+        tried[how] = score(how)
         advance(75 // len(candidates))
     start, size, *_ = max(tried, key=tried.__getitem__)
     for shrinkage in SHRINKAGES:
         if (how := (start, size, shrinkage, False)) not in tried:
-            tried[how] = score(*how)
+            tried[how] = score(how)
         advance(5)
     best = max(tried, key=tried.__getitem__)
-    if model is not None and (again := _remake(model, given, seed)) is not None:
-        learned[True] = tuple(
+    if model is not None and n_pairs <= ENTIRE and (again := _remake(model, given, seed)) is not None:
+        means, stds = (
             torch.cat([latents, own.expand(len(latents), -1, -1)], dim=2).double()
             for latents, own in zip(again, wanted, strict=True)
         )
+        learned[True] = (means, stds)
         how = (*best[:3], True)
-        tried[how] = score(*how)
+        tried[how] = score(how)
         best = max(best, how, key=tried.__getitem__)
     advance(5)
-    mixture = fit(*best, -1, every).float()
+    mixture = fit(best, -1, every).float()
     chosen = dict(zip(("start", "n_components", "shrinkage", "remade"), best, strict=True))
     return mixture, {**chosen, "score": tried[best], "spread": spread[best]}
