@@ -207,7 +207,7 @@ class LatentBridge:
         if family == "joint":
             with reporter.task("Bridge", 100) as advance:
                 mixture, self.chosen_ = fit_joint_mixture(
-                    given, wanted, groups=groups, seed=settings.seed, advance=advance
+                    given, wanted, model=model, groups=groups, seed=settings.seed, advance=advance
                 )
             return mixture
         with reporter.task("Bridge", settings.updates) as advance:

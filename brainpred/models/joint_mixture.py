@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brainpred.models.conditionals import Latents
+from brainpred.models.likelihood import LatentModel, normal_parameters
 
 __all__ = ["JointMixture", "fit_joint_mixture"]
 
@@ -21,7 +22,11 @@ FIRST_SHRINKAGE = 30.0
 LEAST_MEMBERS = 6  # pairs a component, on average
 PRIOR_PAIRS = 5.0  # how many pairs the prior N(0, I) of both models counts for
 FOLDS = 3
-ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses
+ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses, and no latents are remade
+CHAINS = 5  # how often the latents of each pair are remade
+STEPS = 4  # times that each chain draws, generates and infers
+
+_How = tuple[str, int, float, bool]  # start, components, shrinkage, whether the latents given are remade
 
 
 class JointMixture(nn.Module):
@@ -102,7 +107,7 @@ def _log_densities(z: Tensor, means: Tensor, covariances: Tensor, variances: Ten
 
 def _maximise(means: Tensor, variances: Tensor, members: Tensor, shrinkage: float) -> tuple[Tensor, Tensor, Tensor]:
     """Give weights, means and covariances for memberships (n, k)."""
-    n, d = means.shape
+    d = means.shape[1]
     counts = members.sum(dim=0) + 1e-9
     centres = members.T @ means / counts[:, None]
     scatter = torch.stack(
@@ -111,23 +116,23 @@ def _maximise(means: Tensor, variances: Tensor, members: Tensor, shrinkage: floa
             for weight, centre in zip(members.T, centres, strict=True)
         ]
     )
-    pooled = (scatter.sum(dim=0) + PRIOR_PAIRS * torch.eye(d, dtype=means.dtype)) / (n + PRIOR_PAIRS)
+    pooled = (scatter.sum(dim=0) + PRIOR_PAIRS * torch.eye(d, dtype=means.dtype)) / (members.sum() + PRIOR_PAIRS)
     covariances = (scatter + shrinkage * pooled) / (counts + shrinkage)[:, None, None]
     return counts / counts.sum(), centres, covariances
 
 
-def _fit(
-    latents: tuple[Tensor, Tensor], labels: Tensor, n_components: int, shrinkage: float, n_given: int
-) -> JointMixture:
-    """Run expectation and maximisation from clusters."""
-    means, variances = latents
-    members = torch.nn.functional.one_hot(labels, n_components).to(means.dtype)
+def _fit(latents: Latents, labels: Tensor, n_components: int, shrinkage: float, n_given: int) -> JointMixture:
+    """Run expectation and maximisation from clusters (n_pairs,), with the latents of each pair (copies, n_pairs, d)."""
+    share = 1 / len(latents[0])
+    means, variances = latents[0].flatten(0, 1), latents[1].flatten(0, 1) ** 2
+    labels = labels.repeat(len(latents[0]))
+    members = share * torch.nn.functional.one_hot(labels, n_components).to(means.dtype)
     for _ in range(ROUNDS if n_components > 1 else 1):
         weights, centres, covariances = _maximise(means, variances, members, shrinkage)
         if n_components > 1:
             before = members
-            members = (_log_densities(means, centres, covariances, variances) + weights.log()).softmax(dim=1)
-            if float((members - before).abs().mean()) < SETTLED:
+            members = share * (_log_densities(means, centres, covariances, variances) + weights.log()).softmax(dim=1)
+            if float((members - before).abs().mean()) < share * SETTLED:
                 break
     return JointMixture(weights, centres, covariances, n_given)
 
@@ -143,30 +148,56 @@ def _clusters(points: Tensor, spreads: Tensor, n_components: int, seed: int) -> 
     return torch.from_numpy(groups).long()
 
 
+def _remake(model: LatentModel, latents: Latents, seed: int) -> Latents | None:
+    """Draw latents, generate from them, infer again, and so on: (CHAINS * STEPS, n, d) each; None for categories."""
+    generator = torch.Generator().manual_seed(seed)
+    mean, spread = (parameter.repeat(CHAINS, 1) for parameter in latents)
+    steps = []
+    with torch.no_grad():
+        for _ in range(STEPS):
+            made = model.likelihood(mean + spread * torch.randn(mean.shape, generator=generator))
+            if isinstance(made, Categorical):
+                return None
+            mean, spread = (parameter.float() for parameter in normal_parameters(model.posterior(made.mean)))
+            steps.append((mean, spread))
+    means, spreads = (torch.cat(parameters).reshape(-1, *latents[0].shape) for parameters in zip(*steps, strict=True))
+    return means, spreads
+
+
 def fit_joint_mixture(
     given: Latents,
     wanted: Latents,
     *,
+    model: LatentModel | None = None,
     groups: Tensor | None = None,
     seed: int = 0,
     advance: Callable[[int], None] = lambda n: None,
 ) -> tuple[JointMixture, dict[str, Any]]:
-    r"""Fit a joint mixture by expectation and maximisation; cross-validation chooses its size, shrinkage and start.
+    r"""Fit a joint mixture by expectation and maximisation; cross-validation chooses how.
 
     The latents of a pair are known as normal posteriors, whose variances enter both steps. A component's covariance is
     shrunk to the pooled one as if that had been seen :math:`\nu` times more, and that to I, the prior of both models.
     As draws of the latents given stand for them, slopes are flatter than between the latents themselves, as they are
     for every network that sees such draws. The components start from clusters of the latents given or of those wanted.
-    What counts is the mean :math:`\log q(z_b|z_a)` of pairs left out.
+
+    Few pairs say little about how latents that mean the same differ; the model of the latents given knows more: what
+    it generates from a draw and infers again may be another such draw. So a pair's latents given can be remade, step
+    by step in several chains, and all of them stand for the pair.
+
+    Size and start, then shrinkage, then whether the latents given are remade: what counts is the mean
+    :math:`\log q(z_b|z_a)` of pairs left out, whose own latents are never remade.
 
     Parameters
     ----------
     given, wanted : (Tensor, Tensor), (n_pairs, n_latent) each
         Means and standard deviations of the pairs' posteriors.
+    model : LatentModel, optional
+        Model of the latents given, which remakes them, of 2,000 pairs at the most: more say enough. One of categories
+        does not, as they come back as they were.
     groups : Tensor of int64 (n_pairs,), optional
         Pairs of the same number are left out together, such as repeats of a picture.
     seed : int
-        Seed of folds and clusters.
+        Seed of folds, clusters and chains.
     advance : callable
         Told of progress, in hundredths.
 
@@ -175,8 +206,14 @@ def fit_joint_mixture(
     JointMixture
         float32.
     dict
-        ``n_components``, ``shrinkage``, ``start``; ``score``, the log density of pairs left out, in nats; ``spread``,
-        for each latent wanted, how much wider than the conditional those pairs lie about it (1: as wide as it says).
+        ``n_components``, ``shrinkage``, ``start``, ``remade``; ``score``, the log density of pairs left out, in nats;
+        ``spread``, for each latent wanted, how much wider than the conditional those pairs lie about it (1: as wide as
+        it says).
+
+    Raises
+    ------
+    DataError
+        If the model infers degenerate posteriors from what it generates.
 
     References
     ----------
@@ -191,7 +228,9 @@ def fit_joint_mixture(
     folds = [torch.isin(groups, part).nonzero()[:, 0] for part in parts][: FOLDS if n_pairs <= ENTIRE else 1]
     sides = {"given": slice(None, n_given), "wanted": slice(n_given, None)}
     clusters: dict[tuple[str, int, int], Tensor] = {}
-    spread: dict[tuple[str, int, float], list[float]] = {}
+    spread: dict[_How, list[float]] = {}
+    # By whether they are remade: the latents to learn from, (copies, n_pairs, n).
+    learned: dict[bool, Latents] = {False: (points[None], spreads[None])}
 
     def grouped(start: str, n_components: int, fold: int, rows: Tensor) -> Tensor:
         """Cluster the pairs of a fold, once."""
@@ -200,21 +239,26 @@ def fit_joint_mixture(
             clusters[key] = _clusters(points[rows][:, side], spreads[rows][:, side], n_components, seed)
         return clusters[key]
 
-    def score(start: str, n_components: int, shrinkage: float) -> float:
+    def fit(how: _How, fold: int, rows: Tensor) -> JointMixture:
+        start, n_components, shrinkage, remade = how
+        labels = grouped(start, n_components, fold, rows)
+        latents = learned[remade][0][:, rows], learned[remade][1][:, rows]
+        return _fit(latents, labels, n_components, shrinkage, n_given)
+
+    def score(how: _How) -> float:
         total, squares = 0.0, []
         for number, held_out in enumerate(folds):
             rest = torch.ones(n_pairs, dtype=torch.bool)
             rest[held_out] = False
-            labels = grouped(start, n_components, number, rest)
-            mixture = _fit((points[rest], spreads[rest] ** 2), labels, n_components, shrinkage, n_given)
+            mixture = fit(how, number, rest)
             q, y = mixture.given(points[held_out, :n_given]), points[held_out, n_given:]
             total += float(q.log_prob(y).mean())
             squares.append((((y - q.mean).square() + spreads[held_out, n_given:] ** 2) / q.variance).mean(dim=0))
-        spread[start, n_components, shrinkage] = torch.stack(squares).mean(dim=0).sqrt().tolist()
+        spread[how] = torch.stack(squares).mean(dim=0).sqrt().tolist()
         return total / len(folds)
 
     sizes = [size for size in N_COMPONENTS if size == 1 or n_pairs >= LEAST_MEMBERS * size]
-    tried = {}
+    tried: dict[_How, float] = {}
     every = torch.ones(n_pairs, dtype=torch.bool)
     distinct = {
         start: min(len(points[np.setdiff1d(np.arange(n_pairs), fold)][:, side].unique(dim=0)) for fold in folds)
@@ -222,20 +266,25 @@ def fit_joint_mixture(
     }
     candidates = [("given", 1), *((start, n) for n in sizes if n > 1 for start in sides if n <= distinct[start])]
     for start, size in candidates:
-        tried[start, size, FIRST_SHRINKAGE] = score(start, size, FIRST_SHRINKAGE)
-        advance(80 // len(candidates))
-    start, size, _ = max(tried, key=tried.__getitem__)
+        how = (start, size, FIRST_SHRINKAGE, False)
+        tried[how] = score(how)
+        advance(75 // len(candidates))
+    start, size, *_ = max(tried, key=tried.__getitem__)
     for shrinkage in SHRINKAGES:
-        if (start, size, shrinkage) not in tried:
-            tried[start, size, shrinkage] = score(start, size, shrinkage)
+        if (how := (start, size, shrinkage, False)) not in tried:
+            tried[how] = score(how)
         advance(5)
     best = max(tried, key=tried.__getitem__)
-    start, size, shrinkage = best
-    mixture = _fit((points, spreads**2), grouped(start, size, -1, every), size, shrinkage, n_given).float()
-    return mixture, {
-        "n_components": size,
-        "shrinkage": shrinkage,
-        "start": start,
-        "score": tried[best],
-        "spread": spread[best],
-    }
+    if model is not None and n_pairs <= ENTIRE and (again := _remake(model, given, seed)) is not None:
+        means, stds = (
+            torch.cat([latents, own.expand(len(latents), -1, -1)], dim=2).double()
+            for latents, own in zip(again, wanted, strict=True)
+        )
+        learned[True] = (means, stds)
+        how = (*best[:3], True)
+        tried[how] = score(how)
+        best = max(best, how, key=tried.__getitem__)
+    advance(5)
+    mixture = fit(best, -1, every).float()
+    chosen = dict(zip(("start", "n_components", "shrinkage", "remade"), best, strict=True))
+    return mixture, {**chosen, "score": tried[best], "spread": spread[best]}

@@ -1,12 +1,13 @@
-"""A joint mixture conditions as the quotient of its densities, and finds clusters that are there."""
+"""A joint mixture conditions as the quotient of its densities, finds clusters, and asks the model if pairs are few."""
 
 import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from brainpred.models.joint_mixture import JointMixture, fit_joint_mixture
+from brainpred.models.bridge import LatentBridge
+from brainpred.models.joint_mixture import JointMixture, _fit, fit_joint_mixture
 
 
 def _mixture(seed=0, n_given=2, n_wanted=3, components=4):
@@ -85,3 +86,82 @@ def test_repeats_do_not_choose_what_remembers_them():
         for groups in (None, torch.arange(15).repeat(4))
     ]
     assert scores[0] > scores[1] + 0.5
+
+
+BACK = 0.9  # part of a latent of no meaning that comes back
+
+
+class _Model:
+    """Infer 21 latents: a first that is sure, and 20 of no meaning whose draws come back as others of their kind."""
+
+    def __init__(self, kept=1.0):
+        self.kept = kept  # how much of the first comes back
+        self.spread = torch.tensor([0.05] + [math.sqrt(1 - BACK**2)] * 20)
+
+    def posterior(self, x):
+        return Independent(Normal(x, self.spread.expand_as(x)), 1)
+
+    def likelihood(self, z):
+        return Independent(Normal(z * torch.tensor([self.kept] + [BACK] * 20), 0.1), 1)
+
+
+class _Categories(_Model):
+    def likelihood(self, z):
+        return Categorical(logits=z)
+
+
+class _Point:
+    """Infer one latent, which is the datum."""
+
+    def posterior(self, x):
+        return Independent(Normal(x, torch.full_like(x, 0.3)), 1)
+
+    def likelihood(self, z):
+        return Independent(Normal(z, 0.1), 1)
+
+
+def _pairs(n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(n, 1, generator=generator)
+    x = torch.cat([first, BACK * torch.randn(n, 20, generator=generator)], dim=1)
+    return x, first.sign() + 0.1 * torch.randn(n, 1, generator=generator)
+
+
+def _fitted(model, x, y, known=None):
+    given = x, (known or model).posterior(x).stddev
+    return fit_joint_mixture(given, (y, torch.full_like(y, 0.3)), model=model)
+
+
+def test_with_few_pairs_the_model_tells_what_has_no_meaning():
+    (x, y), (new_x, new_y) = _pairs(30, 0), _pairs(2000, 1)
+    remade, chosen = _fitted(_Model(), x, y)
+    alone, chosen_alone = _fitted(None, x, y, _Model())
+    assert chosen["remade"]
+    assert not chosen_alone["remade"]
+    assert chosen["score"] > chosen_alone["score"]
+    assert remade.given(new_x).log_prob(new_y).mean() > alone.given(new_x).log_prob(new_y).mean() + 0.1
+
+
+@pytest.mark.parametrize("model", [_Model(kept=0.0), _Categories()], ids=["forgets", "categories"])
+def test_a_model_that_cannot_help_changes_nothing(model):
+    x, y = _pairs(200, 0)
+    mixture, chosen = _fitted(model, x, y)
+    assert not chosen["remade"]
+    torch.testing.assert_close(mixture.means, _fitted(None, x, y, model)[0].means, rtol=0, atol=0)
+
+
+def test_a_bridge_asks_the_model_of_its_source():
+    assert LatentBridge(_Model(), _Point()).fit(_pairs(30, 0)).chosen_["remade"]
+    assert not LatentBridge(_Model(kept=0.0), _Point()).fit(_pairs(200, 0)).chosen_["remade"]
+
+
+def test_a_pair_counts_once_whatever_stands_for_it():
+    x, y = _pairs(40, 0)
+    points = torch.cat([x, y], dim=1).double()[None]
+    once, often = (
+        _fit(
+            (points.expand(n, -1, -1), torch.full_like(points, 0.3).expand(n, -1, -1)), (y[:, 0] > 0).long(), 2, 10, 21
+        )
+        for n in (1, 4)
+    )
+    torch.testing.assert_close(often.covariances, once.covariances)
