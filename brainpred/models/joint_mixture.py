@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brainpred.models.conditionals import Latents
-from brainpred.models.likelihood import LatentModel, normal_parameters
+from brainpred.models.latent_models import LatentModel, normal_parameters
 
 __all__ = ["JointMixture", "fit_joint_mixture"]
 
