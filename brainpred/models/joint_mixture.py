@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brainpred.models.conditionals import Latents
+from brainpred.models.guided import NormalMixture
 from brainpred.models.latent_models import LatentModel, normal_parameters
 
 __all__ = ["JointMixture", "fit_joint_mixture"]
@@ -251,9 +252,11 @@ def fit_joint_mixture(
             rest = torch.ones(n_pairs, dtype=torch.bool)
             rest[held_out] = False
             mixture = fit(how, number, rest)
-            q, y = mixture.given(points[held_out, :n_given]), points[held_out, n_given:]
-            total += float(q.log_prob(y).mean())
-            squares.append((((y - q.mean).square() + spreads[held_out, n_given:] ** 2) / q.variance).mean(dim=0))
+            q, y = NormalMixture.of(mixture.given(points[held_out, :n_given])), points[held_out, n_given:]
+            mean, covariance = q.moments()
+            total += float(q.log_prob(y[None]).mean())
+            away = (y - mean).square() + spreads[held_out, n_given:] ** 2
+            squares.append((away / covariance.diagonal(dim1=1, dim2=2)).mean(dim=0))
         spread[how] = torch.stack(squares).mean(dim=0).sqrt().tolist()
         return total / len(folds)
 

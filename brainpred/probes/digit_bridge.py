@@ -20,7 +20,7 @@ __all__ = ["Digits", "judge_images", "judge_labels", "own_scores", "within_label
 
 N_LABELS = 10
 GENERATED = 100  # pictures a label
-READ_DRAWS = 30  # of the label's latents, for each image
+READ_DRAWS = 200  # of the label's latents, for each image: with 30, their scatter costs half a percent of accuracy
 DOCUMENT_DRAWS = 100  # of document 002's estimator
 
 
