@@ -17,15 +17,7 @@ from torch.distributions import Categorical
 from brainpred.errors import ConfigError, DataError
 from brainpred.models.bridge_settings import BridgeSettings
 from brainpred.models.conditionals import Latents, fit_linear, fit_network
-from brainpred.models.guided import (
-    Evidence,
-    NormalMixture,
-    blurred_evidence,
-    draw_guided,
-    find_mode,
-    join_mixtures,
-    temper,
-)
+from brainpred.models.guided import Evidence, blurred_evidence, draw_guided, find_mode, temper
 from brainpred.models.inference import distinct_latents, infer, infer_pairs, latent_features, normal_of_pairs
 from brainpred.models.joint_mixture import fit_joint_mixture
 from brainpred.models.latent_models import LatentModel
@@ -36,6 +28,7 @@ from brainpred.models.likelihood import (
     grid_log_likelihood,
     importance_log_likelihood,
 )
+from brainpred.models.normal_mixture import NormalMixture, join_mixtures
 from brainpred.progress import SILENT, Reporter
 
 __all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
@@ -385,19 +378,19 @@ class LatentBridge:
         """Estimate the log density several times, (n_repeats, k, n); and give mean and covariance of the base."""
         latents, which, _ = distinct_latents(infer("source", self.source, x))
         bases = [self._base(latents, n_source, generator) for _ in range(n_repeats)]
-        each = [base.take(which) for base in bases]
+        joined = join_mixtures(bases).take(which)
         if self.settings.guidance > 0:
             evidence, n = self._evidence(latents), len(latents[0])
             tempered = [temper(base, evidence, N_NORMALISER, n, generator) for base in bases]
             normalisers = torch.stack([one.log_normaliser for one in tempered])[:, None, which]
 
         def densities(z: Tensor) -> Tensor:
-            plain = torch.stack([base.log_prob(z) for base in each])
+            plain = joined.log_prob_of_each(z, n_repeats)
             if self.settings.guidance == 0:
                 return plain
             return plain + evidence(z.flatten(0, 1), which.repeat(len(z))).reshape(z.shape[:2]) - normalisers
 
-        mean, covariance = join_mixtures(each).moments()
+        mean, covariance = joined.moments()
         return densities, (mean.expand(len(x), -1), covariance.expand(len(x), -1, -1))
 
     def log_likelihood(
@@ -444,7 +437,7 @@ class LatentBridge:
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
             own = torch.Generator().manual_seed(self.settings.seed)  # the same densities for both estimators
-            densities, near = self._densities(x, BATCHES, N_SOURCE, own)
+            densities, near = self._densities(x, BATCHES, N_SOURCE // 2, own)
             if estimator == "grid":
                 return grid_log_likelihood(self.target, y, densities)
             return importance_log_likelihood(self.target, y, densities, n_draws, generator, near)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from brainpred.models.conditionals import Latents
-from brainpred.models.guided import NormalMixture
 from brainpred.models.latent_models import LatentModel, normal_parameters
+from brainpred.models.normal_mixture import NormalMixture
 
 __all__ = ["JointMixture", "fit_joint_mixture"]
 

@@ -142,7 +142,7 @@ def conditional_log_likelihood(
     x : Tensor (n, ...)
         Data.
     draw : callable
-        A number of draws to latents (n_draws, n, n_latent), other ones each time.
+        A number of draws to latents (n_draws, n, n_latent).
     n_draws : int
         Draws for each sample, 10 or more.
 
@@ -152,7 +152,8 @@ def conditional_log_likelihood(
         One estimate for each of n samples.
     """
     with torch.no_grad():
-        return summarise_weights(_batches(draw, lambda z: model.likelihood(z).log_prob(x), n_draws, len(x)))
+        drawn = draw(_enough(n_draws)).split(max(1, AT_ONCE // len(x)))
+        return summarise_weights(torch.cat([model.likelihood(z).log_prob(x) for z in drawn]).tensor_split(BATCHES))
 
 
 def importance_log_likelihood(
@@ -267,11 +268,16 @@ def grid_log_likelihood(
 
 def _batches(draw: Callable[[int], Tensor], weigh: Callable[[Tensor], Tensor], n_draws: int, n: int) -> list[Tensor]:
     """Weigh draws for n samples in ten batches, so many at a time that memory suffices."""
-    if n_draws < BATCHES:
-        raise ConfigError(f"Expected {BATCHES} draws or more, whose scatter gives the error, received {n_draws}.")
     at_once, batches = max(1, AT_ONCE // n), []
     for batch in range(BATCHES):
-        wanted = n_draws // BATCHES + (batch < n_draws % BATCHES)
+        wanted = _enough(n_draws) // BATCHES + (batch < n_draws % BATCHES)
         parts = [weigh(draw(min(at_once, wanted - first))) for first in range(0, wanted, at_once)]
         batches.append(torch.cat(parts, dim=-2))
     return batches
+
+
+def _enough(n_draws: int) -> int:
+    """Refuse too few draws."""
+    if n_draws < BATCHES:
+        raise ConfigError(f"Expected {BATCHES} draws or more, whose scatter gives the error, received {n_draws}.")
+    return n_draws

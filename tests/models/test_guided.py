@@ -5,14 +5,8 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from brainpred.errors import ConfigError
-from brainpred.models.guided import (
-    NormalMixture,
-    blurred_evidence,
-    draw_guided,
-    find_mode,
-    join_mixtures,
-    temper,
-)
+from brainpred.models.guided import blurred_evidence, draw_guided, find_mode, temper
+from brainpred.models.normal_mixture import NormalMixture, join_mixtures
 
 
 def _mixtures(kind, n=3, components=4, d=2, seed=0):
@@ -70,6 +64,8 @@ def test_joined_mixtures_average(kind):
     expected = torch.stack([part.log_prob(z).exp() for part in parts]).mean(0).log()
     joined = join_mixtures([NormalMixture.of(part) for part in parts])
     torch.testing.assert_close(joined.log_prob(z), expected, atol=1e-4, rtol=0)
+    each = torch.stack([part.log_prob(z) for part in parts])
+    torch.testing.assert_close(joined.log_prob_of_each(z, 2), each, atol=1e-4, rtol=0)
     drawn = joined.unfold(*joined.draw(40_000, 3, torch.Generator().manual_seed(0))).reshape(40_000, 3, 2)
     mean, covariance = joined.moments()
     torch.testing.assert_close(mean, torch.stack([part.mean for part in parts]).mean(0), atol=1e-5, rtol=0)
