@@ -226,11 +226,14 @@ def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
     runs = pd.read_csv(out / "runs.tsv", sep="\t")
     assert len(runs) == 2 * 2  # settings, image models
     default, document = (runs[runs["setting"] == name] for name in ("default", "document"))
-    assert default["log_p_x"].mean() > document["log_p_x"].mean() + 5
+    assert (default["log_p_x_gain"] > 0).all()
+    # Draws from the bridge hardly ever come near an image: the document's estimate is far too low.
+    assert (document["log_p_x_document"] < document["log_p_x"] - 5).all()
     assert default["diversity"].mean() > 1.7 * document["diversity"].mean()
     for name in ("table1", "table2"):
         table = pd.read_csv(out / f"{name}.tsv", sep="\t")
         assert set(table["setting"]) == {"default", "document", "the VAE itself"}
+        assert (table[f"log_p_{'xy'[name == 'table2']}_effective"] > 3).all()
     own = pd.read_csv(out / "table2.tsv", sep="\t").set_index("setting").loc["the VAE itself"].iloc[0]
     # No marginal over ten labels can be above -log 10; document 002's estimate is, as it has seen the label.
     assert own["log_p_y_grid"] < -np.log(10) + 0.05 < own["log_p_y_document"]
@@ -244,6 +247,13 @@ def test_document_002_from_scikit_learn_s_digits(tmp_path, no_mnist, capsys):
         assert shown["document/3 epochs/64/label_curve"].shape == (150,)
         assert shown["own/points"].shape == (len(shown["own/labels"]), 2)
     assert json.loads((out / "bridge.json").read_text())["digits"].startswith("scikit-learn")
+    # What is there is kept, and what lacks is done again.
+    kept, lacking = sorted((out / "runs").iterdir())[:2]
+    before, _ = kept.stat().st_mtime_ns, lacking.unlink()
+    assert main(options) == 0
+    assert kept.stat().st_mtime_ns == before
+    assert lacking.is_file()
+    pd.testing.assert_frame_equal(pd.read_csv(out / "runs.tsv", sep="\t"), runs, rtol=1e-3)
     capsys.readouterr()
 
 
