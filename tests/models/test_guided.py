@@ -2,81 +2,17 @@
 
 import pytest
 import torch
-from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from brainpred.errors import ConfigError
 from brainpred.models.guided import blurred_evidence, draw_guided, find_mode, temper
-from brainpred.models.normal_mixture import NormalMixture, join_mixtures
-
-
-def _mixtures(kind, n=3, components=4, d=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(n, components, generator=generator)
-    means = torch.randn(n, components, d, generator=generator)
-    if kind == "shared":
-        factors = torch.linalg.cholesky(
-            (f := torch.randn(components, d, d, generator=generator)) @ f.transpose(1, 2) + 0.3 * torch.eye(d)
-        )
-        parts = MultivariateNormal(means, scale_tril=factors.expand(n, -1, -1, -1))
-    else:
-        parts = Independent(Normal(means, torch.rand(n, components, d, generator=generator) + 0.2), 1)
-    return MixtureSameFamily(Categorical(logits=logits), parts)
-
-
-@pytest.mark.parametrize("kind", ["shared", "own"])
-def test_the_density_is_that_of_the_distribution(kind):
-    distribution = _mixtures(kind)
-    z = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(NormalMixture.of(distribution).log_prob(z), distribution.log_prob(z), atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("kind", ["shared", "own"])
-def test_draws_have_the_distribution_s_moments(kind):
-    distribution = _mixtures(kind)
-    mixture = NormalMixture.of(distribution)
-    noise, chosen, rows = mixture.draw(20_000, 3, torch.Generator().manual_seed(0))
-    z = mixture.unfold(noise, chosen, rows).reshape(20_000, 3, 2)
-    torch.testing.assert_close(z.mean(0), distribution.mean, atol=0.04, rtol=0)
-    torch.testing.assert_close(z.var(0), distribution.variance, atol=0.12, rtol=0.03)
-
-
-def test_own_spreads_are_not_taken_for_factors_where_all_sizes_are_the_same():
-    distribution = _mixtures("own", n=3, components=3, d=3)
-    z = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(NormalMixture.of(distribution).log_prob(z), distribution.log_prob(z), atol=1e-4, rtol=0)
-
-
-def test_a_light_component_counts_where_it_alone_explains():
-    means = torch.tensor([[[0.0], [20.0]]])
-    mixture = NormalMixture(torch.tensor([[1 - 5e-5, 5e-5]]).log(), means, torch.ones(1, 2, 1), False)
-    assert float(mixture.log_prob(torch.tensor([[[20.0]]]))) == pytest.approx(-0.919 - 9.903, abs=0.01)
-
-
-@pytest.mark.parametrize("kind", ["shared", "own"])
-def test_joined_mixtures_average(kind):
-    parts = [_mixtures(kind, seed=seed) for seed in (0, 1)]
-    if kind == "shared":  # joined are those of one conditional, whose factors are the same
-        factors = parts[0].component_distribution.scale_tril
-        parts[1] = MixtureSameFamily(
-            parts[1].mixture_distribution, MultivariateNormal(parts[1].component_distribution.loc, scale_tril=factors)
-        )
-    z = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(1))
-    expected = torch.stack([part.log_prob(z).exp() for part in parts]).mean(0).log()
-    joined = join_mixtures([NormalMixture.of(part) for part in parts])
-    torch.testing.assert_close(joined.log_prob(z), expected, atol=1e-4, rtol=0)
-    each = torch.stack([part.log_prob(z) for part in parts])
-    torch.testing.assert_close(joined.log_prob_of_each(z, 2), each, atol=1e-4, rtol=0)
-    drawn = joined.unfold(*joined.draw(40_000, 3, torch.Generator().manual_seed(0))).reshape(40_000, 3, 2)
-    mean, covariance = joined.moments()
-    torch.testing.assert_close(mean, torch.stack([part.mean for part in parts]).mean(0), atol=1e-5, rtol=0)
-    torch.testing.assert_close(drawn.mean(0), mean, atol=0.05, rtol=0)
-    told = torch.stack([torch.cov(drawn[:, sample].T) for sample in range(3)])
-    torch.testing.assert_close(told, covariance, atol=0.15, rtol=0.03)
+from brainpred.models.normal_mixture import NormalMixture
+from tests.models.mixtures import make_mixtures
 
 
 @pytest.mark.parametrize("kind", ["shared", "own"])
 def test_blurred_evidence_is_a_convolution(kind):
-    distribution = _mixtures(kind, n=7, d=1)
+    distribution = make_mixtures(kind, n=7, d=1)
     samples = torch.tensor([2, 0, 1, 1, 0, 2, 1])  # seven latents, of three samples in no order
     point, variance = torch.tensor([[0.4], [-1.0], [2.0]]), torch.tensor([[0.3], [0.05], [1.2]])
     told = blurred_evidence(lambda z: distribution, point, variance)(torch.zeros(7, 2), samples)
@@ -88,7 +24,7 @@ def test_blurred_evidence_is_a_convolution(kind):
 
 
 def test_blurred_evidence_of_many_latents_against_whole_covariances():
-    distribution = _mixtures("shared", n=5, d=6)
+    distribution = make_mixtures("shared", n=5, d=6)
     generator = torch.Generator().manual_seed(1)
     point, variance = torch.randn(2, 6, generator=generator), torch.rand(2, 6, generator=generator)
     samples = torch.tensor([1, 0, 1, 1, 0])
