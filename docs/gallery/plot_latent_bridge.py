@@ -61,20 +61,35 @@ figure2 = label_figure(images("document", "trained"), "Images from labels, as in
 figure2_default = label_figure(images("default", "trained"), "Images from labels, default")
 
 # %%
-# Table 1 of the document, with what it lacks. ``log_p_x`` is log p(image | label), importance-sampled on digits that
-# the bridge has never seen, and ``log_p_x_own`` the image VAE's own log p(image) on the same digits. Knowing the label
+# Table 1 of the document, with what it lacks. *log p(x|y)* is log p(image | label), importance-sampled on digits that
+# the bridge has never seen, and *log p(x)* the image VAE's own log p(image) on the same digits. Knowing the label
 # is worth log 10 = 2.3 nats at the most; a bridge can gain more, as its mixture fits the latents of real images better
-# than the VAE's prior does. ``log_p_x_gain`` is the difference. ``log_p_x_document`` is the document's estimate, the
+# than the VAE's prior does. *Gain* is the difference. *Document's* is the document's estimate, the
 # log of a mean over 100 draws from the bridge: none of them comes near the image, and the mean is far below the
 # integral. That is the other part of the gap. With latents drawn from the image's own posterior (the last rows) it is
-# no marginal at all. ``log_p_x_effective`` is how many of 500 draws count: where they are few, as in the document's
-# setting, ``log_p_x`` is a lower bound, by a nat or so. ``recognised`` is the part of generated
-# digits that a classifier takes for their label, ``diversity`` their variance within a label over that of the VAE's own
+# no marginal at all. *Draws* is how many of 500 count: where they are few, as in the document's setting,
+# log p(x|y) is a lower bound, by a nat or so. *Recognised* is the part of generated
+# digits that a classifier takes for their label, *diversity* their variance within a label over that of the VAE's own
 # reconstructions.
 
-table1 = pd.read_csv(data / "table1.tsv", sep="\t")
-columns = ["log_p_x", "log_p_x_own", "log_p_x_gain", "log_p_x_document", "log_p_x_effective", "recognised", "diversity"]
-table1[["setting", "image_vae", "pairs", "seeds", *columns]].round(2)
+
+def tidy(name, columns, digits):
+    """Read a table of means over three seeds, with short headings."""
+    table = pd.read_csv(data / name, sep="\t").astype({"pairs": "Int64"})
+    table = table.rename(columns={"image_vae": "image VAE"}).sort_values(
+        ["setting", "image VAE", "pairs"], kind="stable"
+    )
+    return table.set_index(["setting", "image VAE", "pairs"])[list(columns)].rename(columns=columns).round(digits)
+
+
+tidy(
+    "table1.tsv",
+    {
+        "log_p_x": "log p(x|y)", "log_p_x_own": "log p(x)", "log_p_x_gain": "gain", "log_p_x_document": "document's",
+        "log_p_x_effective": "draws", "recognised": "recognised", "diversity": "diversity",
+    },
+    2,
+)  # fmt: skip
 
 # %%
 # Labels from images
@@ -96,11 +111,16 @@ figure3_default = latents_figure(latents("default", "trained"), "Label latents f
 # Table 2. The document reports log p(y) of −0.0456 for its bridges and for the label VAE alike. No marginal over ten
 # labels, each as frequent, can be above −log 10 = −2.30. The estimate is above it because its latents are drawn from
 # the posterior of the label itself: it says that the label VAE reads its own latents well, and nothing about images.
-# ``log_p_y`` is log p(label | image), importance-sampled, ``log_p_y_grid`` the same by quadrature over the two latents.
+# *log p(y|x)* is log p(label | image), importance-sampled; *on the grid*, the same by quadrature over the two latents.
 
-table2 = pd.read_csv(data / "table2.tsv", sep="\t")
-columns = ["log_p_y", "log_p_y_effective", "log_p_y_grid", "log_p_y_document", "accuracy"]
-table2[["setting", "image_vae", "pairs", "seeds", *columns]].round(3)
+tidy(
+    "table2.tsv",
+    {
+        "log_p_y": "log p(y|x)", "log_p_y_grid": "on the grid", "log_p_y_document": "document's",
+        "log_p_y_effective": "draws", "accuracy": "accuracy",
+    },
+    3,
+)  # fmt: skip
 
 # %%
 # An image VAE that was stopped early
