@@ -35,6 +35,7 @@ __all__ = ["ESTIMATORS", "BridgeState", "LatentBridge"]
 
 ESTIMATORS = ("importance", "conditional", "grid")
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
+SAMPLES_AT_ONCE = 500  # whose likelihood is estimated in one go
 N_NORMALISER = 500  # draws that the guided density is normalised by
 LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 
@@ -266,11 +267,8 @@ class LatentBridge:
         mean, spread = latents
         precision = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what the data add to the prior
         point, variance = mean * spread**-2 / precision, 1 / precision
-        inner, guidance = (
-            blurred_evidence(self._conditional("_backward").given, point, variance),
-            self.settings.guidance,
-        )
-        return lambda z, rows: guidance * inner(z, rows)
+        inner = blurred_evidence(self._conditional("_backward").given, point, variance)
+        return lambda z, rows: self.settings.guidance * inner(z, rows)
 
     def draw_latents(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw latents of the target.
@@ -385,6 +383,7 @@ class LatentBridge:
             normalisers = torch.stack([one.log_normaliser for one in tempered])[:, None, which]
 
         def densities(z: Tensor) -> Tensor:
+            z = z.float()
             plain = joined.log_prob_of_each(z, n_repeats)
             if self.settings.guidance == 0:
                 return plain
@@ -408,10 +407,10 @@ class LatentBridge:
         x, y : Tensor (n_samples, ...)
             Data of the source and of the target.
         estimator : {"importance", "conditional", "grid"}
-            Importance sampling around the posterior of y; document 002's mean over draws given x; quadrature, where the
-            target has two latents at the most.
+            Importance sampling around the mode of p(y|z) p(z|x); document 002's mean over draws given x; quadrature,
+            where the target has two latents at the most.
         n_draws : int
-            Draws for each sample.
+            Draws for each sample, 10 or more.
         generator : Generator, optional
             Where the draws come from; seeded with the bridge's seed by default.
 
@@ -433,6 +432,13 @@ class LatentBridge:
             raise DataError(f"Every x needs its y: received {len(x)} of the source and {len(y)} of the target.")
         generator = generator or torch.Generator().manual_seed(self.settings.seed)
         infer("target", self.target, y)
+        parts = zip(x.split(SAMPLES_AT_ONCE), y.split(SAMPLES_AT_ONCE), strict=True)
+        return LikelihoodEstimate.join([self._estimate(*part, estimator, n_draws, generator) for part in parts])
+
+    def _estimate(
+        self, x: Tensor, y: Tensor, estimator: str, n_draws: int, generator: torch.Generator
+    ) -> LikelihoodEstimate:
+        """Estimate the log-likelihoods of as many pairs as memory suffices for."""
         with torch.no_grad():
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)

@@ -293,8 +293,9 @@ def find_mode(base: NormalMixture, evidence: Evidence, n: int, generator: torch.
     Tensor (n, d)
         Modes.
     """
-    noise, chosen, rows = base.draw(CANDIDATES, n, generator)
-    weights = evidence(base.unfold(noise, chosen, rows), rows).reshape(CANDIDATES, n)
+    evened, height_of = _evened(base, evidence)
+    noise, chosen, rows = evened.draw(CANDIDATES, n, generator)
+    weights = height_of(noise, chosen, rows).reshape(CANDIDATES, n)
     best = (weights.topk(STARTS, dim=0).indices * n + torch.arange(n)).flatten()
     noise, chosen, rows = noise[best], chosen[best], torch.arange(n).repeat(STARTS)
     noise[:n] = 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from brainpred.errors import DataError
 from brainpred.models.conditionals import Latents
 from brainpred.models.latent_models import LatentModel, normal_parameters
 from brainpred.models.normal_mixture import NormalMixture
@@ -26,6 +27,7 @@ FOLDS = 3
 ENTIRE = 2000  # with more pairs than this, one fold in place of all chooses, and no latents are remade
 CHAINS = 5  # how often the latents of each pair are remade
 STEPS = 4  # times that each chain draws, generates and infers
+AT_ONCE = 128  # latents that are remade in one go: what they generate may be large
 
 _How = tuple[str, int, float, bool]  # start, components, shrinkage, whether the latents given are remade
 
@@ -150,19 +152,36 @@ def _clusters(points: Tensor, spreads: Tensor, n_components: int, seed: int) -> 
 
 
 def _remake(model: LatentModel, latents: Latents, seed: int) -> Latents | None:
-    """Draw latents, generate from them, infer again, and so on: (CHAINS * STEPS, n, d) each; None for categories."""
+    """Draw latents, generate from them, infer again, and so on: (CHAINS * STEPS, n, d) each.
+
+    None for categories, and for every model that cannot infer from the mean of what it generates.
+    """
     generator = torch.Generator().manual_seed(seed)
     mean, spread = (parameter.repeat(CHAINS, 1) for parameter in latents)
     steps = []
-    with torch.no_grad():
-        for _ in range(STEPS):
-            made = model.likelihood(mean + spread * torch.randn(mean.shape, generator=generator))
-            if isinstance(made, Categorical):
-                return None
-            mean, spread = (parameter.float() for parameter in normal_parameters(model.posterior(made.mean)))
-            steps.append((mean, spread))
+    for _ in range(STEPS):
+        z = mean + spread * torch.randn(mean.shape, generator=generator)
+        again = [_infer_again(model, part) for part in z.split(AT_ONCE)]
+        parts = [part for part in again if part is not None]
+        if len(parts) < len(again):
+            return None
+        mean, spread = (torch.cat(parameters) for parameters in zip(*parts, strict=True))
+        steps.append((mean, spread))
     means, spreads = (torch.cat(parameters).reshape(-1, *latents[0].shape) for parameters in zip(*steps, strict=True))
     return means, spreads
+
+
+def _infer_again(model: LatentModel, z: Tensor) -> Latents | None:
+    """Infer the latents of what latents (m, d) generate; None where that is not to be had."""
+    try:
+        with torch.no_grad():
+            made = model.likelihood(z)
+            if isinstance(made, Categorical) or not bool(torch.isfinite(made.mean).all()):
+                return None
+            mean, spread = normal_parameters(model.posterior(made.mean))
+    except (DataError, RuntimeError, IndexError, ValueError, TypeError, NotImplementedError):
+        return None
+    return (mean.float(), spread.float()) if mean.shape == z.shape else None
 
 
 def fit_joint_mixture(
@@ -194,7 +213,7 @@ def fit_joint_mixture(
         Means and standard deviations of the pairs' posteriors.
     model : LatentModel, optional
         Model of the latents given, which remakes them, of 2,000 pairs at the most: more say enough. One of categories
-        does not, as they come back as they were.
+        does not, as they come back as they were; nor does one that cannot infer from the mean of what it generates.
     groups : Tensor of int64 (n_pairs,), optional
         Pairs of the same number are left out together, such as repeats of a picture.
     seed : int
@@ -210,11 +229,6 @@ def fit_joint_mixture(
         ``n_components``, ``shrinkage``, ``start``, ``remade``; ``score``, the log density of pairs left out, in nats;
         ``spread``, for each latent wanted, how much wider than the conditional those pairs lie about it (1: as wide as
         it says).
-
-    Raises
-    ------
-    DataError
-        If the model infers degenerate posteriors from what it generates.
 
     References
     ----------

@@ -99,12 +99,23 @@ def summarise_weights(log_weights: Sequence[Tensor]) -> LikelihoodEstimate:
     LikelihoodEstimate
         Of n samples; the effective number of draws is :math:`(\sum w)^2 / \sum w^2`.
 
+    Raises
+    ------
+    ConfigError
+        If there are several densities, and not as many as batches.
+
     References
     ----------
     Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, equation 8; A. B. Owen, "Monte Carlo
     theory, methods and examples", 2013, chapter 9, for the effective number; R. G. Miller, "The jackknife: a review",
     Biometrika 61, 1974, for errors.
     """
+    log_weights = [batch[0] if batch.ndim == 3 and len(batch) == 1 else batch for batch in log_weights]
+    if any(batch.ndim == 3 and len(batch) != len(log_weights) for batch in log_weights):
+        raise ConfigError(
+            f"Expected one density, or as many as there are batches of draws ({len(log_weights)}), received "
+            f"{len(log_weights[0])}."
+        )
     scaled = [batch.double() - math.log(batch.shape[-2]) for batch in log_weights]  # batches count the same
     every = torch.cat([_average(batch[None] if batch.ndim == 2 else batch) for batch in scaled])
     effective = (2 * every.logsumexp(dim=0) - (2 * every).logsumexp(dim=0)).exp()
@@ -150,6 +161,11 @@ def conditional_log_likelihood(
     -------
     LikelihoodEstimate
         One estimate for each of n samples.
+
+    Raises
+    ------
+    ConfigError
+        If the draws are fewer than 10.
     """
     with torch.no_grad():
         drawn = draw(_enough(n_draws)).split(max(1, AT_ONCE // len(x)))
@@ -191,6 +207,11 @@ def importance_log_likelihood(
     -------
     LikelihoodEstimate
         One estimate for each of n samples.
+
+    Raises
+    ------
+    ConfigError
+        If the draws are fewer than 10.
     """
     generator = generator or torch.Generator(x.device).manual_seed(0)
     proposal = propose(model, x, near)
@@ -234,10 +255,12 @@ def grid_log_likelihood(
     Raises
     ------
     ConfigError
-        If the model has more than two latents.
+        If the model has more than two latents, or the number of points is no multiple of 4.
     """
     mean, _ = normal_parameters(model.posterior(x))
     n_latent = mean.shape[1]
+    if n_points < BLOCK or n_points % BLOCK:
+        raise ConfigError(f"Expected a multiple of {BLOCK} points along each axis, received {n_points}.")
     if n_latent > 2:
         raise ConfigError(
             f"A grid serves for one latent or two, the model has {n_latent}. Use the estimator 'importance'."
@@ -253,7 +276,8 @@ def grid_log_likelihood(
         return (model.likelihood(z).log_prob(x) + log_density(z)).double()
 
     with torch.no_grad():
-        rough = weigh(middles[:, None].expand(-1, len(x), -1)).reshape(-1, len(middles), len(x)).amax(dim=0)
+        pieces = middles[:, None].expand(-1, len(x), -1).split(max(1, AT_ONCE // len(x)))
+        rough = torch.cat([weigh(piece).reshape(-1, len(piece), len(x)).amax(dim=0) for piece in pieces])
         n_kept = int((rough > rough.amax(dim=0) - NOTHING).sum(dim=0).max())
         kept = middles[rough.topk(n_kept, dim=0).indices]  # (n_kept, n, n_latent)
         at_once = max(1, AT_ONCE // len(x) // len(offsets))

@@ -9,8 +9,6 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 
 __all__ = ["NormalMixture", "join_mixtures"]
 
-LEFT_OUT = 1e-12  # weight of the components that a density need not be summed over
-
 
 @dataclass(frozen=True)
 class NormalMixture:
@@ -122,10 +120,11 @@ class NormalMixture:
         total = None
         for number, inverse in enumerate(inverses):
             means = each[:, :, number] @ inverse.T  # (n, repeats, d)
-            centre = means.mean(dim=1, keepdim=True)  # lest squares that are nearly the same be subtracted
-            away, means = z.transpose(0, 1) @ inverse.T - centre, means - centre  # (n, k, d), (n, repeats, d)
+            centre = means.mean(dim=1, keepdim=True)
+            # In float64, as squares that are nearly the same are subtracted.
+            away, means = (z.transpose(0, 1) @ inverse.T - centre).double(), (means - centre).double()
             squares = away.square().sum(dim=-1, keepdim=True) - 2 * away @ means.transpose(1, 2)
-            squares = squares + means.square().sum(dim=-1)[:, None]  # (n, k, repeats)
+            squares = (squares + means.square().sum(dim=-1)[:, None]).to(z.dtype)  # (n, k, repeats)
             density = (logits[:, None, :, number] - 0.5 * squares).unflatten(2, (n_parts, -1)).logsumexp(dim=-1)
             density = density.permute(2, 1, 0) - self.factors[number].diagonal().log().sum()
             total = density if total is None else torch.logaddexp(total, density)
@@ -133,7 +132,7 @@ class NormalMixture:
         return total
 
     def _log_prob_own(self, z: Tensor, n_parts: int) -> Tensor:
-        """Sum over components, but for a constant and for those that weigh nothing."""
+        """Sum over components, but for a constant."""
         return torch.stack(
             [
                 self._log_prob_of(z, *columns)
@@ -147,13 +146,9 @@ class NormalMixture:
     @staticmethod
     def _log_prob_of(z: Tensor, logits: Tensor, means: Tensor, spreads: Tensor) -> Tensor:
         """Sum over some components (n, components), but for a constant: (k, n)."""
-        logits, kept = logits.sort(dim=1, descending=True)
-        n_kept = int((logits.exp().cumsum(dim=1) < logits.exp().sum(dim=1, keepdim=True) - LEFT_OUT).sum(dim=1).max())
-        rows, parts = torch.arange(len(kept)), []
-        for place in range(min(n_kept + 1, kept.shape[1])):
-            spread = spreads[rows, kept[:, place]]
-            squares = ((z - means[rows, kept[:, place]]) / spread).square().sum(dim=-1)
-            parts.append(logits[:, place] - 0.5 * squares - spread.log().sum(dim=-1))
+        parts = []
+        for logit, mean, spread in zip(logits.unbind(1), means.unbind(1), spreads.unbind(1), strict=True):
+            parts.append(logit - 0.5 * ((z - mean) / spread).square().sum(dim=-1) - spread.log().sum(dim=-1))
         return torch.stack(parts).logsumexp(dim=0)
 
 

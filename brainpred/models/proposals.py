@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Chi2
 
 from brainpred.models.latent_models import LatentModel, normal_parameters
 
 __all__ = ["Proposal", "propose"]
 
 CLIMBS = 50
-CLIMB_RATE = 0.1
-FREEDOM = 30.0  # degrees of freedom about the mode: tails a little heavier than a normal distribution's
+CLIMB_RATE = 0.2
+LEAST_PRECISION = 1e-4  # of a latent that the data say nothing about
+FREEDOM = 30  # degrees of freedom about the mode: tails a little heavier than a normal distribution's
 BROADENED = 1.5  # how much wider than the model's own posterior the last part is
 SHARES = (0.7, 0.2, 0.1)  # of the draws: about the mode, from the model's own posterior, from that broadened
 
@@ -32,7 +32,7 @@ class Proposal:
     factors : list of Tensor (n, d, d) or (n, d)
         By what standard normal numbers are multiplied: triangular, or one number an axis.
     freedom : tuple of float
-        Degrees of freedom of multivariate t distributions; infinity: normal.
+        Degrees of freedom of multivariate t distributions, whole numbers; infinity: normal.
     """
 
     shares: tuple[float, ...]
@@ -51,7 +51,8 @@ class Proposal:
         for part, (centre, factor, freedom) in enumerate(zip(self.centres, self.factors, self.freedom, strict=True)):
             away = noise * factor if factor.ndim == 2 else torch.einsum("nij,knj->kni", factor, noise)
             if math.isfinite(freedom):
-                away = away / _chi_squared(freedom, (k, len(first), 1), generator).to(away).div(freedom).sqrt()
+                normal = torch.randn((int(freedom), k, len(first), 1), generator=generator, device=first.device)
+                away = away / normal.square().mean(dim=0).sqrt().to(away)
             z = torch.where(chosen == part, centre + away, z)
         return z
 
@@ -73,13 +74,6 @@ class Proposal:
                 density = -0.5 * (squares + d * math.log(2 * math.pi))
             parts.append(density - volume + math.log(share))
         return torch.stack(parts).logsumexp(dim=0)
-
-
-def _chi_squared(freedom: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw from a chi-squared distribution, which torch draws from its own generator alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
-        return Chi2(torch.tensor(freedom)).sample(shape)
 
 
 def propose(model: LatentModel, x: Tensor, prior: tuple[Tensor, Tensor] | None = None) -> Proposal:
@@ -122,9 +116,9 @@ def _propose(model: LatentModel, x: Tensor, prior: tuple[Tensor, Tensor] | None)
     mean, spread = (part.detach() for part in normal_parameters(model.posterior(x)))
     wide = torch.maximum(spread, (BROADENED * spread).clamp(max=1.0))
     identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    about, precision = (torch.zeros_like(mean), identity.expand(len(mean), -1, -1)) if prior is None else (
-        prior[0], torch.linalg.inv(prior[1])
-    )  # fmt: skip
+    about, precision = torch.zeros_like(mean), identity.expand(len(mean), -1, -1)
+    if prior is not None:
+        about, precision = prior[0].to(mean), torch.linalg.inv(prior[1].to(mean))
 
     def heights(z: Tensor) -> Tensor:
         return model.likelihood(z).log_prob(x)
@@ -133,9 +127,9 @@ def _propose(model: LatentModel, x: Tensor, prior: tuple[Tensor, Tensor] | None)
         z = z.clone().requires_grad_(True)
         return torch.autograd.grad(heights(z).sum(), z)[0]
 
-    if not heights(mean.clone().requires_grad_(True)).requires_grad:
+    if not _has_slopes(heights, mean):
         return Proposal((SHARES[0] + SHARES[1], SHARES[2]), [mean] * 2, [spread, wide], (math.inf,) * 2)
-    mode = _climb(heights, mean, about, precision)
+    mode = _climb(heights, *_expected(mean, spread, about, precision), about, precision)
     curvature = torch.stack(
         [
             (slopes(mode + step) - slopes(mode - step)) / (2 * width[:, None])
@@ -143,24 +137,52 @@ def _propose(model: LatentModel, x: Tensor, prior: tuple[Tensor, Tensor] | None)
         ],
         dim=1,
     )
-    bent = precision - (curvature + curvature.transpose(1, 2)) / 2
+    bent = precision - _symmetric(curvature)
     values, vectors = torch.linalg.eigh(bent)
     least = torch.linalg.eigvalsh(precision)[:, :1]  # the likelihood adds to what the prior knows
     covariance = vectors @ (1 / torch.maximum(values, least)[:, :, None] * vectors.transpose(1, 2))
-    factor = torch.linalg.cholesky((covariance + covariance.transpose(1, 2)) / 2)
+    factor = torch.linalg.cholesky(_symmetric(covariance))
     return Proposal(SHARES, [mode, mean, mean], [factor, spread, wide], (FREEDOM, math.inf, math.inf))
 
 
-def _climb(heights: Callable[[Tensor], Tensor], start: Tensor, about: Tensor, precision: Tensor) -> Tensor:
-    """Find the mode of the likelihood times a normal prior, from where the model's own posterior is."""
-    z = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([z], lr=CLIMB_RATE)
+def _has_slopes(heights: Callable[[Tensor], Tensor], z: Tensor) -> bool:
+    """Tell whether gradients of the likelihood can be had, and are finite, at latents (n, d)."""
+    z = z.clone().requires_grad_(True)
+    try:
+        (slope,) = torch.autograd.grad(heights(z).sum(), z, allow_unused=True)
+    except RuntimeError:
+        return False
+    return slope is not None and bool(torch.isfinite(slope).all())
+
+
+def _expected(mean: Tensor, spread: Tensor, about: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the prior in the place of N(0, I) in the model's posterior: means (n, d) and lower factors (n, d, d)."""
+    own = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what data add to N(0, I)
+    total = torch.diag_embed(own) + precision
+    weighted = mean * spread**-2 + torch.einsum("nij,nj->ni", precision, about)
+    covariance = torch.linalg.inv(total)
+    return torch.einsum("nij,nj->ni", covariance, weighted), torch.linalg.cholesky(_symmetric(covariance))
+
+
+def _symmetric(matrices: Tensor) -> Tensor:
+    """Take away what rounding leaves of asymmetry in matrices (n, d, d)."""
+    return (matrices + matrices.transpose(1, 2)) / 2
+
+
+def _climb(
+    heights: Callable[[Tensor], Tensor], start: Tensor, factor: Tensor, about: Tensor, precision: Tensor
+) -> Tensor:
+    """Find the mode of the likelihood times a normal prior, from where a normal distribution expects it.
+
+    Steps are in units of that distribution. Gradients are of the latents alone: a model's own stay as they are.
+    """
+    away = torch.zeros_like(start, requires_grad=True)
+    optimizer = torch.optim.Adam([away], lr=CLIMB_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, CLIMBS)
     for _ in range(CLIMBS):
-        away = z - about
-        loss = 0.5 * torch.einsum("ni,nij,nj->", away, precision, away) - heights(z).sum()
-        optimizer.zero_grad()
-        loss.backward()
+        z = start + torch.einsum("nij,nj->ni", factor, away)
+        loss = 0.5 * torch.einsum("ni,nij,nj->", z - about, precision, z - about) - heights(z).sum()
+        (away.grad,) = torch.autograd.grad(loss, away)
         optimizer.step()
         schedule.step()
-    return z.detach()
+    return (start + torch.einsum("nij,nj->ni", factor, away)).detach()

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainpred.errors import DataError
+
 __all__ = ["choose_alpha"]
 
 FOLDS = 10
@@ -27,11 +29,21 @@ def choose_alpha(x: NDArray[np.floating], y: NDArray[np.floating], groups: Array
     -------
     float
         The one with the least mean squared error of what was left out.
+
+    Raises
+    ------
+    DataError
+        If all samples are of one group.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold
 
     n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise DataError(
+            "A ridge regression's strength is chosen by leaving out groups of samples: expected 2 or more, such as "
+            f"2 different pictures, received {n_groups}."
+        )
     if n_groups == len(x):
         return float(RidgeCV(alphas).fit(x, y).alpha_)
     splits = list(GroupKFold(min(FOLDS, n_groups)).split(x, groups=groups))

@@ -247,7 +247,10 @@ def _shuffled(shown: NDArray[np.int64], rows: NDArray[np.int64], seed: int) -> N
     order = np.arange(len(shown))
     for part in (rows, np.flatnonzero(~np.isin(shown, shown[rows]))):
         _, firsts, numbers = np.unique(shown[part], return_index=True, return_inverse=True)
-        order[part] = part[rng.permutation(firsts)[numbers]]
+        circle = rng.permutation(len(firsts))  # each picture takes the place of the next, so that none keeps its own
+        follows = np.empty_like(circle)
+        follows[circle] = np.roll(circle, 1)
+        order[part] = part[firsts[follows][numbers]]
     return order
 
 

@@ -72,8 +72,8 @@ def judge_images(
     Returns
     -------
     dict of str to float
-        ``log_p_x``, :math:`\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval of the draws, of
-        digits, of the labels' latents and of normalisers) and ``_effective`` (median effective draws of 500; where
+        ``log_p_x``, :math:`\log p(x|y)` importance-sampled, with ``_low``, ``_high`` (95 % interval: what draws of
+        latents and normalisers leave open, not other digits) and ``_effective`` (median effective draws of 500; where
         they are few, the estimate is a lower bound); ``log_p_x_own``, :math:`\log p(x)` of the image model itself on
         the same digits (a label is worth :math:`\log 10` at the most); ``log_p_x_document``, document 002's
         estimate; ``recognised``, the part of generated pictures read as their label; ``diversity``, their variance

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainpred.errors import ConfigError, DataError
+from brainpred.devices import memory_budget_bytes
+from brainpred.errors import ConfigError, DataError, MemoryBudgetError
 from brainpred.progress import SILENT, Reporter
 from brainpred.storage import atomic_path, file_fingerprint, fingerprint, make_directory
 from brainpred.studies.digit_bridge_outputs import COMPARED, run_file, write_digit_bridge
@@ -41,7 +42,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 IMAGE_VAES = {"trained": "digits", "3 epochs": "digits_3_epochs"}
 N_READ = 2000
-MOST_JOBS = 8  # processes, of 1.2 GB each
+MOST_JOBS = 8  # processes
+JOB_BYTES = 1.5e9  # of each
 SHOWN = 8  # pictures a label in a figure
 
 
@@ -124,9 +126,13 @@ def bridge_digits(
         If an option cannot be used.
     DataError
         If there are not as many digits.
+    MemoryBudgetError
+        If a process that fits bridges was ended from outside.
     """
     import pandas as pd
+    import torch
     from joblib import Parallel, cpu_count, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     from brainpred.models.vae import SHIPPED, load_vae
     from brainpred.models.weights_files import find_weights
@@ -161,11 +167,18 @@ def bridge_digits(
     with reporter.task("Bridges", len(runs)) as advance:
         advance(len(rows))
         # Thousands of small operations: a process a core is twice as fast as threads.
-        n_jobs = max(1, min(len(missing), cpu_count(), MOST_JOBS))
+        n_fitting = int(memory_budget_bytes(None, torch.device("cpu")) / JOB_BYTES)
+        n_jobs = max(1, min(len(missing), cpu_count(), MOST_JOBS, n_fitting))
         with parallel_config("loky", inner_max_num_threads=1):
-            for run, row in Parallel(n_jobs, return_as="generator_unordered")(missing):
-                rows[run] = row
-                advance(1)
+            try:
+                for run, row in Parallel(n_jobs, return_as="generator_unordered")(missing):
+                    rows[run] = row
+                    advance(1)
+            except TerminatedWorkerError as error:
+                raise MemoryBudgetError(
+                    f"One of {n_jobs} processes was ended from outside, for lack of memory as a rule: each takes "
+                    f"{JOB_BYTES / 1e9:.1f} GB. Free memory and run the same command again; what is done is kept."
+                ) from error
     table = pd.DataFrame([rows[run] for run in runs])
     # On the same digits: other digits differ by more than bridges do.
     table["log_p_x_gain"] = table["log_p_x"] - table["log_p_x_own"]

@@ -8,6 +8,7 @@ from torch.distributions import Categorical, Independent, MultivariateNormal, No
 
 from brainpred import LatentBridge
 from brainpred.errors import CheckpointError, ConfigError, DataError
+from brainpred.models.likelihood import LikelihoodEstimate
 from brainpred.models.ppca import ProbabilisticPCA
 
 NOISE = 0.3
@@ -177,6 +178,56 @@ def test_a_guided_likelihood_is_known_where_no_draw_of_the_base_fits_the_source(
     spread = 1 / (1 + 1 / 0.05**2)
     truth = Independent(Normal(held * (1 - spread), (spread + 0.05**2) ** 0.5), 1).log_prob(held).mean()
     assert abs(told - float(truth)) < 0.5
+
+
+def test_draws_of_a_likelihood_lie_where_the_condition_puts_them():
+    # The source knows the target's latents to 0.1 and is 3 away from the prior's middle; y itself says little.
+    generator = torch.Generator().manual_seed(0)
+    source, target = Exact(torch.eye(8), 0.05), Exact(torch.eye(8), 2.0)
+    z = 3 + 0.5 * torch.randn(400, 8, generator=generator)
+    x, y = z + 0.05 * torch.randn(400, 8, generator=generator), z + 2 * torch.randn(400, 8, generator=generator)
+    bridge = LatentBridge(source, source, family="linear").fit((x[:300], z[:300]))
+    bridge.target = target
+    estimate = bridge.log_likelihood(x[300:340], y[300:340])
+    assert float(estimate.effective.median()) > 200
+    several = LikelihoodEstimate.join(
+        [bridge.log_likelihood(x[part], y[part]) for part in (slice(300, 320), slice(320, 340))]
+    )
+    assert abs(several.mean - estimate.mean) < 0.1
+
+
+def test_more_samples_than_go_at_once_are_all_told(linear, monkeypatch):
+    source, target, x, y = linear
+    bridge = LatentBridge(source, target).fit((x[:200], y[:200]))
+    whole = bridge.log_likelihood(x[600:630], y[600:630], "grid")
+    monkeypatch.setattr("brainpred.models.bridge.SAMPLES_AT_ONCE", 7)
+    parts = bridge.log_likelihood(x[600:630], y[600:630], "grid")
+    assert parts.values.shape == (30,)
+    torch.testing.assert_close(parts.values, whole.values, atol=0.2, rtol=0)
+
+
+def test_targets_of_double_precision_serve(linear):
+    source, target, x, y = linear
+    double = Exact(target.weights.double())
+    for family in ("joint", "gaussian", "linear"):
+        bridge = LatentBridge(source, target, family=family, updates=50).fit((x[:200], y[:200]))
+        plain = bridge.log_likelihood(x[600:620], y[600:620]).mean
+        bridge.target = double
+        assert abs(bridge.log_likelihood(x[600:620], y[600:620].double()).mean - plain) < 0.05
+
+
+def test_repeats_do_not_choose_what_remembers_them_in_the_linear_family(linear):
+    # Few sources, each shown five times: left out alone, each would be known from its repeats.
+    source, target, x, _ = linear
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(12).repeat_interleave(5)
+    unrelated = torch.randn(12, 7, generator=generator)[groups] + 0.1 * torch.randn(60, 7, generator=generator)
+    fits = [
+        LatentBridge(source, target, family="linear").fit((x[:12][groups], unrelated), groups=numbers)
+        for numbers in (groups, None)
+    ]
+    spread = [float(bridge.predict_latents(x[100:200]).std(dim=0).mean()) for bridge in fits]
+    assert spread[0] < 0.5 * spread[1]
 
 
 @pytest.mark.parametrize("name", ["gaussian", "bayes, joint"])

@@ -86,6 +86,14 @@ def test_the_normaliser_of_several_components_and_which_of_them_explain(base, po
     torch.testing.assert_close(shares, parts.softmax(dim=0), atol=0.08, rtol=0)
 
 
+def test_the_mode_is_found_in_a_component_that_is_hardly_ever_drawn():
+    def evidence(z, rows):
+        return -50 * (z - torch.tensor([9.0, 0.0, 0.0])).square().sum(dim=1) + 0 * rows
+
+    mode = find_mode(RARE, evidence, 1, torch.Generator().manual_seed(0))[0]
+    torch.testing.assert_close(mode, torch.tensor([9.0, 0.0, 0.0]), atol=0.03, rtol=0)
+
+
 def test_evidence_that_cannot_be_let_in_is_refused():
     base = NormalMixture(torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.eye(3)[None], True)
     with pytest.raises(ConfigError, match="too far from what the bridge expects"):

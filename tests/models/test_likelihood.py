@@ -11,6 +11,7 @@ from brainpred.models.likelihood import (
     conditional_log_likelihood,
     grid_log_likelihood,
     importance_log_likelihood,
+    log_standard_normal,
     normal_parameters,
     summarise_weights,
 )
@@ -129,19 +130,34 @@ class Astray(Linear):
         return Independent(Normal(q.mean + q.stddev, 0.5 * q.stddev), 1)
 
 
-class Opaque(Astray):
+class Detached(Astray):
     """Computes its likelihood where no gradient comes from."""
 
     def likelihood(self, z):
         return super().likelihood(z.detach())
 
 
+class Trainable(Detached):
+    """Has parameters with gradients, but none for latents."""
+
+    def __init__(self, weights):
+        super().__init__(weights.clone().requires_grad_(True))
+
+
+class Outside(Astray):
+    """Computes its likelihood outside torch."""
+
+    def likelihood(self, z):
+        return super().likelihood(torch.from_numpy(z.numpy()))
+
+
 def test_draws_lie_where_the_integrand_does_even_if_the_model_s_posterior_does_not(toy):
-    astray, opaque = (kind(toy[0].weights) for kind in (Astray, Opaque))
-    estimates = [importance_log_likelihood(model, toy[1], n_draws=2000) for model in (astray, opaque)]
+    astray, *opaque = (kind(toy[0].weights) for kind in (Astray, Detached, Trainable, Outside))
+    estimates = [importance_log_likelihood(model, toy[1], n_draws=2000) for model in (astray, *opaque)]
     truth = astray.log_marginal(toy[1]).double()
     assert (estimates[0].effective > 1000).all()
-    assert (estimates[1].effective < 600).all()  # no mode was looked for
+    for estimate in estimates[1:]:
+        assert (estimate.effective < 600).all()  # no mode was looked for
     for estimate in estimates:
         assert ((estimate.values - truth).abs() < 5 * estimate.errors + 1e-4).all()
     with torch.inference_mode():  # nor can a gradient be taken here, but the estimate must be the same
@@ -162,9 +178,45 @@ def test_intervals_hold_the_truth_as_often_as_they_say(toy):
     assert sum(inside) >= 90
 
 
-def test_an_error_needs_draws(toy):
+@pytest.mark.parametrize("noise", [0.03, 0.001])
+def test_narrow_posteriors_are_not_left_behind(noise):
+    model = Linear(torch.tensor([0.6, -1.0, 0.8]), noise)
+    x = torch.tensor([[0.5], [-2.0]]) * model.weights
+    estimate = importance_log_likelihood(model, x, n_draws=1000)
+    assert (estimate.effective > 800).all()
+    assert ((estimate.values - model.log_marginal(x)).abs() < 5 * estimate.errors + 1e-2).all()
+
+
+def test_a_model_that_is_being_trained_keeps_its_gradients(toy):
+    weights = toy[0].weights.clone().requires_grad_(True)
+    importance_log_likelihood(Astray(weights), toy[1])
+    assert weights.grad is None
+
+
+def test_a_model_fitted_under_inference_mode_serves():
+    x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    plain = importance_log_likelihood(ProbabilisticPCA(2).fit(x), x)
+    with torch.inference_mode():
+        model = ProbabilisticPCA(2).fit(x)
+    estimate = importance_log_likelihood(model, x)
+    assert abs(estimate.mean - plain.mean) < 0.02
+
+
+def test_what_cannot_be_estimated_is_told(toy):
     with pytest.raises(ConfigError, match="10 draws or more"):
         importance_log_likelihood(*toy, n_draws=9)
+    with pytest.raises(ConfigError, match=r"as many as there are batches of draws \(10\), received 3"):
+        importance_log_likelihood(*toy, lambda z: torch.stack([log_standard_normal(z)] * 3))
+    with pytest.raises(ConfigError, match="multiple of 4 points along each axis, received 121"):
+        grid_log_likelihood(*toy, n_points=121)
+
+
+def test_one_density_may_have_an_axis_of_its_own(toy):
+    plain, stacked = (
+        importance_log_likelihood(*toy, density)
+        for density in (log_standard_normal, lambda z: log_standard_normal(z)[None])
+    )
+    torch.testing.assert_close(stacked.values, plain.values)
 
 
 @pytest.mark.parametrize("n_points", [120, 240])

@@ -31,6 +31,26 @@ def test_own_spreads_are_not_taken_for_factors_where_all_sizes_are_the_same():
     torch.testing.assert_close(NormalMixture.of(distribution).log_prob(z), distribution.log_prob(z), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("weight", [1e-5, 1e-9])
+def test_a_density_does_not_depend_on_the_samples_beside(shared, weight):
+    means = torch.tensor([[[0.0], [20.0]]]).repeat(2, 1, 1)
+    logits = torch.tensor([[1 - weight, weight], [0.5, 0.5]]).log()
+    factors = torch.ones(2, 1, 1) if shared else torch.ones(2, 2, 1)
+    told = NormalMixture(logits, means, factors, shared).log_prob(torch.full((1, 2, 1), 20.0))[0]
+    expected = torch.tensor([weight, 0.5]).log() - 0.9189
+    torch.testing.assert_close(told, expected, atol=1e-3, rtol=0)
+
+
+def test_narrow_components_are_summed_exactly():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(1, 30, 16, generator=generator)
+    mixture = NormalMixture(torch.zeros(1, 30).log_softmax(1), means, 0.02 * torch.eye(16)[None], True)
+    z = means[:, :5].transpose(0, 1) + 0.02 * torch.randn(5, 1, 16, generator=generator)
+    double = NormalMixture(mixture.logits.double(), means.double(), mixture.factors.double(), True)
+    torch.testing.assert_close(mixture.log_prob(z), double.log_prob(z.double()).float(), atol=2e-3, rtol=0)
+
+
 def test_a_light_component_counts_where_it_alone_explains():
     means = torch.tensor([[[0.0], [20.0]]])
     mixture = NormalMixture(torch.tensor([[1 - 5e-5, 5e-5]]).log(), means, torch.ones(1, 2, 1), False)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from brainpred.errors import DataError
 from brainpred.numerics.grouped_ridge import choose_alpha
 
 ALPHAS = np.logspace(-2, 4, 13)
@@ -37,3 +38,9 @@ def test_what_is_chosen_predicts_new_groups_best_or_nearly(repeats):
 def test_repeats_left_in_would_choose_far_too_little():
     x, y, groups = _data(40, 3)
     assert choose_alpha(x, y, groups, ALPHAS) > 50 * choose_alpha(x, y, np.arange(len(x)), ALPHAS)
+
+
+def test_one_group_chooses_nothing():
+    x, y, groups = _data(1, 5)
+    with pytest.raises(DataError, match="2 or more, such as 2 different pictures, received 1"):
+        choose_alpha(x, y, groups, ALPHAS)

@@ -101,3 +101,5 @@ def test_two_pictures_are_no_evidence_however_often_they_are_shown():
     assert way.correlate(voxels).max() > 0.9
     assert way.p(voxels, shown, n_permutations=100).min() > 0.3
     assert way.p(voxels, np.arange(40), n_permutations=100).min() < 0.02
+    # 2 and 3 are one picture now: nothing can change places.
+    assert np.isnan(way.p(voxels, np.minimum(shown, 2))).all()
