@@ -41,11 +41,12 @@ LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 
 
 class BridgeState(NamedTuple):
-    """Hold what a bridge has learned: the two conditionals, where there are such, and the prior of its draws."""
+    """Hold what a bridge has learned: conditionals, where there are such, the prior of draws, numbers of latents."""
 
     forward: nn.Module | None
     backward: nn.Module | None
     prior: tuple[Tensor, Tensor]
+    n_latent: tuple[int, int]
 
 
 class LatentBridge:
@@ -179,8 +180,8 @@ class LatentBridge:
             self._backward = self._fit_one(settings.guide, target, source, self.target, groups, generator, reporter)
             if self._forward is not None:  # what is told is about the way there
                 self.curve_, self.chosen_ = curve, chosen
-        size = target[0].shape[1]
-        standard = (torch.zeros(size), torch.eye(size))
+        self._n_latent = source[0].shape[1], target[0].shape[1]
+        standard = (torch.zeros(self._n_latent[1]), torch.eye(self._n_latent[1]))
         self._prior = normal_of_pairs(target) if settings.base == "pairs" else standard
         return self
 
@@ -212,8 +213,6 @@ class LatentBridge:
         self.curve_ = curve
         return network
 
-    # ------------------------------------------------------------------ files
-
     def save(self, path: Path | str) -> None:
         """Write what was learned as safetensors; source and target are not part of it."""
         from brainpred.models.bridge_files import save_bridge
@@ -231,7 +230,7 @@ class LatentBridge:
         """Give what was learned, or raise :class:`ConfigError` if nothing was."""
         if not hasattr(self, "_prior"):
             raise ConfigError("This bridge is not fitted yet: call fit(pairs) first.")
-        return BridgeState(self._forward, self._backward, self._prior)
+        return BridgeState(self._forward, self._backward, self._prior, self._n_latent)
 
     def take(
         self,
@@ -239,9 +238,10 @@ class LatentBridge:
         backward: nn.Module | None,
         prior: tuple[Tensor, Tensor],
         chosen: dict[str, Any],
+        n_latent: tuple[int, int],
     ) -> LatentBridge:
         """Take over what was learned before."""
-        self._forward, self._backward, self._prior = forward, backward, prior
+        self._forward, self._backward, self._prior, self._n_latent = forward, backward, prior, n_latent
         self.curve_, self.chosen_ = [], dict(chosen)
         return self
 

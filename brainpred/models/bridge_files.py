@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -31,7 +32,9 @@ def save_bridge(bridge: LatentBridge, path: Path | str) -> None:
         File to write.
     """
     state = bridge.fitted_state()
-    header: dict[str, Any] = {"settings": asdict(bridge.settings), "chosen": bridge.chosen_, "parts": {}}
+    header: dict[str, Any] = {
+        "settings": asdict(bridge.settings), "chosen": bridge.chosen_, "n_latent": state.n_latent, "parts": {}
+    }  # fmt: skip
     tensors = {"prior.mean": state.prior[0], "prior.factor": state.prior[1]}
     for name, part in (("forward", state.forward), ("backward", state.backward)):
         if part is None:
@@ -54,7 +57,8 @@ def load_bridge(path: Path | str, source: LatentModel, target: LatentModel) -> L
     path : Path or str
         The file.
     source, target : LatentModel
-        The models that it was fitted to join.
+        The very models that it was fitted to join, which are not in the file: keep them beside it. Others of as many
+        latents cannot be told from them, and give nonsense.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def load_bridge(path: Path | str, source: LatentModel, target: LatentModel) -> L
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or holds something else.
+        If the file is missing, damaged, or holds something else, or if a model has another number of latents.
     """
     try:
         header = read_header(path, "bridge")
@@ -75,10 +79,25 @@ def load_bridge(path: Path | str, source: LatentModel, target: LatentModel) -> L
             for name, model in (("forward", source), ("backward", target))
         }
         prior = (tensors["prior.mean"], tensors["prior.factor"])
-        return bridge.take(parts["forward"], parts["backward"], prior, header["chosen"])
+        n_latent = tuple(header["n_latent"])
     except (BrainpredError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise CheckpointError(
             f"{path} does not hold a latent bridge written by brainpred ({error}). Fit and save it again."
+        ) from error
+    for which, model, wanted in zip(("source", "target"), (source, target), n_latent, strict=True):
+        _check_latents(which, model, wanted)
+    return bridge.take(parts["forward"], parts["backward"], prior, header["chosen"], n_latent)
+
+
+def _check_latents(which: str, model: LatentModel, n_latent: int) -> None:
+    """Refuse a model that does not generate from as many latents as the bridge was fitted to."""
+    try:
+        with torch.no_grad():
+            model.likelihood(torch.zeros(1, n_latent))
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"The {which} of this bridge has {n_latent} latents, and the model given generates nothing from as many "
+            f"({error}). Give the models that it was fitted to, in the same order."
         ) from error
 
 

@@ -38,6 +38,11 @@ def infer(name: str, model: LatentModel, data: Tensor) -> Latents:
     DataError
         If data are not finite or do not fit the model, or their posteriors are degenerate.
     """
+    if not isinstance(data, Tensor):
+        raise DataError(
+            f"Data of the {name}: expected a torch tensor, received {type(data).__name__}. An array becomes one by "
+            "torch.from_numpy(array).float(), pictures of 0 to 255 divided by 255."
+        )
     if data.is_floating_point() and not bool(torch.isfinite(data).all()):
         raise DataError(
             f"Data of the {name} hold {int((~torch.isfinite(data)).sum())} values that are not finite. Leave those "
@@ -47,11 +52,11 @@ def infer(name: str, model: LatentModel, data: Tensor) -> Latents:
         with torch.no_grad():
             mean, spread = normal_parameters(model.posterior(data))
     except DataError as error:
-        raise DataError(f"The {name}: {error}") from error
+        raise DataError(f"The {name} (data of {float(data.min()):g} to {float(data.max()):g}): {error}") from error
     except (RuntimeError, IndexError, ValueError) as error:
         raise DataError(
-            f"The {name}'s model cannot infer latents from data of shape {tuple(data.shape)} ({error}). Give data as "
-            "the model was trained on."
+            f"The {name}'s model cannot infer latents from data of shape {tuple(data.shape)} ({data.dtype}: "
+            f"{error}). Give data as the model was trained on."
         ) from error
     return mean.float(), spread.float()
 

@@ -74,6 +74,11 @@ class ProbabilisticPCA:
         ConfigError
             If more latents are wanted than the data can tell.
         """
+        if not isinstance(x, Tensor):
+            raise DataError(
+                f"Principal components: expected a torch tensor, received {type(x).__name__}. An array becomes one by "
+                "torch.from_numpy(array).float()."
+            )
         if x.ndim != 2 or len(x) < 3 or not bool(torch.isfinite(x).all()):
             raise DataError(
                 f"Principal components need finite data (n, n_features) of 3 samples or more, received shape "

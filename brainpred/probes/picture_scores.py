@@ -57,8 +57,9 @@ def summarise_pictures(
     Returns
     -------
     list of dict
-        A row a method and metric: ``method``, ``metric``, ``mean``, ``low``, ``high`` (95 %), and of the bridge less
-        this method, picture by picture, ``gain``, ``gain_low``, ``gain_high``.
+        A row a method and metric: ``method``, ``metric``, ``mean``, ``low``, ``high`` (95 %), and by how much the
+        bridge is better than this method, picture by picture, ``gain``, ``gain_low``, ``gain_high`` (of ``mse``, by
+        how much it is lower).
     """
     rng = np.random.default_rng(seed)
     n = len(next(iter(scores["bridge"].values())))
@@ -66,7 +67,7 @@ def summarise_pictures(
     rows: list[dict[str, str | float]] = []
     for method, metrics in scores.items():
         for metric, values in metrics.items():
-            gain = scores["bridge"][metric] - values
+            gain = (scores["bridge"][metric] - values) * (-1 if metric == "mse" else 1)
             low, high = np.quantile(values[resamples].mean(axis=1), [0.025, 0.975])
             gain_low, gain_high = np.quantile(gain[resamples].mean(axis=1), [0.025, 0.975])
             rows.append(

@@ -105,11 +105,12 @@ def arrange_pairs(
 
 def _check_finite(array: NDArray[Any], name: str) -> None:
     """Raise :class:`DataError` if numbers are NaN or infinite."""
-    broken = int((~np.isfinite(array)).sum())
-    if broken:
+    broken = np.argwhere(~np.isfinite(array))
+    if len(broken):
         raise DataError(
-            f"{name}: {broken} of {array.size} values are NaN or infinite. Leave those pairs out; a voxel that is NaN "
-            "in all pairs is left out by itself."
+            f"{name}: {len(broken)} of {array.size} values are NaN or infinite, the first at index "
+            f"{tuple(broken[0].tolist())} (from 0). Leave those pairs out; a voxel that is NaN in all pairs is left "
+            "out by itself."
         )
 
 
@@ -154,7 +155,9 @@ def _in_unit_range(pictures: NDArray[np.float32], name: str, say: Say) -> NDArra
     """Divide grey levels by 255 where they go so far, and clip what is a little beyond."""
     low, high = float(pictures.min()), float(pictures.max())
     top = 255.0 if high > LEAST_OF_255 else 1.0
-    if low < -OVERSHOOT * top or high > (1 + OVERSHOOT) * top or low == high:
+    if low == high:
+        raise DataError(f"{name}: every pixel of every picture is {low:g}: nothing was shown. Check the array's name.")
+    if low < -OVERSHOOT * top or high > (1 + OVERSHOOT) * top:
         raise DataError(
             f"{name}: expected grey levels of 0 to 1 or 0 to 255, received {low:g} to {high:g}. Rescale the pictures."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -271,10 +272,13 @@ def _saved(path: Path, key: str) -> dict[str, Any] | None:
     """Give the row of a run that is there already; None where there is none."""
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as content:
-        if str(content["key"]) != key:
-            return None
-        row: dict[str, Any] = dict(zip(content["names"].tolist(), content["values"].tolist(), strict=True))
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if str(content["key"]) != key:
+                return None
+            row: dict[str, Any] = dict(zip(content["names"].tolist(), content["values"].tolist(), strict=True))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: it is fitted again
+        return None
     return {
         name: value if name in ("setting", "image_vae") else int(value) if name in ("pairs", "seed") else float(value)
         for name, value in row.items()

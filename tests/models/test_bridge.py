@@ -281,6 +281,26 @@ def test_a_file_of_something_else_is_told(linear, tmp_path):
         LatentBridge.load(tmp_path / "x.safetensors", *linear[:2])
 
 
+def test_models_of_other_sizes_are_told_when_loading(linear, tmp_path):
+    _, target, x, y = linear
+    small = ProbabilisticPCA(1).fit(x)
+    for options in ({}, {"family": "linear"}, {"base": "standard", "guidance": 1.0}):
+        LatentBridge(small, target, **options).fit((x[:60], y[:60])).save(tmp_path / "bridge.safetensors")
+        LatentBridge.load(tmp_path / "bridge.safetensors", small, target)
+        with pytest.raises(CheckpointError, match="source of this bridge has 1 latents"):
+            LatentBridge.load(tmp_path / "bridge.safetensors", target, small)
+
+
+def test_arrays_that_are_no_tensors_are_told(linear):
+    source, target, x, y = linear
+    with pytest.raises(DataError, match=r"expected a torch tensor, received ndarray.*from_numpy\(array\)\.float"):
+        LatentBridge(source, target).fit((x[:20].numpy(), y[:20]))
+    with pytest.raises(DataError, match="expected a torch tensor, received ndarray"):
+        ProbabilisticPCA(1).fit(x.numpy())
+    with pytest.raises(DataError, match=r"shape \(20, 5\) \(torch\.float64"):
+        LatentBridge(source, target).fit((x[:20].double(), y[:20]))
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -314,7 +334,7 @@ def test_bad_pairs_are_told(linear):
         bridge.fit((broken, y[:20]))
     with pytest.raises(DataError, match=r"target's model cannot infer latents from data of shape \(20, 5\)"):
         bridge.fit((x[:20], x[:20]))
-    with pytest.raises(DataError, match="20 of 20 posteriors are degenerate"):
+    with pytest.raises(DataError, match=r"\(data of -.*\): 20 of 20 posteriors are degenerate"):
         LatentBridge(Certain(source.weights), target).fit((x[:20], y[:20]))
     fitted = bridge.fit((x[:50], y[:50]))
     with pytest.raises(ConfigError, match="Unknown estimator 'guess'"):

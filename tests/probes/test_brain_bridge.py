@@ -155,13 +155,16 @@ def test_equal_pictures_identify_nothing():
     assert picture_scores(same, seen)["identification_2way"].mean() == pytest.approx(0.5)
 
 
-def test_the_gain_is_the_difference_picture_by_picture():
+def test_the_gain_is_how_much_better_the_bridge_is_picture_by_picture():
     rng = np.random.default_rng(0)
     bridge, other = rng.random(30), rng.random(30)
-    rows = summarise_pictures({"bridge": {"ssim": bridge}, "other": {"ssim": other}})
-    row = next(row for row in rows if row["method"] == "other")
-    assert row["gain"] == pytest.approx((bridge - other).mean())
-    assert row["gain_low"] < row["gain"] < row["gain_high"]
+    rows = summarise_pictures(
+        {name: {"ssim": part, "mse": part} for name, part in (("bridge", bridge), ("other", other))}
+    )
+    ssim, mse = (row for row in rows if row["method"] == "other")
+    assert ssim["gain"] == pytest.approx((bridge - other).mean())
+    assert ssim["gain_low"] < ssim["gain"] < ssim["gain_high"]
+    assert mse["gain"] == pytest.approx((other - bridge).mean())
 
 
 @pytest.mark.parametrize("view", list(VIEWS))

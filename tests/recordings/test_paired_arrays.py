@@ -119,7 +119,7 @@ def test_pictures_are_resized_and_stay_in_range():
         (PATTERNS, PICTURES * 3, "expected grey levels of 0 to 1 or 0 to 255, received .* to 2.9"),
         (PATTERNS, PICTURES * 1000, "received .* to 9"),
         (PATTERNS, PICTURES - 1, "received -0.99"),
-        (PATTERNS, np.ones_like(PICTURES), "received 1 to 1"),
+        (PATTERNS, np.ones_like(PICTURES), "every pixel of every picture is 1"),
     ],
 )
 def test_arrays_that_are_no_pairs_are_told(brain, images, match):
