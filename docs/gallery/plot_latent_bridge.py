@@ -68,8 +68,8 @@ figure2_default = label_figure(images("default", "trained"), "Images from labels
 # log of a mean over 100 draws from the bridge: none of them comes near the image, and the mean is far below the
 # integral. That is the other part of the gap. With latents drawn from the image's own posterior (the last rows) it is
 # no marginal at all. *Draws* is how many of 500 count: where they are few, as in the document's setting,
-# log p(x|y) is a lower bound, by a nat or so. *Recognised* is the part of generated
-# digits that a classifier takes for their label, *diversity* their variance within a label over that of the VAE's own
+# log p(x|y) is a lower bound, by a nat or so. *Read* is the part of generated
+# digits that a classifier takes for their label, *variety* their variance within a label over that of the VAE's own
 # reconstructions.
 
 
@@ -79,14 +79,15 @@ def tidy(name, columns, digits):
     table = table.rename(columns={"image_vae": "image VAE"}).sort_values(
         ["setting", "image VAE", "pairs"], kind="stable"
     )
-    return table.set_index(["setting", "image VAE", "pairs"])[list(columns)].rename(columns=columns).round(digits)
+    table = table.set_index(["setting", "image VAE", "pairs"])[list(columns)].rename(columns=columns)
+    return table.style.format(precision=digits, na_rep="")
 
 
 tidy(
     "table1.tsv",
     {
         "log_p_x": "log p(x|y)", "log_p_x_own": "log p(x)", "log_p_x_gain": "gain", "log_p_x_document": "document's",
-        "log_p_x_effective": "draws", "recognised": "recognised", "diversity": "diversity",
+        "log_p_x_effective": "draws", "recognised": "read", "diversity": "variety",
     },
     2,
 )  # fmt: skip
