@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import GroupKFold
 
 from brainpred.errors import DataError
 from brainpred.numerics.grouped_ridge import choose_alpha
@@ -33,6 +34,13 @@ def test_what_is_chosen_predicts_new_groups_best_or_nearly(repeats):
     errors = [_left_out_error(x, y, groups, alpha) for alpha in ALPHAS]
     chosen = choose_alpha(x, y, groups, ALPHAS)
     assert errors[list(ALPHAS).index(chosen)] < min(errors) * (1 if repeats == 1 else 1.02) + 1e-9
+
+
+def test_the_choice_is_scikit_learn_s_for_the_same_folds():
+    x, y, groups = _data(40, 3)
+    splits = list(GroupKFold(10).split(x, groups=groups))
+    expected = RidgeCV(ALPHAS, cv=splits, scoring="neg_mean_squared_error").fit(x, y).alpha_
+    assert choose_alpha(x, y, groups, ALPHAS) == pytest.approx(expected)
 
 
 def test_repeats_left_in_would_choose_far_too_little():
