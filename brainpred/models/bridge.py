@@ -20,7 +20,7 @@ from brainpred.models.conditionals import Latents, fit_linear, fit_network
 from brainpred.models.guided import Evidence, blurred_evidence, draw_guided, find_mode, temper
 from brainpred.models.inference import distinct_latents, infer, infer_pairs, latent_features, normal_of_pairs
 from brainpred.models.joint_mixture import fit_joint_mixture
-from brainpred.models.latent_models import LatentModel
+from brainpred.models.latent_models import LatentModel, added_precision
 from brainpred.models.likelihood import (
     BATCHES,
     LikelihoodEstimate,
@@ -37,7 +37,6 @@ ESTIMATORS = ("importance", "conditional", "grid")
 N_SOURCE = 16  # draws of the source's latents that a density is averaged over
 SAMPLES_AT_ONCE = 500  # whose likelihood is estimated in one go
 N_NORMALISER = 500  # draws that the guided density is normalised by
-LEAST_PRECISION = 1e-4  # of a latent that the source's data say nothing about
 
 
 class BridgeState(NamedTuple):
@@ -265,7 +264,7 @@ class LatentBridge:
     def _evidence(self, latents: Latents) -> Evidence:
         """Give the function from target latents (m, d) and samples (m,) to the weighted log evidence (m,)."""
         mean, spread = latents
-        precision = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what the data add to the prior
+        precision = added_precision(spread)
         point, variance = mean * spread**-2 / precision, 1 / precision
         inner = blurred_evidence(self._conditional("_backward").given, point, variance)
         return lambda z, rows: self.settings.guidance * inner(z, rows)
@@ -372,8 +371,8 @@ class LatentBridge:
 
     def _densities(
         self, x: Tensor, n_repeats: int, n_source: int, generator: torch.Generator
-    ) -> tuple[Callable[[Tensor], Tensor], tuple[Tensor, Tensor]]:
-        """Estimate the log density several times, (n_repeats, k, n); and give mean and covariance of the base."""
+    ) -> tuple[Callable[[Tensor], Tensor], NormalMixture]:
+        """Estimate the log density several times, (n_repeats, k, n); and give the base of all of them."""
         latents, which, _ = distinct_latents(infer("source", self.source, x))
         bases = [self._base(latents, n_source, generator) for _ in range(n_repeats)]
         joined = join_mixtures(bases).take(which)
@@ -389,8 +388,7 @@ class LatentBridge:
                 return plain
             return plain + evidence(z.flatten(0, 1), which.repeat(len(z))).reshape(z.shape[:2]) - normalisers
 
-        mean, covariance = joined.moments()
-        return densities, (mean.expand(len(x), -1), covariance.expand(len(x), -1, -1))
+        return densities, joined
 
     def log_likelihood(
         self,
@@ -443,7 +441,9 @@ class LatentBridge:
             if estimator == "conditional":
                 return conditional_log_likelihood(self.target, y, lambda n: self.draw_latents(x, n, generator), n_draws)
             own = torch.Generator().manual_seed(self.settings.seed)  # the same densities for both estimators
-            densities, near = self._densities(x, BATCHES, N_SOURCE // 2, own)
+            densities, base = self._densities(x, BATCHES, N_SOURCE // 2, own)
             if estimator == "grid":
                 return grid_log_likelihood(self.target, y, densities)
+            mean, covariance = base.moments()
+            near = mean.expand(len(y), -1), covariance.expand(len(y), -1, -1)
             return importance_log_likelihood(self.target, y, densities, n_draws, generator, near)

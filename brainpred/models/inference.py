@@ -9,7 +9,7 @@ from torch.distributions import Categorical
 from brainpred.errors import DataError
 from brainpred.models.conditionals import Latents
 from brainpred.models.joint_mixture import PRIOR_PAIRS
-from brainpred.models.latent_models import LatentModel, normal_parameters
+from brainpred.models.latent_models import LatentModel, check_tensor, normal_parameters
 
 __all__ = ["distinct_latents", "infer", "infer_pairs", "latent_features", "normal_of_pairs"]
 
@@ -38,11 +38,7 @@ def infer(name: str, model: LatentModel, data: Tensor) -> Latents:
     DataError
         If data are not finite or do not fit the model, or their posteriors are degenerate.
     """
-    if not isinstance(data, Tensor):
-        raise DataError(
-            f"Data of the {name}: expected a torch tensor, received {type(data).__name__}. An array becomes one by "
-            "torch.from_numpy(array).float(), pictures of 0 to 255 divided by 255."
-        )
+    check_tensor(data, f"Data of the {name}")
     if data.is_floating_point() and not bool(torch.isfinite(data).all()):
         raise DataError(
             f"Data of the {name} hold {int((~torch.isfinite(data)).sum())} values that are not finite. Leave those "

@@ -8,7 +8,9 @@ from torch.distributions import Distribution
 
 from brainpred.errors import DataError
 
-__all__ = ["LatentModel", "normal_parameters"]
+__all__ = ["LatentModel", "added_precision", "check_tensor", "normal_parameters"]
+
+LEAST_PRECISION = 1e-4  # of a latent that data say nothing about
 
 
 class LatentModel(Protocol):
@@ -24,6 +26,20 @@ class LatentModel(Protocol):
     def likelihood(self, z: Tensor) -> Distribution:
         """Give the distribution of data that latents (..., n_latent) generate, batch (...)."""
         ...
+
+
+def added_precision(spread: Tensor) -> Tensor:
+    """Give the precision that data add to the prior N(0, I), of posteriors with these standard deviations."""
+    return (spread**-2 - 1).clamp(min=LEAST_PRECISION)
+
+
+def check_tensor(data: object, what: str) -> None:
+    """Raise :class:`DataError` if data, such as an array, are no torch tensor."""
+    if not isinstance(data, Tensor):
+        raise DataError(
+            f"{what}: expected a torch tensor, received {type(data).__name__}. An array becomes one by "
+            "torch.from_numpy(array).float(), pictures of 0 to 255 divided by 255."
+        )
 
 
 def normal_parameters(posterior: Distribution) -> tuple[Tensor, Tensor]:

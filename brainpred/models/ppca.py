@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from brainpred.errors import ConfigError, DataError
+from brainpred.models.latent_models import check_tensor
 
 __all__ = ["ProbabilisticPCA"]
 
@@ -74,11 +75,7 @@ class ProbabilisticPCA:
         ConfigError
             If more latents are wanted than the data can tell.
         """
-        if not isinstance(x, Tensor):
-            raise DataError(
-                f"Principal components: expected a torch tensor, received {type(x).__name__}. An array becomes one by "
-                "torch.from_numpy(array).float()."
-            )
+        check_tensor(x, "Principal components")
         if x.ndim != 2 or len(x) < 3 or not bool(torch.isfinite(x).all()):
             raise DataError(
                 f"Principal components need finite data (n, n_features) of 3 samples or more, received shape "

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainpred.models.latent_models import LatentModel, normal_parameters
+from brainpred.models.latent_models import LatentModel, added_precision, normal_parameters
 
 __all__ = ["Proposal", "propose"]
 
 CLIMBS = 50
 CLIMB_RATE = 0.2
-LEAST_PRECISION = 1e-4  # of a latent that the data say nothing about
 FREEDOM = 30  # degrees of freedom about the mode: tails a little heavier than a normal distribution's
 BROADENED = 1.5  # how much wider than the model's own posterior the last part is
 SHARES = (0.7, 0.2, 0.1)  # of the draws: about the mode, from the model's own posterior, from that broadened
@@ -157,8 +156,7 @@ def _has_slopes(heights: Callable[[Tensor], Tensor], z: Tensor) -> bool:
 
 def _expected(mean: Tensor, spread: Tensor, about: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
     """Put the prior in the place of N(0, I) in the model's posterior: means (n, d) and lower factors (n, d, d)."""
-    own = (spread**-2 - 1).clamp(min=LEAST_PRECISION)  # what data add to N(0, I)
-    total = torch.diag_embed(own) + precision
+    total = torch.diag_embed(added_precision(spread)) + precision
     weighted = mean * spread**-2 + torch.einsum("nij,nj->ni", precision, about)
     covariance = torch.linalg.inv(total)
     return torch.einsum("nij,nj->ni", covariance, weighted), torch.linalg.cholesky(_symmetric(covariance))

@@ -143,7 +143,8 @@ def bridge_brain(
     pictures, view = _turn(pairs, vae, config, reporter)
     kept, left_away = _varying(pairs, reporter)
     voxels = pairs.voxels[:, kept]
-    n_pictures = int(number_rows(pictures).max()) + 1
+    shown = number_rows(pictures)
+    n_pictures = int(shown.max()) + 1
     if n_pictures < len(pictures):
         reporter.say(f"{len(pictures)} pairs show {n_pictures} pictures: repeats of a picture are left out together.")
     n_folds = len(held_out) if held_out else (10 if config.n_folds is None else config.n_folds or n_pictures)
@@ -167,7 +168,7 @@ def bridge_brain(
             voxels, pictures, vae, n_folds=n_folds, held_out=held_out, unpaired=unpaired, seed=config.seed,
             advance=advance,
         )  # fmt: skip
-    by_voxel = _score_voxels(voxels, number_rows(pictures), kept, left_out, config.seed, reporter)
+    by_voxel = _score_voxels(voxels, shown, kept, left_out, config.seed, reporter)
     pictures = pictures[left_out.rows]
     scores = {method: picture_scores(made, pictures) for method, made in left_out.pictures.items()}
     table = pd.DataFrame(summarise_pictures(scores, config.seed))
